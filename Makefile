@@ -1,0 +1,43 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both set up .venv first.
+# TORCH_INDEX_URL=... installs torch from that index (a CPU build keeps gigabytes of CUDA away); empty: pip's own setting.
+
+PYTHON ?= python3
+TORCH_INDEX_URL ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SHELL := /bin/bash
+
+.PHONY: setup demo smoke test lint types clean
+
+setup: $(READY)
+
+# Torch comes first and pinned: left to the resolver, another package's wish pulls a build with CUDA in it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "tadscale needs Python 3.11 or later (Debian: apt install python3 python3-venv)"'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "The system package python3-venv is missing (Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+demo: setup ## Distil a flow teacher into an RGB student on built-in data, score and register it
+	PATH="$(CURDIR)/$(BIN):$$PATH" jobs/distill.yaml
+
+smoke: setup ## The demo at a size that only proves that every stage runs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/tadscale run jobs/distill.yaml --set name=smoke --set storage=runs/smoke \
+	  --set data.url=runs/smoke/data --set data.sprites.train=8 --set data.sprites.validation=2 --set data.sprites.test=4 \
+	  --set optim.epochs=1 --set tracking.registered_model=sprites-smoke
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs

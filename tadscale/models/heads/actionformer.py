@@ -1,0 +1,167 @@
+"""ActionFormer: an anchor-free head over a pyramid of local-attention transformers.
+
+Zhang, Wu, Li, ActionFormer: Localizing Moments of Actions with Transformers, ECCV 2022. Every moment of every pyramid
+level is classified and regresses its distances to the action's start and end; a moment is positive near the centre of an
+action whose extent suits its level. Written from the paper.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tadscale.config import Config
+from tadscale.losses.diou import diou_loss
+from tadscale.losses.focal import quality_focal, sigmoid_focal
+from tadscale.models.heads.base import Head, Predictions, Targets, WindowDetections
+from tadscale.models.local_attention import TransformerBlock
+from tadscale.models.temporal import ChannelNorm
+
+
+class ActionFormerConfig(Config):
+    """Size of the head. The paper's THUMOS14 setting is dim 512, 2 stem blocks, 6 levels, 4 heads, reach 9."""
+
+    dim: int = 64
+    """Channels of the transformer."""
+    stem_blocks: int = 1
+    """Transformer blocks before the pyramid."""
+    levels: int = 4
+    """Pyramid levels; each halves the sequence and doubles the extents it answers for."""
+    heads: int = 4
+    """Attention heads."""
+    reach: int = 4
+    """Steps seen to each side of a step."""
+    centre_radius: float = 1.5
+    """A moment is positive within this many steps (of its level) of an action's centre."""
+    min_positives: float = 8.0
+    """Floor of the number of positive moments that a window's loss is divided by: a window without an action weighs
+    as much as one with this many (our choice; the paper divides by a running average over batches)."""
+
+
+class ActionFormerHead(Head):
+    """The head of `ActionFormerConfig`. Predictions, with P moments over all levels:
+
+    - `logits` `[B, P, K]`: class scores before the sigmoid;
+    - `segments` `[B, P, 2]`: start and end in sampled frames from the window's start;
+    - `points` `[B, P, 2]`: the moment's own place and its level's stride, both in sampled frames;
+    - `mask` `[B, P]` bool: moments that exist.
+    """
+
+    def __init__(self, config: ActionFormerConfig, *, in_dim: int, num_classes: int, stride_frames: int) -> None:
+        super().__init__()
+        self.config = config
+        self.stride_frames = stride_frames
+        self.num_classes = num_classes
+        dim = config.dim
+        self.embed = nn.Conv1d(in_dim, dim, 3, padding=1)
+        self.embed_norm = ChannelNorm(dim)
+        self.stem = nn.ModuleList(
+            TransformerBlock(dim, heads=config.heads, reach=config.reach) for _ in range(config.stem_blocks)
+        )
+        self.pyramid = nn.ModuleList(
+            TransformerBlock(dim, heads=config.heads, reach=config.reach, stride=2) for _ in range(config.levels - 1)
+        )
+        self.level_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(config.levels))
+        self.classify = _tower(dim, num_classes)
+        self.regress = _tower(dim, 2)
+        self.scales = nn.Parameter(torch.ones(config.levels))
+        # Start at a score of 0.01 everywhere (Lin et al. 2017, sec. 3.3): negatives must not swamp the first steps.
+        nn.init.constant_(self.classify[-1].bias, -math.log(99.0))  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, mask: Tensor) -> Predictions:
+        """Features `[B, D_in, L]` and validity `[B, L]` to predictions over all moments."""
+        valid = mask.unsqueeze(1).to(features.dtype)
+        x = F.relu(self.embed_norm(self.embed(features * valid))) * valid  # [B, D, L]
+        for block in self.stem:
+            x, mask = block(x, mask)
+        levels = [self._predict(0, x, mask)]
+        for level, block in enumerate(self.pyramid, start=1):
+            x, mask = block(x, mask)
+            levels.append(self._predict(level, x, mask))
+        return {name: torch.cat([level[name] for level in levels], dim=1) for name in levels[0]}
+
+    def _predict(self, level: int, x: Tensor, mask: Tensor) -> Predictions:
+        """One level's moments, `[B, D, L_l]` to `[B, L_l, ...]`."""
+        x = self.level_norms[level](x) * mask.unsqueeze(1)
+        stride = self.stride_frames * 2**level
+        place = torch.arange(x.shape[2], device=x.device, dtype=x.dtype) * stride  # [L_l]
+        distances = F.relu(self.regress(x).transpose(1, 2) * self.scales[level] + 1.0) * stride  # [B, L_l, 2]
+        segments = torch.stack([place - distances[..., 0], place + distances[..., 1]], dim=-1)
+        points = torch.stack([place, torch.full_like(place, stride)], dim=-1).expand(x.shape[0], -1, -1)
+        return {"logits": self.classify(x).transpose(1, 2), "segments": segments, "points": points, "mask": mask}
+
+    def loss(self, predictions: Predictions, targets: Targets) -> Tensor:
+        """Focal loss over classes plus DIoU loss over positive moments, each divided by the window's positives, `[B]`."""
+        labels, segments, positive = self.assign(predictions["points"], predictions["mask"], targets)
+        count = positive.sum(dim=1).clamp(min=self.config.min_positives)  # [B]
+        focal = sigmoid_focal(predictions["logits"], labels).sum(dim=2)  # [B, P]
+        classification = (focal * predictions["mask"]).sum(dim=1) / count
+        localisation = (diou_loss(predictions["segments"], segments) * positive).sum(dim=1) / count
+        return classification + localisation
+
+    def assign(self, points: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Centre sampling: which moment answers for which action.
+
+        A moment is positive for an action if it lies inside it, within `centre_radius` strides of its centre, and the
+        farther of its two distances is in the level's range (below 4 strides at the first level, 2 to 4 strides between,
+        above 2 strides at the last: the paper's ranges, in strides). The shortest such action is regressed.
+
+        Returns:
+            Class targets `[B, P, K]` 0/1 (all actions that claim the moment), segments `[B, P, 2]`, positives `[B, P]`.
+        """
+        place, stride = points[..., 0:1], points[..., 1:2]  # [B, P, 1]
+        start, end = targets.segments_frames[:, None, :, 0], targets.segments_frames[:, None, :, 1]  # [B, 1, N]
+        reach = torch.maximum(place - start, end - place) / stride  # [B, P, N], in strides
+        inside = (place >= start) & (place <= end)
+        central = (place - (start + end) / 2).abs() <= self.config.centre_radius * stride
+        first, last = stride == stride.amin(dim=1, keepdim=True), stride == stride.amax(dim=1, keepdim=True)
+        suits = (first | (reach >= 2)) & (last | (reach < 4))
+        claims = inside & central & suits & (targets.labels >= 0)[:, None] & mask.unsqueeze(2)  # [B, P, N]
+        length = (end - start).expand_as(reach).masked_fill(~claims, torch.inf)
+        shortest = length.argmin(dim=2)  # [B, P]
+        segments = targets.segments_frames.gather(1, shortest.unsqueeze(2).expand(-1, -1, 2))
+        classes = F.one_hot(targets.labels.clamp(min=0), self.num_classes)
+        labels = torch.einsum("bpn,bnk->bpk", claims.to(points.dtype), classes.to(points.dtype)).clamp(max=1)
+        return labels, segments, claims.any(dim=2)
+
+    def imitate(self, student: Predictions, teacher: Predictions) -> Tensor:
+        """Quality focal loss to the teacher's scores plus DIoU to its segments where it is confident, `[B]`.
+
+        The form is our choice (the paper does not publish one). Both parts are divided by the teacher's soft number of
+        positives in the window; a moment's segment counts by the teacher's best score there.
+        """
+        mask = student["mask"]
+        scores = torch.sigmoid(teacher["logits"].detach()) * mask.unsqueeze(2)  # [B, P, K]
+        confidence = scores.amax(dim=2)  # [B, P]
+        count = confidence.sum(dim=1).clamp(min=self.config.min_positives)  # [B]
+        classes = quality_focal(student["logits"], scores).sum(dim=2) * mask  # [B, P]
+        extents = diou_loss(student["segments"], teacher["segments"].detach()) * confidence  # [B, P]
+        return (classes.sum(dim=1) + extents.sum(dim=1)) / count
+
+    def fuse(self, predictions: list[Predictions]) -> Predictions:
+        """Late fusion: mean of the logits (product of experts on each class), segments averaged by confidence."""
+        logits = torch.stack([prediction["logits"] for prediction in predictions])  # [M, B, P, K]
+        segments = torch.stack([prediction["segments"] for prediction in predictions])  # [M, B, P, 2]
+        weight = torch.sigmoid(logits).amax(dim=3, keepdim=True)  # [M, B, P, 1]
+        fused = (segments * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-6)
+        return predictions[0] | {"logits": logits.mean(dim=0), "segments": fused}
+
+    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
+        """The best moment-and-class pairs of each window, as segments in sampled frames."""
+        scores = torch.sigmoid(predictions["logits"]) * predictions["mask"].unsqueeze(2)  # [B, P, K]
+        found = []
+        for window in range(scores.shape[0]):
+            best, flat = scores[window].flatten().topk(min(top_k, scores[window].numel()))
+            flat, best = flat[best >= min_score], best[best >= min_score]
+            moment, label = flat // scores.shape[2], flat % scores.shape[2]
+            found.append(WindowDetections(predictions["segments"][window, moment], best, label))
+        return found
+
+
+def _tower(dim: int, out: int) -> nn.Sequential:
+    """Two convolutions and a projection, shared by all levels."""
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        layers += [nn.Conv1d(dim, dim, 3, padding=1, bias=False), ChannelNorm(dim), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv1d(dim, out, 3, padding=1))

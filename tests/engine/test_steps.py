@@ -1,0 +1,78 @@
+"""Training modes: which gradient goes where."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tadscale.engine.steps import STEPS, DistillConfig
+from tadscale.models.detector import Detector
+from tadscale.models.student import Student
+from tests.engine.conftest import make_batch
+
+ON = DistillConfig(feature_weight=1.0, prediction_weight=1.0)
+OFF = DistillConfig(feature_weight=0.0, prediction_weight=0.0)
+
+
+@pytest.fixture
+def taught(tiny_model):
+    """A batch with the outputs of a motion teacher."""
+    torch.manual_seed(3)
+    batch = make_batch(0)
+    teacher = Detector(tiny_model, in_channels=2, num_classes=2).eval()
+    motion = torch.rand(2, 2, 16, 16, 16) * 2 - 1
+    with torch.no_grad():
+        output = teacher(motion, batch.mask)
+    return dataclasses.replace(batch, motion=motion, teacher={"feature": output.feature, **output.predictions})
+
+
+def _grads(model, parts):
+    model.zero_grad()
+    parts["loss"].backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_loss_is_the_weighted_sum_of_its_parts(tiny_model, taught):
+    parts = STEPS["decomposed"](
+        Student(tiny_model, num_classes=2), taught, DistillConfig(feature_weight=3.0, prediction_weight=0.5)
+    )
+    total = parts["joint"] + parts["appearance"] + 3.0 * parts["feature"] + 0.5 * parts["prediction"]
+    torch.testing.assert_close(parts["loss"], total)
+
+
+def test_no_distillation_reaches_the_appearance_branch(tiny_model, taught):
+    torch.manual_seed(0)
+    student = Student(tiny_model, num_classes=2)
+    with_teacher = _grads(student, STEPS["decomposed"](student, taught, ON))
+    without = _grads(student, STEPS["decomposed"](student, taught, OFF))
+    for name in with_teacher:
+        if name.startswith("appearance"):
+            torch.testing.assert_close(with_teacher[name], without[name])
+    assert any(
+        (with_teacher[name] - without[name]).abs().max() > 1e-4 for name in with_teacher if name.startswith("motion.")
+    )
+
+
+def test_no_ground_truth_reaches_the_motion_branch_detections(tiny_model, taught):
+    """Relabelling the window changes nothing in the two terms that the motion branch's outputs enter."""
+    student = Student(tiny_model, num_classes=2)
+    relabelled = dataclasses.replace(
+        taught, targets=dataclasses.replace(taught.targets, labels=1 - taught.targets.labels)
+    )
+    before, after = (STEPS["decomposed"](student, batch, ON) for batch in (taught, relabelled))
+    assert torch.equal(before["feature"], after["feature"])
+    assert torch.equal(before["prediction"], after["prediction"])
+    assert not torch.equal(before["appearance"], after["appearance"])
+
+
+def test_conventional_puts_truth_and_teacher_on_one_detector(tiny_model, taught):
+    detector = Detector(tiny_model, in_channels=3, num_classes=2)
+    parts = STEPS["conventional"](detector, taught, ON)
+    assert set(parts) == {"loss", "truth", "feature", "prediction"}
+    torch.testing.assert_close(parts["truth"], STEPS["baseline"](detector, taught, ON)["loss"])
+
+
+def test_teacher_trains_on_motion(tiny_model, taught):
+    detector = Detector(tiny_model, in_channels=2, num_classes=2)
+    grads = _grads(detector, STEPS["teacher"](detector, taught, ON))
+    assert all(grad.abs().sum() > 0 for name, grad in grads.items() if name.startswith("backbone"))

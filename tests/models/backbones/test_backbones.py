@@ -1,0 +1,50 @@
+"""Backbones: shapes, ability to see motion, and independence of the batch."""
+
+import pytest
+import torch
+
+from tadscale.models.backbones import BackboneConfig, build_backbone
+from tadscale.models.backbones.tsm_resnet import temporal_shift
+
+
+@pytest.mark.parametrize("name", ["small3d", "tsm_resnet18"])
+@pytest.mark.parametrize(("frames", "size"), [(8, (32, 32)), (9, (40, 48))])
+def test_one_feature_vector_every_stride_frames(name, frames, size):
+    backbone = build_backbone(BackboneConfig(name=name, width=8, stride=2), in_channels=3)
+    features = backbone(torch.randn(2, 3, frames, *size))
+    assert features.shape == (2, backbone.out_channels, -(-frames // 2))
+
+
+def test_full_width_resnet_has_the_published_size():
+    backbone = build_backbone(BackboneConfig(name="tsm_resnet18", width=64), in_channels=3)
+    assert sum(p.numel() for p in backbone.parameters()) == 11_176_512  # ResNet-18 without its classifier
+    assert backbone.out_channels == 512
+
+
+@pytest.mark.parametrize("name", ["small3d", "tsm_resnet18"])
+def test_features_of_a_clip_do_not_depend_on_its_batch(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneConfig(name=name, width=8), in_channels=2).eval()
+    clips = torch.randn(2, 2, 8, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(clips[:1]), backbone(clips)[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["small3d", "tsm_resnet18"])
+def test_playing_a_clip_backwards_changes_the_features(name):
+    """A network without temporal extent gives the same features in reverse order: it could never tell left from right."""
+    torch.manual_seed(0)
+    backbone = build_backbone(BackboneConfig(name=name, width=8, stride=1), in_channels=3).eval()
+    clip = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        forward, backward = backbone(clip), backbone(clip.flip(2)).flip(2)
+    assert (forward - backward).abs().max() > 0.01
+
+
+def test_shift_moves_an_eighth_of_the_channels_each_way():
+    x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 16, 1, 1) + 1  # one clip of 4 frames: 1, 2, 3, 4
+    shifted = temporal_shift(x, frames=4)[:, :, 0, 0]
+    assert shifted[:, 0].tolist() == [0, 1, 2, 3]
+    assert shifted[:, 2].tolist() == [2, 3, 4, 0]
+    assert shifted[:, 4].tolist() == [1, 2, 3, 4]
+    assert [int((shifted[:, c] != x[:, c, 0, 0]).any()) for c in range(16)] == [1] * 4 + [0] * 12

@@ -1,0 +1,157 @@
+"""The ActionFormer head: assignment against a slow loop, perfect predictions, decoding, fusion, imitation."""
+
+import pytest
+import torch
+
+from tadscale.models.heads.actionformer import ActionFormerConfig, ActionFormerHead
+from tadscale.models.heads.base import Targets
+
+CLASSES = 3
+
+
+@pytest.fixture
+def head() -> ActionFormerHead:
+    torch.manual_seed(0)
+    return ActionFormerHead(
+        ActionFormerConfig(dim=16, levels=3, heads=2, reach=2, min_positives=1.0),
+        in_dim=8,
+        num_classes=CLASSES,
+        stride_frames=2,
+    )
+
+
+@pytest.fixture
+def targets() -> Targets:
+    segments = torch.tensor([[[4.0, 12.0], [20.0, 56.0], [0.0, 0.0]], [[30.0, 34.0], [28.0, 44.0], [2.0, 60.0]]])
+    return Targets(segments_frames=segments, labels=torch.tensor([[0, 2, -1], [1, 1, 0]]))
+
+
+def _predict(head, steps: int = 32):
+    mask = torch.ones(2, steps, dtype=torch.bool)
+    mask[1, 28:] = False
+    return head(torch.randn(2, 8, steps), mask)
+
+
+def test_every_level_predicts_and_masked_moments_are_marked(head):
+    predictions = _predict(head)
+    moments = 32 + 16 + 8
+    assert predictions["logits"].shape == (2, moments, CLASSES)
+    assert predictions["segments"].shape == (2, moments, 2)
+    assert predictions["mask"].sum(dim=1).tolist() == [moments, 28 + 14 + 7]
+    assert predictions["points"][0, :, 1].unique().tolist() == [2.0, 4.0, 8.0]
+
+
+def slow_assignment(head, points, mask, targets):
+    """Centre sampling, one moment and one action at a time."""
+    labels = torch.zeros(*mask.shape, CLASSES)
+    segments, positive = torch.zeros(*mask.shape, 2), torch.zeros_like(mask)
+    strides = points[0, :, 1].unique()
+    for b in range(mask.shape[0]):
+        for p in range(mask.shape[1]):
+            place, stride = points[b, p].tolist()
+            low = 0.0 if stride == strides.min() else 2 * stride
+            high = float("inf") if stride == strides.max() else 4 * stride
+            shortest = float("inf")
+            for (start, end), label in zip(
+                targets.segments_frames[b].tolist(), targets.labels[b].tolist(), strict=True
+            ):
+                reach = max(place - start, end - place)
+                central = abs(place - (start + end) / 2) <= head.config.centre_radius * stride
+                if label < 0 or not mask[b, p] or not start <= place <= end or not central or not low <= reach < high:
+                    continue
+                labels[b, p, label] = 1
+                positive[b, p] = True
+                if end - start < shortest:
+                    shortest = end - start
+                    segments[b, p] = torch.tensor([start, end])
+    return labels, segments, positive
+
+
+def test_assignment_equals_a_slow_loop(head, targets):
+    predictions = _predict(head)
+    labels, segments, positive = head.assign(predictions["points"], predictions["mask"], targets)
+    slow_labels, slow_segments, slow_positive = slow_assignment(
+        head, predictions["points"], predictions["mask"], targets
+    )
+    assert positive.sum() > 10
+    assert torch.equal(positive, slow_positive)
+    assert torch.equal(labels, slow_labels)
+    assert torch.equal(segments[positive], slow_segments[positive])
+
+
+def _perfect(head, targets):
+    predictions = _predict(head)
+    labels, segments, positive = head.assign(predictions["points"], predictions["mask"], targets)
+    exact = torch.where(positive.unsqueeze(2), segments, predictions["segments"])
+    return predictions | {"logits": (labels * 2 - 1) * 12.0, "segments": exact}
+
+
+def test_loss_is_zero_for_perfect_predictions_and_not_for_others(head, targets):
+    assert head.loss(_perfect(head, targets), targets).max() < 1e-4
+    assert head.loss(_predict(head), targets).min() > 0.5
+
+
+def test_loss_of_a_window_does_not_depend_on_its_batch(head, targets):
+    predictions = _predict(head)
+    alone = {name: value[:1] for name, value in predictions.items()}
+    own = Targets(segments_frames=targets.segments_frames[:1], labels=targets.labels[:1])
+    torch.testing.assert_close(head.loss(alone, own)[0], head.loss(predictions, targets)[0])
+
+
+def test_padding_segments_claim_nothing(head, targets):
+    predictions = _predict(head)
+    wider = Targets(
+        segments_frames=torch.cat([targets.segments_frames, torch.zeros(2, 4, 2)], dim=1),
+        labels=torch.cat([targets.labels, torch.full((2, 4), -1)], dim=1),
+    )
+    torch.testing.assert_close(head.loss(predictions, wider), head.loss(predictions, targets))
+
+
+def test_decode_returns_the_annotated_segments_of_perfect_predictions(head, targets):
+    for found, segments, labels in zip(
+        head.decode(_perfect(head, targets), top_k=50, min_score=0.5),
+        targets.segments_frames,
+        targets.labels,
+        strict=True,
+    ):
+        pairs = {
+            (label, *segment)
+            for label, segment in zip(found.labels.tolist(), found.segments_frames.tolist(), strict=True)
+        }
+        annotated = {
+            (int(label), *segment.tolist()) for label, segment in zip(labels, segments, strict=True) if label >= 0
+        }
+        assert len(pairs) > 0
+        assert pairs <= annotated
+        assert (found.scores.diff() <= 0).all()
+
+
+def test_imitation_is_least_at_the_teacher_and_sends_it_no_gradient(head, targets):
+    teacher = {name: value.detach().clone() for name, value in _perfect(head, targets).items()}
+    teacher["logits"].requires_grad_()
+    student = _predict(head)
+    distance = head.imitate(student, teacher)
+    distance.sum().backward()
+    assert teacher["logits"].grad is None
+    same = head.imitate(teacher, teacher)
+    assert (same < 1e-3).all()
+    assert (distance > same + 0.1).all()
+
+
+def test_fusing_a_prediction_with_itself_changes_nothing(head):
+    predictions = _predict(head)
+    fused = head.fuse([predictions, predictions])
+    torch.testing.assert_close(fused["logits"], predictions["logits"])
+    torch.testing.assert_close(fused["segments"], predictions["segments"])
+
+
+def test_fused_segments_follow_the_confident_detector(head):
+    first = _predict(head)
+    second = first | {"segments": first["segments"] + 10.0, "logits": first["logits"] - 8.0}
+    fused = head.fuse([first, second])
+    assert (fused["segments"] - first["segments"]).abs().max() < 0.1
+
+
+def test_gradients_reach_every_parameter(head, targets):
+    head.loss(_predict(head), targets).sum().backward()
+    assert [name for name, p in head.named_parameters() if p.grad is None] == []

@@ -1,0 +1,82 @@
+"""The decomposed student: what reaches what, and what inference leaves out."""
+
+import pytest
+import torch
+
+from tadscale.models.backbones import BackboneConfig
+from tadscale.models.config import ModelConfig
+from tadscale.models.detector import Detector, rgb_input
+from tadscale.models.heads import HeadConfig
+from tadscale.models.heads.actionformer import ActionFormerConfig
+from tadscale.models.student import Student, inference_state
+
+TINY = ModelConfig(
+    backbone=BackboneConfig(width=4), dim=8, head=HeadConfig(actionformer=ActionFormerConfig(dim=8, levels=2, heads=2))
+)
+
+
+@pytest.fixture
+def student() -> Student:
+    torch.manual_seed(0)
+    return Student(TINY, num_classes=2)
+
+
+def _clip():
+    torch.manual_seed(1)
+    return torch.randn(2, 3, 16, 16, 16), torch.ones(2, 16, dtype=torch.bool)
+
+
+def _with_gradient(module) -> set[str]:
+    return {
+        name.split(".")[0] for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
+    }
+
+
+def test_branches_share_one_detector(student):
+    video, mask = _clip()
+    output = student(video, mask)
+    output.appearance["logits"].sum().backward()
+    assert _with_gradient(student) == {"backbone", "appearance", "branch_head"}
+    student.zero_grad()
+    student(video, mask).motion["logits"].sum().backward()
+    assert _with_gradient(student) == {"backbone", "motion", "branch_head"}
+
+
+def test_joint_detection_uses_both_branches_and_not_the_branch_detector(student):
+    video, mask = _clip()
+    student.detect(video, mask)["logits"].sum().backward()
+    assert _with_gradient(student) == {"backbone", "motion", "appearance", "motion_fusion", "appearance_fusion", "head"}
+
+
+def test_exported_student_has_no_branch_detector_and_detects_the_same(student):
+    student.eval()
+    exported = Student(TINY, num_classes=2, with_branch_head=False).eval()
+    exported.load_state_dict(inference_state(student.state_dict()))
+    assert not [name for name in exported.state_dict() if "branch" in name]
+    with torch.no_grad():
+        expected, got = student.detect(*_clip()), exported.detect(*_clip())
+    assert torch.equal(got["logits"], expected["logits"])
+    assert torch.equal(got["segments"], expected["segments"])
+
+
+def test_training_and_inference_give_the_same_joint_predictions(student):
+    with torch.no_grad():
+        assert torch.equal(student(*_clip()).joint["logits"], student.detect(*_clip())["logits"])
+
+
+def test_detector_ignores_frames_beyond_the_mask():
+    torch.manual_seed(0)
+    detector = Detector(TINY, in_channels=2, num_classes=2).eval()
+    mask = torch.arange(16)[None] < 8
+    with torch.no_grad():
+        out = detector(torch.randn(1, 2, 16, 16, 16), mask)
+    assert out.feature.shape == (1, 8, 8)
+    assert out.feature[:, :, 4:].abs().max() == 0
+
+
+def test_rgb_input_is_symmetric_around_zero():
+    frames = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(1, 2, 4, 4, 3)
+    video = rgb_input(frames)
+    assert video.shape == (1, 3, 2, 4, 4)
+    assert video[0, :, 0].unique().tolist() == [-1.0]
+    assert video[0, :, 1].unique().tolist() == [1.0]
