@@ -1,0 +1,234 @@
+"""ActivityNet JSON, as found in the wild: ground truth in, detections in and out.
+
+Ground truth is `{"database": {VIDEO: {"subset", "duration", "annotations": [{"label", "segment": [start_s,
+end_s]}]}}}`, detections are `{"results": {VIDEO: [{"label", "segment", "score"}]}}`. Published files write numbers as
+strings, call a subset `Test`, `testing` or `test`, leave the duration out, and hold segments of no length. All of that
+is read. What cannot mean anything (NaN, no label, one number for a segment) is refused with its place.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tadscale.data.storage import read_bytes, write_bytes
+from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.segments import Segment
+
+SUBSET_NAMES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+"""What published files call the subsets besides train, validation and test."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotatedVideo:
+    """The ground truth of one video."""
+
+    video: str
+    subset: str
+    """Lower case: train, validation, test, or what the file calls it."""
+    duration_s: float | None
+    """None where the file does not say."""
+    segments: tuple[Segment, ...]
+    """In the file's order, those without length included (`usable_segments` leaves them out)."""
+
+    @property
+    def usable_segments(self) -> tuple[Segment, ...]:
+        """The segments that end after they start: what can be trained on and found."""
+        return tuple(segment for segment in self.segments if segment.end_s > segment.start_s)
+
+
+class Document(NamedTuple):
+    """A JSON file that has been read."""
+
+    url: str
+    content: Any
+    sha256: str
+
+
+def read_document(url: str | Path) -> Document:
+    """Read a JSON file from a path, `file://` or `s3://`.
+
+    Raises:
+        ValueError: the file is not JSON.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    data = read_bytes(str(url))
+    try:
+        content = json.loads(data)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{url} is not JSON text (byte {error.start}): a pickle, an archive? Pass a JSON file."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{url} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}). "
+            "A file cut short by a full disk or an interrupted copy looks like this: write or fetch it again."
+        ) from error
+    return Document(str(url), content, hashlib.sha256(data).hexdigest())
+
+
+def read_ground_truth(url: str | Path) -> list[AnnotatedVideo]:
+    """Read every video of a ground-truth file, in the file's order. Raises as `read_document`, `parse_ground_truth`."""
+    document = read_document(url)
+    return parse_ground_truth(document.content, document.url)
+
+
+def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
+    """Understand ground truth that is already loaded.
+
+    Args:
+        document: what `json.load` returned.
+        source: what to call it in errors, usually the file's name.
+
+    Raises:
+        ValueError: an entry is malformed; says which.
+    """
+    videos = []
+    for video, entry in _section(document, "database", source).items():
+        place = f"{source}: database[{video!r}]"
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("annotations"), list):
+            raise ValueError(
+                f'{place} has no list "annotations". A video without any action says "annotations": []; another layout '
+                "(THUMOS text files, one list for all videos) has to be converted first."
+            )
+        segments = tuple(
+            Segment(*_labelled(annotation, f"{place}.annotations[{index}]"))
+            for index, annotation in enumerate(entry["annotations"])
+        )
+        duration = entry.get("duration", entry.get("duration_second"))
+        videos.append(
+            AnnotatedVideo(
+                video=video,
+                subset=normal_subset(entry.get("subset", "")),
+                duration_s=None if duration is None else _number(duration, f"{place}.duration"),
+                segments=segments,
+            )
+        )
+    return videos
+
+
+def normal_subset(name: object) -> str:
+    """A subset's name as this project writes it: lower case, and one word for the many (`Training` is `train`)."""
+    lower = str(name).strip().lower()
+    return SUBSET_NAMES.get(lower, lower)
+
+
+def ground_truth_table(videos: Iterable[AnnotatedVideo], subset: str, source: str) -> GroundTruth:
+    """The videos of one subset as the evaluator's table.
+
+    Args:
+        videos: of a ground-truth file.
+        subset: in any case and any of the usual words.
+        source: what to call the videos in errors, usually the file's name.
+
+    Raises:
+        ValueError: no video is in the subset.
+    """
+    known = list(videos)
+    chosen = {video.video: video.segments for video in known if video.subset == normal_subset(subset)}
+    if not chosen:
+        counts = Counter(video.subset or "(none)" for video in known)
+        found = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no video at all"
+        raise ValueError(
+            f"{source} has no video of subset {subset!r}; it has {found}. Name one of these as the subset."
+        )
+    return GroundTruth.from_segments(chosen)
+
+
+def read_detections(url: str | Path) -> DetectionTable:
+    """Read a detections file, rows in the file's order, which breaks ties. Raises as `read_document`,
+    `parse_detections`."""
+    document = read_document(url)
+    return parse_detections(document.content, document.url)
+
+
+def parse_detections(document: Any, source: str) -> DetectionTable:
+    """Understand detections that are already loaded; arguments and errors as in `parse_ground_truth`."""
+    results = _section(document, "results", source)
+    rows = list(_scored_rows(results, source))
+    videos, labels = tuple(results), tuple(sorted({row[1] for row in rows}))
+    return DetectionTable(
+        videos=videos,
+        labels=labels,
+        video=index_of([row[0] for row in rows], videos),
+        label=index_of([row[1] for row in rows], labels),
+        segments_s=np.array([row[2:4] for row in rows], np.float64).reshape(-1, 2),
+        score=np.array([row[4] for row in rows], np.float64),
+    )
+
+
+def detections_document(detections: DetectionTable) -> dict[str, Any]:
+    """Detections as the JSON document that ActivityNet evaluators read; every video is in it, also one without any."""
+    results: dict[str, list[dict[str, Any]]] = {video: [] for video in detections.videos}
+    for row in detections.to_detections():
+        segment = [row.start_s, row.end_s]
+        results[row.video].append({"label": row.label, "score": row.score, "segment": segment})
+    return {"version": "tadscale", "results": results, "external_data": {}}
+
+
+def write_detections(url: str | Path, detections: DetectionTable) -> None:
+    """Write a detections file that `read_detections` and ActivityNet evaluators read; numbers survive exactly."""
+    write_bytes(str(url), json.dumps(detections_document(detections), allow_nan=False).encode())
+
+
+def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
+    section = document.get(key) if isinstance(document, Mapping) else None
+    if not isinstance(section, Mapping):
+        other = {"database": "results", "results": "database"}[key]
+        swapped = isinstance(document, Mapping) and other in document
+        hint = (
+            f'It has "{other}": ground truth and detections seem to be swapped.'
+            if swapped
+            else "Pass ActivityNet JSON: ground truth has the key database, detections have the key results."
+        )
+        raise ValueError(f'{source} has no object "{key}" at its top level. {hint}')
+    return section
+
+
+def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str, str, float, float, float]]:
+    for video, entries in results.items():
+        if not isinstance(entries, list):
+            raise ValueError(
+                f"{source}: results[{video!r}] is {type(entries).__name__}, expected a list of detections. "
+                "A video without any says []."
+            )
+        for index, entry in enumerate(entries):
+            place = f"{source}: results[{video!r}][{index}]"
+            label, start_s, end_s = _labelled(entry, place)
+            if "score" not in entry:
+                raise ValueError(f'{place} has no "score". Ground truth passed as detections looks like this.')
+            yield video, label, start_s, end_s, _number(entry["score"], f"{place}.score")
+
+
+def _labelled(entry: Any, place: str) -> tuple[str, float, float]:
+    """Label, start and end of one annotation or detection."""
+    label = entry.get("label") if isinstance(entry, Mapping) else None
+    if not isinstance(label, str) or not label:
+        raise ValueError(
+            f"{place} has the label {label!r}, expected a name. Class numbers must be written as names, because two "
+            "files rarely number them alike."
+        )
+    segment = entry.get("segment")
+    if not isinstance(segment, list) or len(segment) != 2:
+        raise ValueError(f"{place} has the segment {segment!r}, expected [start, end] in seconds.")
+    return label, _number(segment[0], f"{place}.segment[0]"), _number(segment[1], f"{place}.segment[1]")
+
+
+def _number(value: Any, place: str) -> float:
+    """A finite number, also one written as a string."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place} is {value!r}, expected a number (or one written as a string).") from error
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{place} is {value!r}, expected a finite number. A model that diverged writes such: drop the entry, or "
+            "repair what wrote it."
+        )
+    return number

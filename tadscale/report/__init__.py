@@ -1,0 +1,1 @@
+"""What people look at: score tables, timelines, training curves, model cards."""
