@@ -1,0 +1,1 @@
+"""The data plane on one process: shards, manifest, plan, decoding, windows, quarantine."""

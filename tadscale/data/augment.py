@@ -1,0 +1,43 @@
+"""Spatial augmentation of a window, drawn before motion is computed, so that both modalities see the same pixels."""
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from tadscale.config import Config
+
+
+class AugmentDraw(NamedTuple):
+    """What happens to one window."""
+
+    crop_area: float
+    """Share of the picture that is kept, in (0, 1]; both sides shrink alike."""
+    crop_y: float
+    """Where the crop sits: 0 at the top, 1 at the bottom."""
+    crop_x: float
+    """0 at the left, 1 at the right."""
+    flip: bool
+    """Whether left and right are exchanged."""
+
+
+NO_AUGMENT = AugmentDraw(1.0, 0.0, 0.0, False)
+
+
+class Augment(Config):
+    """How windows are varied in training."""
+
+    crop_area_min: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """A random crop keeps a share of the picture between this and all of it. 1: no crop."""
+    flip_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How often left and right are exchanged. Leave at 0 where labels tell them apart: flipped, "left" looks right."""
+
+    def draw(self, draw_seed: int) -> AugmentDraw:
+        """The augmentation of one window: a pure function of the seed (`tadscale.data.plan.draw_seed`).
+
+        Uses the generator's raw words, whose stream numpy keeps from version to version.
+        """
+        words = np.random.Philox(draw_seed).random_raw(4)
+        area, y, x, flip = ((words >> np.uint64(11)) * 2.0**-53).tolist()  # uniform in [0, 1)
+        crop_area = 1.0 - area * (1.0 - self.crop_area_min)
+        return AugmentDraw(crop_area, y, x, flip < self.flip_probability)

@@ -1,0 +1,247 @@
+"""Pictures of an encoded video at given times, decoded in memory by PyAV (FFmpeg), one thread a decoder.
+
+The rules, each of which some reader gets wrong: sample by time and never by frame number (variable frame rates);
+subtract the stream's start; apply the rotation; skip cover pictures; the size may change in mid-stream; never trust the
+container's frame count; and at the first bad packet keep what came before and stop, since most pictures that a decoder
+"recovers" behind one are wrong without saying so.
+"""
+
+import io
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from tadscale.data.quarantine import DataError
+
+# A playlist makes FFmpeg open the files that it names (a concat script did, in the working directory): containers only.
+CONTAINERS = "mov,mp4,matroska,webm,avi"
+MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
+TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
+HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
+EMPTY = "zero length: the video stream holds no picture"
+
+
+class UndecodableVideo(DataError):
+    """The file, or the part of it that was asked for, holds no trustworthy picture."""
+
+
+class VideoInfo(NamedTuple):
+    """What a file holds, counted from its packets, not read from its header."""
+
+    duration_s: float
+    fps: float
+    """Average pictures a second."""
+    frames: int
+    width: int
+    """As displayed: after rotation."""
+    height: int
+
+
+class _Picture(NamedTuple):
+    time_s: float
+    end_s: float
+    frame: Any
+
+
+def probe_video(video: bytes) -> VideoInfo:
+    """Duration, rate and size of a video. Reads all packets, decodes the first picture only.
+
+    Raises:
+        UndecodableVideo: no container of the allow-list, no video stream, no picture, or no duration.
+    """
+    with _open(video) as (container, stream):
+        ends, frames = [0.0], 0
+        for packet in _packets(container, stream):
+            if packet.size and not packet.is_discard:
+                frames += 1
+                stamp = packet.pts if _times_of_display(container, packet) else packet.dts
+                ends.append(_seconds(stream, stamp) + _lasts_s(stream, packet.duration))
+        duration_s = max(ends)
+    if not frames or duration_s <= 0:
+        raise UndecodableVideo(EMPTY)
+    with _open(video) as (container, stream):
+        frame = next(_on_display(_pictures(container, stream)))[0].frame
+        turned = round(frame.rotation / 90) % 2
+    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+    return VideoInfo(duration_s, frames / duration_s, frames, width, height)
+
+
+def verify_video(video: bytes) -> None:
+    """Decode every picture of a video. Raises `UndecodableVideo` at the first one that is damaged."""
+    with _open(video) as (container, stream):
+        for _ in _on_display(_pictures(container, stream)):
+            pass
+
+
+def decode_frames(video: bytes, times_s: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The pictures that are on display at the given times.
+
+    Args:
+        video: the encoded file.
+        times_s: `[T]` seconds from the start of the video stream, not decreasing.
+        size: `(height, width)` in pixels; the decoder's scaler resizes, without keeping the aspect ratio.
+
+    Returns:
+        `[T, H, W, 3]` RGB.
+
+    Raises:
+        UndecodableVideo: a picture cannot be had, because the file is bad before it or ends before it.
+    """
+    times = np.asarray(times_s, np.float64)  # [T]
+    assert times.ndim == 1 and len(times) and np.isfinite(times).all() and (np.diff(times) >= 0).all()
+    if times[0] > 0:
+        try:
+            return _sample(video, times, size, seek=True)
+        except UndecodableVideo:
+            pass  # an index may lie, and pictures behind an open group lack their references: the start is always right
+    return _sample(video, times, size, seek=False)
+
+
+def _sample(video: bytes, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
+    frames = np.empty((len(times_s), *size, 3), np.uint8)  # [T, H, W, 3]
+    scaler, done, end_s = VideoReformatter(), 0, 0.0
+    with _open(video) as (container, stream):
+        if seek:
+            ticks = (stream.start_time or 0) + math.floor(times_s[0] / stream.time_base)
+            container.seek(ticks, stream=stream)  # the key frame at or before
+        for picture, end_s in _on_display(_pictures(container, stream, sought=seek)):
+            if seek and not done and picture.time_s > times_s[0] + TIME_SLACK_S:
+                raise UndecodableVideo(f"seeking to {times_s[0]:.3f} s led to {picture.time_s:.3f} s")
+            upto = int(np.searchsorted(times_s, end_s - TIME_SLACK_S))
+            if upto > done:
+                frames[done:upto] = _rgb(scaler, picture.frame, size)
+                done = upto
+            if done == len(times_s):
+                return frames
+    raise UndecodableVideo(f"no picture at {times_s[done]:.3f} s: the last one ends at {end_s:.3f} s")
+
+
+def _on_display(pictures: Iterator[_Picture]) -> Iterator[tuple[_Picture, float]]:
+    """Each picture with the moment at which it goes: when the next comes, or, the last one, a while after its end."""
+    shown = None
+    try:
+        for picture in pictures:
+            if shown is not None:
+                yield shown, picture.time_s
+            shown = picture
+    except UndecodableVideo:
+        if shown is not None:
+            yield shown, shown.end_s
+        raise
+    if shown is None:
+        raise UndecodableVideo(EMPTY)
+    yield shown, shown.end_s + HOLD_S
+
+
+def _pictures(container: Any, stream: Any, *, sought: bool = False) -> Iterator[_Picture]:
+    """Pictures in the order of display until the end, or until `UndecodableVideo` at the first sign of damage.
+
+    With FFmpeg's defaults a decoder flags the pictures that it had to conceal: stopping there left 93 wrong pictures of
+    2,007 delivered (60 clips of 100 pictures, 3 flipped bits each), reading on gave 1,509 of 5,898.
+
+    AVI stores no times of display, and what FFmpeg and PyAV make up for it is wrong for B-frames. There, and wherever else
+    they are missing, picture `n` gets the decoding time of packet `n`, counted from the start of the file.
+    """
+    last_s = 0.0
+    waiting: deque[int] = deque()  # decoding times of packets whose pictures have not come out yet
+    for packet in _packets(container, stream):
+        if packet.size and not _times_of_display(container, packet):
+            if sought:
+                raise UndecodableVideo("no times of display to seek by")
+            waiting.append(packet.dts)
+        try:
+            decoded = packet.decode()
+        except av.error.FFmpegError as error:
+            raise _undecodable(error, f"damaged behind {last_s:.3f} s") from error
+        for frame in decoded:
+            if frame.is_corrupt or frame.width * frame.height > MAX_PIXELS:
+                raise UndecodableVideo(f"damaged behind {last_s:.3f} s: the decoder could not restore the picture")
+            time_s = _seconds(stream, waiting.popleft() if waiting else frame.pts)
+            last_s = time_s + _lasts_s(stream, frame.duration)
+            yield _Picture(time_s, last_s, frame)
+
+
+def _times_of_display(container: Any, packet: Any) -> bool:
+    """Whether the packet says when its picture is shown, and not only when it is decoded."""
+    return container.format.name != "avi" and packet.pts is not None
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise UndecodableVideo("damaged: the container flags a packet as corrupt")
+            if packet.size and packet.dts is None and packet.pts is None:
+                raise UndecodableVideo("packets without time stamps: convert the file to MP4")
+            yield packet
+    except av.error.FFmpegError as error:
+        raise _undecodable(error, "damaged container") from error
+
+
+@contextmanager
+def _open(video: bytes) -> Iterator[tuple[Any, Any]]:
+    """The container and its video stream: FFmpeg's choice among several, never a cover picture."""
+    try:
+        container = av.open(io.BytesIO(video), options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise _undecodable(error, f"not a readable container of {CONTAINERS}") from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise UndecodableVideo("no video stream: audio only, or only a cover picture")
+        best = container.streams.best("video")
+        stream = best if best in streams else streams[0]
+        if stream.codec_context is None:
+            raise UndecodableVideo("no decoder for the video stream: convert the file to H.264")
+        stream.codec_context.thread_count = 1  # parallel over videos, not inside one
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        try:
+            yield container, stream
+        except av.error.FFmpegError as error:  # of seeking and scaling
+            raise _undecodable(error, "damaged") from error
+
+
+def _rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale, convert to RGB and turn upright one picture."""
+    quarter_turns = round(frame.rotation / 90) % 4  # anticlockwise
+    height, width = size[::-1] if quarter_turns % 2 else size
+    picture = scaler.reformat(  # threads: 0, the default, is one a core
+        frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
+    )
+    return np.rot90(picture.to_ndarray(), quarter_turns)  # [H, W, 3]
+
+
+def _seconds(stream: Any, stamp: int) -> float:
+    return float((stamp - (stream.start_time or 0)) * stream.time_base)
+
+
+def _lasts_s(stream: Any, ticks: int | None) -> float:
+    if ticks:
+        return float(ticks * stream.time_base)
+    return float(1 / stream.average_rate) if stream.average_rate else 0.0
+
+
+def _undecodable(error: Exception, what: str) -> Exception:
+    """The data error for a fault that FFmpeg found; a fault of the system stays what it is.
+
+    A damaged header can ask for petabytes. That is the file's fault, as long as there is memory for ordinary needs.
+    """
+    if isinstance(error, MemoryError) and not _memory_left():
+        return error
+    return UndecodableVideo(f"{what}: {error}")
+
+
+def _memory_left() -> bool:
+    try:
+        bytearray(64 * 2**20)
+    except MemoryError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""From a video and its annotation to a row of the manifest: what is accepted, repaired and refused."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tadscale.data.annotations import parse_ground_truth
+from tadscale.data.decode import probe_video
+from tadscale.data.manifest import VideoRow
+from tadscale.data.quarantine import DataError
+
+SUBSETS = ("train", "validation", "test")
+# No dot: WebDataset cuts a member's name at its first one. No "..", no leading slash: a key may name a file.
+KEY = re.compile(r"(?!/)(?!.*//)[^.\\\x00-\x1f]{1,200}(?<!/)")
+REPORTED_S = 0.01  # annotations are rounded: a segment this little past the end is clipped without a word
+
+
+class Repair(NamedTuple):
+    """A fault of an annotation that was mended."""
+
+    key: str
+    what: str
+
+
+class Segments(NamedTuple):
+    """Columns of one video's annotated actions."""
+
+    labels: tuple[str, ...]
+    start_s: tuple[float, ...]
+    end_s: tuple[float, ...]
+
+
+def describe(
+    key: str, video: bytes, annotation: Mapping[str, Any], url: str, video_offset: int
+) -> tuple[VideoRow, list[Repair]]:
+    """The manifest's row of one video that lies at `video_offset` of the shard `url`.
+
+    Raises:
+        DataError: the video holds no picture, or its annotation cannot be trusted.
+    """
+    if not KEY.fullmatch(key):
+        raise DataError(f"the key {key!r} is not usable: no dots, backslashes, control characters; 1 to 200 characters")
+    info = probe_video(video)
+    subset, segments, repairs = read_annotation(key, annotation, info.duration_s)
+    row = VideoRow(
+        url=url,
+        key=key,
+        subset=subset,
+        video_offset=video_offset,
+        video_bytes=len(video),
+        video_sha256=hashlib.sha256(video).hexdigest(),
+        **info._asdict(),
+        **segments._asdict(),
+    )
+    return row, repairs
+
+
+def read_annotation(key: str, annotation: Mapping[str, Any], duration_s: float) -> tuple[str, Segments, list[Repair]]:
+    """The subset and the annotated actions of a video; the actions are clipped to its length.
+
+    A video without any action is background. A video with an action that lies wholly outside it, or that ends before it
+    starts, is refused: the action is somewhere, and training would teach it as background.
+
+    Raises:
+        DataError: an action is unusable, or the annotation is not in ActivityNet's form.
+    """
+    try:
+        [entry] = parse_ground_truth({"database": {key: annotation}}, f"{key}.json")
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if entry.subset not in SUBSETS:
+        raise DataError(f"{key}.json: subset is {annotation.get('subset')!r}, none of {SUBSETS}")
+    repairs, kept = [], []
+    for action in entry.segments:
+        what = f"{action.label!r} at [{action.start_s:g}, {action.end_s:g}] s"
+        start_s, end_s = max(action.start_s, 0.0), min(action.end_s, duration_s)
+        if action.start_s == action.end_s:
+            repairs.append(Repair(key, f"{what} has no length and was left out"))
+        elif end_s <= start_s:
+            raise DataError(
+                f"{what}: nothing of it is inside the video, which lasts {duration_s:.2f} s: the annotation is wrong, "
+                "or the file is cut short"
+            )
+        else:
+            cut_s = max(start_s - action.start_s, action.end_s - end_s)
+            if cut_s > REPORTED_S:
+                repairs.append(Repair(key, f"{what}: {cut_s:.2f} s of it are outside the video and were cut off"))
+            kept.append((action.label, start_s, end_s))
+    return entry.subset, Segments(*(zip(*kept, strict=True) if kept else ((), (), ()))), repairs

@@ -1,0 +1,110 @@
+"""Is a set of shards fit for training? Everything that can be known before a cluster is hired."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tadscale.data.describe import Repair
+from tadscale.data.manifest import MANIFEST_NAME, VideoRow, read_manifest, unknown_label
+from tadscale.data.quarantine import QuarantineEntry
+from tadscale.data.scan import scan_shards
+from tadscale.data.storage import list_names
+
+
+@dataclass
+class LintReport:
+    """What is in the shards, and what is wrong with it."""
+
+    videos: Counter[str] = field(default_factory=Counter)
+    """Usable videos by subset."""
+    hours: float = 0.0
+    """Length of the usable videos together."""
+    segments: Counter[str] = field(default_factory=Counter)
+    """Segments by label."""
+    background: int = 0
+    """Videos without any segment: allowed."""
+    repairs: list[Repair] = field(default_factory=list)
+    """Mended on reading: segments that were clipped or left out."""
+    bad: list[QuarantineEntry] = field(default_factory=list)
+    """Videos that would be quarantined: they cost budget, but do not stop a run by themselves."""
+    errors: list[str] = field(default_factory=list)
+    """What would stop any run."""
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is in error and no video is bad."""
+        return not self.errors and not self.bad
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        subsets = ", ".join(f"{name} {count}" for name, count in sorted(self.videos.items()))
+        yield f"{self.videos.total()} usable videos ({subsets}), {self.hours:.2f} h, {self.background} without any segment"
+        yield f"{self.segments.total()} segments of {len(self.segments)} classes"
+        yield from (f"mended: {repair.key}: {repair.what}" for repair in self.repairs)
+        yield from (f"bad: {entry.shard}: {entry.key}: {entry.reason}" for entry in self.bad)
+        yield from (f"error: {error}" for error in self.errors)
+
+
+def lint(
+    url: str,
+    *,
+    classes: Sequence[str] | None = None,
+    annotations: Mapping[str, Mapping[str, Any]] | None = None,
+    decode_all: bool = False,
+) -> LintReport:
+    """Read all shards of a folder, and compare them with their manifest if there is one. Writes nothing.
+
+    Args:
+        url: the folder.
+        classes: the labels that may occur; by default any.
+        annotations: by key, for shards without `KEY.json`.
+        decode_all: decode every picture of every video, which alone finds all damage inside them.
+
+    Raises:
+        ValueError: there is no shard.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    scan = scan_shards(url, annotations, decode_all=decode_all)
+    report = LintReport(repairs=scan.repairs, bad=scan.bad)
+    for row in scan.rows:
+        report.videos[row.subset] += 1
+        report.hours += row.duration_s / 3600
+        report.segments.update(row.labels)
+        report.background += not row.labels
+    report.errors += _twins(scan.rows)
+    if classes is not None:
+        first = {label: row for row in reversed(scan.rows) for label in row.labels if label not in classes}
+        report.errors += [unknown_label(row, label, classes) for label, row in first.items()]
+    if MANIFEST_NAME in list_names(url):
+        report.errors += _manifest_faults(url, scan.rows)
+    return report
+
+
+def _twins(rows: Sequence[VideoRow]) -> list[str]:
+    seen: dict[str, VideoRow] = {}
+    return [
+        f"key {row.key!r} occurs twice, in {seen[row.key].shard} and {row.shard}: rename or remove one"
+        for row in rows
+        if seen.setdefault(row.key, row) is not row
+    ]
+
+
+def _manifest_faults(url: str, rows: Sequence[VideoRow]) -> list[str]:
+    try:
+        manifest = read_manifest(url)
+    except ValueError as error:
+        return [str(error)]
+    stated, found = ({row.key: row for row in some} for some in (manifest.rows, rows))
+    faults = [f"{key}: in {found[key].shard}, but not in the manifest" for key in found.keys() - stated.keys()]
+    for key, row in stated.items():
+        if key not in found:
+            faults.append(f"{key}: in the manifest, but not usable in {row.shard}")
+            continue
+        names = [name for name in row._fields if name != "label_ids"]
+        changed = [name for name in names if getattr(row, name) != getattr(found[key], name)]
+        if changed:
+            faults.append(f"{key}: {', '.join(changed)} of the manifest and of {row.shard} differ")
+    return [f"{fault}: build the manifest again" for fault in sorted(faults)]

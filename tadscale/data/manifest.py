@@ -1,0 +1,258 @@
+"""The manifest: one row per video, with which a worker fetches any video by one ranged read."""
+
+import difflib
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+
+MANIFEST_NAME = "manifest.parquet"
+FORMAT = "1"
+SHARD_NAME = re.compile(r"[^/\\]+\.tar")
+
+
+class VideoRow(NamedTuple):
+    """One video of a manifest: all that a worker needs to load it."""
+
+    url: str
+    """Of the shard."""
+    key: str
+    """Unique in the data set."""
+    subset: str
+    """"train", "validation" or "test"."""
+    video_offset: int
+    """First byte of the video inside the shard."""
+    video_bytes: int
+    video_sha256: str
+    """Digest of the video's bytes, hexadecimal."""
+    duration_s: float
+    """Counted from the pictures, not read from the header."""
+    fps: float
+    """Average pictures a second."""
+    frames: int
+    width: int
+    """As displayed."""
+    height: int
+    labels: tuple[str, ...]
+    """One for each of the N segments."""
+    start_s: tuple[float, ...]
+    end_s: tuple[float, ...]
+    """At most `duration_s`."""
+    label_ids: NDArray[np.int64] = np.empty(0, np.int64)
+    """`[N]` indices into the manifest's classes; filled in by the manifest."""
+
+    @property
+    def shard(self) -> str:
+        """File name of the shard."""
+        return self.url.rsplit("/", 1)[-1]
+
+    @property
+    def segments_s(self) -> NDArray[np.float64]:
+        """`[N, 2]` starts and ends."""
+        return np.array([self.start_s, self.end_s], np.float64).T.reshape(-1, 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifest:
+    """What is in a set of shards. The order of the rows belongs to its identity: plans count on it.
+
+    Make one with `make_manifest`, `read_manifest`, `tadscale.data.shards.write_shards` or
+    `tadscale.data.scan.build_manifest`.
+
+    Attributes:
+        url: the folder that holds the shards.
+        classes: all labels of the data set, sorted; a subset keeps those of the whole.
+        rows: one per video.
+    """
+
+    url: str
+    classes: tuple[str, ...]
+    rows: tuple[VideoRow, ...] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        subsets = ", ".join(
+            f"{name} {count}" for name, count in sorted(Counter(self.column("subset").tolist()).items())
+        )
+        hours = self.duration_s.sum() / 3600
+        return f"{len(self)} videos ({subsets}), {hours:.2f} h, {len(self.classes)} classes, in {self.url}"
+
+    def row(self, index: int) -> VideoRow:
+        """One video."""
+        return self.rows[index]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One scalar field of all rows, `[V]`."""
+        return np.array([getattr(row, name) for row in self.rows])
+
+    @cached_property
+    def duration_s(self) -> NDArray[np.float64]:
+        """`[V]` lengths of the videos."""
+        return self.column("duration_s").astype(np.float64)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is trained on: keys, video digests, annotations and their order.
+
+        Where the bytes lie does not count: copied or resharded, a data set keeps its digest.
+        """
+        sha = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
+        for row in self.rows:
+            facts = row._asdict()
+            for name in ("url", "video_offset", "label_ids"):
+                del facts[name]
+            sha.update(json.dumps(facts, sort_keys=True).encode())
+        return sha.hexdigest()
+
+    def subset(self, name: str) -> "Manifest":
+        """The videos of one subset, in order.
+
+        Raises:
+            ValueError: there are none.
+        """
+        rows = tuple(row for row in self.rows if row.subset == name)
+        if not rows:
+            found = sorted({row.subset for row in self.rows})
+            raise ValueError(f"{self.url}: no video of subset {name!r}; the manifest has {found}")
+        return replace(self, rows=rows)
+
+
+def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | None = None) -> Manifest:
+    """Put rows together, and number their labels.
+
+    Args:
+        url: the folder that holds the shards.
+        rows: with or without `label_ids`, which are overwritten.
+        classes: the labels that may occur; by default those that do.
+
+    Raises:
+        ValueError: no rows, two videos of one key, or a label that is not in `classes`.
+    """
+    rows = tuple(rows)
+    if not rows:
+        raise ValueError(f"{url}: no usable video")
+    seen: dict[str, VideoRow] = {}
+    for row in rows:
+        if row.key in seen:
+            raise ValueError(
+                f"{url}: key {row.key!r} occurs twice, in {seen[row.key].shard} and {row.shard}: rename or remove one"
+            )
+        seen[row.key] = row
+    known = sorted({label for row in rows for label in row.labels} if classes is None else set(classes))
+    allowed = frozenset(known)
+    for row in rows:
+        for label in row.labels:
+            if label not in allowed:
+                raise ValueError(unknown_label(row, label, known))
+    ids = {label: index for index, label in enumerate(known)}
+    numbered = (row._replace(label_ids=np.array([ids[label] for label in row.labels], np.int64)) for row in rows)
+    return Manifest(url=url.rstrip("/"), classes=tuple(known), rows=tuple(numbered))
+
+
+def unknown_label(row: VideoRow, label: str, classes: Collection[str]) -> str:
+    """What to tell the user of a label that is not in the class list."""
+    nearest = difflib.get_close_matches(label, classes, n=1, cutoff=0.0)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "which is empty."
+    return f"{row.url}: {row.key}.json: label {label!r} is not in the class list; {hint}"
+
+
+def read_manifest(url: str) -> Manifest:
+    """Read and verify the manifest of a folder of shards.
+
+    Raises:
+        ValueError: there is none, or it is damaged or of another format.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    where = join(url, MANIFEST_NAME)
+    try:
+        data = read_bytes(where)
+    except StorageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ValueError(
+            f"{where} does not exist: the URL is wrong, writing was interrupted, or the shards come from another tool; "
+            "for those build one with `tadscale data lint --write`"
+        ) from error
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except pa.ArrowException as error:
+        raise ValueError(f"{where} is not a readable Parquet file ({error}): build the manifest again") from error
+    notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    if notes.get("tadscale.format") != FORMAT:
+        raise ValueError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
+    manifest = make_manifest(
+        url, (_from_columns(url, columns) for columns in table.to_pylist()), json.loads(notes["tadscale.classes"])
+    )
+    if manifest.digest != notes["tadscale.digest"]:
+        raise ValueError(f"{where}: the digest of its content is not the one it states: build the manifest again")
+    return manifest
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Write `manifest.parquet` beside the shards. Raises `StorageError`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    notes = {
+        "tadscale.format": FORMAT,
+        "tadscale.digest": manifest.digest,
+        "tadscale.classes": json.dumps(manifest.classes),
+    }
+    table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=_schema(notes))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    write_bytes(join(manifest.url, MANIFEST_NAME), buffer.getvalue())
+
+
+def _schema(notes: dict[str, str]) -> Any:
+    import pyarrow as pa
+
+    text, whole, real = pa.string(), pa.int64(), pa.float64()
+    columns = {
+        "shard": text,
+        "key": text,
+        "subset": text,
+        "video_offset": whole,
+        "video_bytes": whole,
+        "video_sha256": text,
+        "duration_s": real,
+        "fps": real,
+        "frames": whole,
+        "width": whole,
+        "height": whole,
+        "labels": pa.list_(text),
+        "start_s": pa.list_(real),
+        "end_s": pa.list_(real),
+    }
+    return pa.schema(columns.items(), metadata=notes)
+
+
+def _to_columns(row: VideoRow) -> dict[str, Any]:
+    columns = {"shard": row.shard, **row._asdict()}
+    del columns["url"], columns["label_ids"]
+    return columns
+
+
+def _from_columns(url: str, columns: dict[str, Any]) -> VideoRow:
+    shard = columns.pop("shard")
+    if not SHARD_NAME.fullmatch(shard):
+        raise ValueError(
+            f"{join(url, MANIFEST_NAME)}: {shard!r} is not the file name of a shard: build the manifest again"
+        )
+    columns |= {name: tuple(columns[name]) for name in ("labels", "start_s", "end_s")}
+    return VideoRow(url=join(url, shard), **columns)

@@ -1,0 +1,152 @@
+"""The plan: which windows make up which global batch. Pure functions in numpy, which know nothing of processes.
+
+Resume and elasticity follow from it: a checkpoint stores the number of global batches consumed and the plan's digest,
+and whatever the number of workers, the remaining global batches hold exactly the same windows.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tadscale.data.windows import WindowTable
+
+EMPTY = -1
+
+
+class PlanRow(NamedTuple):
+    """One slot of a global batch. An empty slot has `window` and `video` -1, and `valid_frames` 0."""
+
+    position: int
+    """`step * global_batch + slot`: what the training loop checks."""
+    step: int
+    epoch: int
+    window: int
+    video: int
+    """Row of the manifest that was tiled."""
+    start_frames: int
+    valid_frames: int
+    draw_seed: int
+    """Seed of this window's augmentation in this epoch."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The order in which windows are trained, over all epochs.
+
+    Every window comes exactly once per epoch. The last global batch of an epoch is filled up with empty slots (-1).
+
+    Attributes:
+        windows: what there is to train on.
+        seed: of the shuffle and of augmentation.
+        global_batch: windows per optimiser step, over all workers.
+        epochs: passes over the windows.
+        manifest_digest: of the manifest that was tiled.
+        settings_digest: of the window settings (`WindowConfig.fingerprint`).
+
+    Raises:
+        ValueError: there is no window, or a number is not positive.
+    """
+
+    windows: "WindowTable"
+    seed: int
+    global_batch: int
+    epochs: int
+    manifest_digest: str
+    settings_digest: str
+
+    def __post_init__(self) -> None:
+        if not len(self.windows):
+            raise ValueError("nothing to train on: the manifest (or the subset of it) holds no video")
+        if self.global_batch < 1 or self.epochs < 1 or self.seed < 0:
+            raise ValueError(
+                f"need global_batch >= 1, epochs >= 1 and seed >= 0, "
+                f"got global_batch={self.global_batch}, epochs={self.epochs}, seed={self.seed}"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches in one epoch, the last of which may be partly empty."""
+        return -(-len(self.windows) // self.global_batch)
+
+    @property
+    def total_steps(self) -> int:
+        """Global batches in the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides which window is trained when: equal digests, equal training data."""
+        parts = {
+            "version": 1,
+            "windows": self.windows.digest,
+            "seed": self.seed,
+            "global_batch": self.global_batch,
+            "epochs": self.epochs,
+            "manifest": self.manifest_digest,
+            "settings": self.settings_digest,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Window ids of one global batch, `[global_batch]`; -1 is an empty slot."""
+        if not 0 <= step < self.total_steps:
+            raise IndexError(f"step {step} is outside the plan's {self.total_steps} steps")
+        epoch, nth = divmod(step, self.steps_per_epoch)
+        ids = shuffled(len(self.windows), self.seed, epoch)[nth * self.global_batch : (nth + 1) * self.global_batch]
+        return np.concatenate([ids, np.full(self.global_batch - len(ids), EMPTY)])
+
+    def slots(self, step: int, rank: int, world_size: int) -> NDArray[np.int64]:
+        """The contiguous share of `batch(step)` that one rank trains, `[global_batch / world_size]`.
+
+        Raises:
+            ValueError: the world size does not divide the global batch.
+        """
+        if self.global_batch % world_size:
+            fitting = [n for n in range(1, self.global_batch + 1) if self.global_batch % n == 0]
+            raise ValueError(
+                f"global_batch={self.global_batch} cannot be shared equally by {world_size} workers: "
+                f"use a number of workers out of {fitting}, or change global_batch"
+            )
+        assert 0 <= rank < world_size
+        share = self.global_batch // world_size
+        return self.batch(step)[rank * share : (rank + 1) * share]
+
+    def rows(self, first_step: int = 0) -> Iterator[PlanRow]:
+        """Every slot from a step to the end of the run, empty ones included, in order of position."""
+        for step in range(first_step, self.total_steps):
+            for slot, window in enumerate(self.batch(step).tolist()):
+                yield self.row(step, slot, window)
+
+    def row(self, step: int, slot: int, window: int) -> PlanRow:
+        """What the pipeline needs to know to fill one slot."""
+        position, epoch = step * self.global_batch + slot, step // self.steps_per_epoch
+        if window == EMPTY:
+            return PlanRow(position, step, epoch, EMPTY, EMPTY, 0, 0, 0)
+        table = self.windows
+        where = int(table.video[window]), int(table.start_frames[window]), int(table.valid_frames[window])
+        return PlanRow(position, step, epoch, window, *where, draw_seed(self.seed, epoch, window))
+
+
+@lru_cache(maxsize=2)  # the current epoch's, and the next one's while the pipeline reads ahead
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """A permutation of `count` windows, `[count]`, read-only: a pure function of its arguments.
+
+    Sorts raw words of the Philox generator. Numpy keeps those from version to version, and not `Generator.permutation`:
+    a run can be resumed after an upgrade.
+    """
+    words = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
+    order = np.argsort(words, kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order
+
+
+def draw_seed(seed: int, epoch: int, window: int) -> int:
+    """Seed of one window's augmentation in one epoch, 63 bits (it travels in int64 columns)."""
+    return int(np.random.SeedSequence([seed, epoch, window]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,107 @@
+"""Bad videos are a designed event: each is entered once in a ledger, and the ledger has a budget."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tadscale.config import Config
+
+
+class DataError(ValueError):
+    """One video cannot be used: its slot is masked, its key is quarantined, and the run goes on within the budget.
+
+    Only for faults of the data. Faults of the system (out of memory, disk full, storage out of reach) never become one.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)  # the only argument, so that it survives pickling between processes
+        self.reason = reason
+
+
+class QuarantineExceeded(ValueError):
+    """More videos are bad than the budget allows: the data set needs a person."""
+
+
+class QuarantineBudget(Config):
+    """How many bad videos a run bears before it fails."""
+
+    max_fraction: float = 0.01
+    """Share of all videos, 0 to 1. The published sets lose about this much to dead links and broken files."""
+    min_videos: int = 1
+    """This many are always borne, so that one bad file does not stop a small data set."""
+
+    def allowed(self, total_videos: int) -> int:
+        """The number of videos that may be bad out of `total_videos`."""
+        return max(self.min_videos, int(self.max_fraction * total_videos))
+
+
+class QuarantineEntry(NamedTuple):
+    """Why one video is not used."""
+
+    shard: str
+    key: str
+    reason: str
+    stage: str
+    """Where it was found: "pack", "scan", "fetch", "decode"."""
+
+
+class QuarantineLedger:
+    """The bad videos of a run: each (shard, key) once, with the first reason that was given.
+
+    Args:
+        budget: how many are borne.
+        total_videos: size of the data set, once it is known; without it nothing is refused until `check`.
+    """
+
+    def __init__(self, budget: QuarantineBudget | None = None, total_videos: int | None = None) -> None:
+        self.budget = budget or QuarantineBudget()
+        self.total_videos = total_videos
+        self._entries: dict[tuple[str, str], QuarantineEntry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[QuarantineEntry]:
+        return iter(self._entries.values())
+
+    def __contains__(self, shard_and_key: tuple[str, str]) -> bool:
+        return shard_and_key in self._entries
+
+    def add(self, entry: QuarantineEntry) -> bool:
+        """Enter a bad video.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            QuarantineExceeded: the number of videos is known and the budget is spent.
+        """
+        if (entry.shard, entry.key) in self._entries:
+            return False
+        self._entries[entry.shard, entry.key] = entry
+        if self.total_videos is not None:
+            self.check(self.total_videos)
+        return True
+
+    def check(self, total_videos: int) -> None:
+        """Raise `QuarantineExceeded` if more videos are bad than the budget allows out of `total_videos`."""
+        allowed = self.budget.allowed(total_videos)
+        if len(self) <= allowed:
+            return
+        shown = "\n".join(f"  {e.shard}: {e.key}: {e.reason} ({e.stage})" for e in list(self)[:5])
+        raise QuarantineExceeded(
+            f"{len(self)} of {total_videos} videos are in quarantine, the budget is {allowed} "
+            f"(max_fraction={self.budget.max_fraction}, min_videos={self.budget.min_videos}). The first:\n{shown}\n"
+            "If they are really bad, remove them from the data set or raise the budget; if they are not, "
+            "the shards and the manifest probably do not belong together: rebuild the manifest."
+        )
+
+    def to_jsonl(self) -> str:
+        """One JSON object a line, in the order of discovery."""
+        return "".join(json.dumps(e._asdict(), ensure_ascii=False) + "\n" for e in self)
+
+    def load_jsonl(self, lines: str | Iterable[str]) -> None:
+        """Enter what an earlier part of the run wrote with `to_jsonl`; known videos stay as they are."""
+        for line in lines.splitlines() if isinstance(lines, str) else lines:
+            if line.strip():
+                self.add(QuarantineEntry(**json.loads(line)))

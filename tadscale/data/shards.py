@@ -1,0 +1,156 @@
+"""Shards: plain WebDataset tars of videos and their annotations, written for ranged reads."""
+
+import json
+import logging
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, NamedTuple
+
+from tadscale.data.describe import describe
+from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
+from tadscale.data.members import VIDEO_SUFFIXES
+from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
+from tadscale.data.storage import join, list_names, remove, upload
+
+OWN_SHARD = re.compile(r"shard-\d{6}\.tar")
+
+log = logging.getLogger(__name__)
+
+
+class VideoSample(NamedTuple):
+    """One video on its way into a shard: becomes the members `KEY.mp4` and `KEY.json`."""
+
+    key: str
+    """Unique in the data set; no dots (WebDataset cuts a member's name at its first one)."""
+    video: bytes
+    """The encoded file."""
+    annotation: dict[str, Any]
+    """ActivityNet style: `{"duration": s, "subset": "train", "annotations": [{"label": l, "segment": [s, e]}]}`."""
+    suffix: str = "mp4"
+    """One of `VIDEO_SUFFIXES`."""
+
+
+def write_shards(
+    samples: Iterable[VideoSample],
+    url: str,
+    *,
+    shard_bytes: int = 256 * 2**20,
+    videos_per_shard: int | None = None,
+    classes: Iterable[str] | None = None,
+    ledger: QuarantineLedger | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Write videos as `URL/shard-000000.tar`, ..., and `URL/manifest.parquet` last of all.
+
+    The same samples give the same bytes. One video at a time is in memory; a shard grows in a local temporary file and
+    is uploaded when full. Without a manifest a folder counts as unfinished.
+
+    Args:
+        samples: the videos, in the order that the manifest will keep.
+        url: a folder: a local path or `s3://bucket/prefix`.
+        shard_bytes: a shard is closed before it would grow beyond this (one video alone may).
+        videos_per_shard: a shard is also closed at this many videos.
+        classes: the labels that may occur; by default those that do.
+        ledger: takes unusable videos; without one they are errors.
+        overwrite: replace a set of shards that is already there.
+
+    Raises:
+        ValueError: the folder already holds shards, a key occurs twice, a label is unknown, or a video is unusable.
+        QuarantineExceeded: more videos are unusable than the ledger's budget allows.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    _claim(url, overwrite)
+    rows: list[VideoRow] = []
+    with TemporaryDirectory() as scratch, _ShardWriter(url, Path(scratch), shard_bytes, videos_per_shard) as writer:
+        for sample in samples:
+            try:
+                rows.append(writer.add(sample))
+            except DataError as error:
+                if ledger is None:
+                    raise ValueError(f"video {sample.key!r}: {error.reason}") from error
+                ledger.add(QuarantineEntry("", sample.key, error.reason, "pack"))
+    if ledger is not None:
+        ledger.check(len(rows) + len(ledger))
+    manifest = make_manifest(url, rows, classes)
+    write_manifest(manifest)
+    return manifest
+
+
+def _claim(url: str, overwrite: bool) -> None:
+    """Make sure that no shards are overwritten by accident, and that none are left over to be mistaken for new ones."""
+    found = [name for name in list_names(url) if name == MANIFEST_NAME or name.endswith(".tar")]
+    if found and not overwrite:
+        whose = "" if MANIFEST_NAME in found else " without a manifest, of another tool or of an interrupted write"
+        raise ValueError(
+            f"{url} already holds shards ({found[0]}, {len(found)} files){whose}: write elsewhere, or allow to overwrite"
+        )
+    # The manifest first: without it nobody reads what is about to change.
+    for name in sorted(found, key=lambda name: name != MANIFEST_NAME):
+        if name == MANIFEST_NAME or OWN_SHARD.fullmatch(name):
+            remove(join(url, name))
+
+
+class _ShardWriter:
+    """Appends members to the current shard, and uploads it when it is full."""
+
+    def __init__(self, url: str, scratch: Path, max_bytes: int, max_videos: int | None) -> None:
+        self.url, self.scratch, self.max_bytes, self.max_videos = url, scratch, max_bytes, max_videos
+        self.shards = self.videos = 0
+        self.keys: set[str] = set()
+        self.file: BinaryIO | None = None
+
+    def __enter__(self) -> "_ShardWriter":
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self.file is not None and error is None:
+            self._finish(self.file)
+        elif self.file is not None:
+            self.file.close()
+
+    def add(self, sample: VideoSample) -> VideoRow:
+        if sample.suffix not in VIDEO_SUFFIXES:
+            raise DataError(f"suffix {sample.suffix!r} is none of {VIDEO_SUFFIXES}")
+        if sample.key in self.keys:
+            raise ValueError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
+        note = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False).encode()
+        parts = [*_member(f"{sample.key}.{sample.suffix}", sample.video), *_member(f"{sample.key}.json", note)]
+        file = self._room_for(sum(map(len, parts)))
+        url, offset = join(self.url, self._name), file.tell() + len(parts[0])
+        row, repairs = describe(sample.key, sample.video, sample.annotation, url, offset)
+        for repair in repairs:
+            log.warning("%s: %s", repair.key, repair.what)
+        file.writelines(parts)
+        self.keys.add(sample.key)
+        self.videos += 1
+        return row
+
+    @property
+    def _name(self) -> str:
+        return f"shard-{self.shards:06d}.tar"
+
+    def _room_for(self, size: int) -> BinaryIO:
+        if self.file is not None and self.videos:
+            full = self.file.tell() + size + 2 * tarfile.BLOCKSIZE > self.max_bytes
+            if full or self.videos == self.max_videos:
+                self._finish(self.file)
+        if self.file is None:
+            self.file = open(self.scratch / self._name, "wb")  # noqa: SIM115 - closed by _finish
+        return self.file
+
+    def _finish(self, file: BinaryIO) -> None:
+        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end mark
+        file.close()
+        upload(self.scratch / self._name, join(self.url, self._name))
+        (self.scratch / self._name).unlink()
+        self.file, self.videos, self.shards = None, 0, self.shards + 1
+
+
+def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Header, content and padding of a tar member: same name and data, same bytes (time 0, no owner)."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)

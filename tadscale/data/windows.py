@@ -1,0 +1,174 @@
+"""Windows: fixed-length runs of sampled frames, which is what the network sees of a video."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from tadscale.config import Config
+from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
+from tadscale.data.decode import decode_frames
+from tadscale.data.manifest import VideoRow
+from tadscale.data.storage import read_range
+
+
+class WindowConfig(Config):
+    """How videos are cut into windows. Frame `k` of a video is the picture on display at `k / fps` seconds."""
+
+    frames: PositiveInt = 128
+    """Sampled frames in a window."""
+    stride_frames: PositiveInt = 64
+    """Sampled frames from one window's start to the next."""
+    fps: PositiveFloat = 10.0
+    """Sampled frames a second."""
+    height: PositiveInt = 112
+    """Pixels; pictures are resized in the decoder, without keeping the aspect ratio."""
+    width: PositiveInt = 112
+    """Pixels."""
+    min_visible: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """A segment counts in a window if at least this share of it is inside (of the window, if the segment is longer)."""
+    augment: Augment = Augment()
+    """Random crop and flip in training."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WindowTable:
+    """All windows of a manifest; a window's id is its index.
+
+    Attributes:
+        video: `[W]` int64, row of the manifest.
+        start_frames: `[W]` int64, first sampled frame.
+        valid_frames: `[W]` int64, sampled frames that exist; fewer than the window's length only in shorter videos.
+    """
+
+    video: NDArray[np.int64]
+    start_frames: NDArray[np.int64]
+    valid_frames: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the three columns."""
+        columns = np.stack([self.video, self.start_frames, self.valid_frames]).astype("<i8")  # [3, W]
+        return hashlib.sha256(columns.tobytes()).hexdigest()
+
+
+class Timed(Protocol):
+    """As much of a manifest as tiling asks for."""
+
+    @property
+    def duration_s(self) -> NDArray[np.float64]:
+        """`[V]` lengths of the videos."""
+
+
+class Window(NamedTuple):
+    """One window with its ground truth."""
+
+    frames: NDArray[np.uint8]
+    """`[T, H, W, 3]` RGB; zeros where the mask is False."""
+    mask: NDArray[np.bool_]
+    """`[T]`, which frames exist."""
+    segments_frames: NDArray[np.float32]
+    """`[N, 2]` start and end in sampled frames from the window's start, clipped to the window."""
+    labels: NDArray[np.int64]
+    """`[N]` indices into the manifest's classes."""
+
+
+def video_frames(duration_s: NDArray[np.float64] | float, fps: float) -> NDArray[np.int64]:
+    """Sampled frames of a video: how many of the times `k / fps` lie before its end; at least one."""
+    return np.maximum(np.ceil(np.asarray(duration_s) * fps - 1e-6), 1).astype(np.int64)
+
+
+def tile(videos: Timed, config: WindowConfig) -> WindowTable:
+    """Cut every video into windows such that each sampled frame is in at least one.
+
+    Windows start every `stride_frames`; the last one ends with the video, overlapping its neighbour more where need be.
+    A video shorter than a window gives one window, padded at its end.
+
+    Raises:
+        ValueError: `stride_frames` exceeds `frames`.
+    """
+    if config.stride_frames > config.frames:
+        raise ValueError(
+            f"window.stride_frames={config.stride_frames} exceeds window.frames={config.frames}: frames between two "
+            "windows would never be seen; choose a stride of at most the window's length"
+        )
+    total = video_frames(videos.duration_s, config.fps)  # [V]
+    overhang = np.maximum(total - config.frames, 0)  # [V], start of the last window
+    counts = 1 + -(-overhang // config.stride_frames)  # [V]
+    video = np.repeat(np.arange(len(total)), counts)  # [W]
+    nth = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)  # [W], position within its video
+    return WindowTable(
+        video=video.astype(np.int64),
+        start_frames=np.minimum(nth * config.stride_frames, overhang[video]).astype(np.int64),
+        valid_frames=np.minimum(total, config.frames)[video].astype(np.int64),
+    )
+
+
+def load_window(
+    row: VideoRow, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+) -> Window:
+    """Fetch one video with a ranged read and cut a window out of it.
+
+    Raises:
+        DataError: the member is damaged or cannot be decoded; the slot should be masked and the key quarantined.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+    return cut_window(video, row, start_frames, valid_frames, config, draw)
+
+
+def cut_window(
+    video: bytes,
+    row: VideoRow,
+    start_frames: int,
+    valid_frames: int,
+    config: WindowConfig,
+    draw: AugmentDraw = NO_AUGMENT,
+) -> Window:
+    """Cut a window out of a video that has been fetched. Raises `UndecodableVideo`."""
+    times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
+    frames = np.zeros((config.frames, config.height, config.width, 3), np.uint8)  # [T, H, W, 3]
+    frames[:valid_frames] = _augmented(video, times_s, config, draw)
+    segments_frames, kept = clip_segments(row.segments_s * config.fps - start_frames, valid_frames, config.min_visible)
+    return Window(frames, np.arange(config.frames) < valid_frames, segments_frames, row.label_ids[kept])
+
+
+def clip_segments(
+    segments_frames: NDArray[np.float64], valid_frames: int, min_visible: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Clip segments `[N, 2]`, relative to a window's start, to the window.
+
+    A sliver of an action is no example of it: a segment is dropped when less than `min_visible` of it is inside. An
+    action longer than the window is measured against the window instead, or windows full of it would count as
+    background (our choice).
+
+    Returns:
+        The kept segments `[M, 2]`, and which of the N they are, `[N]`.
+    """
+    clipped = segments_frames.clip(0, valid_frames)  # [N, 2]
+    visible = clipped[:, 1] - clipped[:, 0]
+    whole = np.minimum(segments_frames[:, 1] - segments_frames[:, 0], valid_frames)
+    kept = (visible > 0) & (visible >= min_visible * whole)
+    return clipped[kept].astype(np.float32), kept
+
+
+def _augmented(
+    video: bytes, times_s: NDArray[np.float64], config: WindowConfig, draw: AugmentDraw
+) -> NDArray[np.uint8]:
+    # The crop is cut from pictures that the decoder scales up by as much as the crop shrinks: one resampling, not two.
+    scale = draw.crop_area**-0.5
+    height, width = round(config.height * scale), round(config.width * scale)
+    y, x = round(draw.crop_y * (height - config.height)), round(draw.crop_x * (width - config.width))
+    frames = decode_frames(video, times_s, (height, width))  # [valid, H', W', 3]
+    frames = frames[:, y : y + config.height, x : x + config.width]
+    return frames[:, :, ::-1] if draw.flip else frames

@@ -1,0 +1,143 @@
+"""The manifest comes back as it was written, knows its identity, and refuses what is not itself."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, read_manifest, write_manifest
+from tadscale.data.storage import StorageError, join, write_bytes
+from tests.s3 import free_port
+
+
+def row(key: str, labels: tuple[str, ...] = (), **changes: object) -> VideoRow:
+    facts = {
+        "url": "u/shard-000000.tar",
+        "subset": "train",
+        "video_offset": 512,
+        "video_bytes": 99,
+        "video_sha256": "ab" * 32,
+        "duration_s": 4.0,
+        "fps": 29.97,
+        "frames": 120,
+        "width": 320,
+        "height": 240,
+        "start_s": tuple(0.1 * n for n in range(len(labels))),
+        "end_s": tuple(1.0 + n for n in range(len(labels))),
+    }
+    return VideoRow(key=key, labels=labels, **(facts | changes))
+
+
+ROWS = [row("b", ("run", "jump")), row("a", subset="test"), row("c", ("jump",), duration_s=1 / 3)]
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_what_is_written_is_read(kind: str, request: pytest.FixtureRequest, tmp_path: object) -> None:
+    url = str(tmp_path) if kind == "local" else join(request.getfixturevalue("s3_url"), "data")
+    rows = [some._replace(url=join(url, "shard-000000.tar")) for some in ROWS]
+    written = make_manifest(url, rows, ["run", "jump", "walk"])
+    write_manifest(written)
+    read = read_manifest(url)
+    assert read.classes == ("jump", "run", "walk")
+    assert read.digest == written.digest
+    assert [r._replace(label_ids=None) for r in read.rows] == [r._replace(label_ids=None) for r in written.rows]
+    assert [r.label_ids.tolist() for r in read.rows] == [[1, 0], [], [0]]
+    assert read.row(0).url == join(url, "shard-000000.tar")
+    assert read.column("key").tolist() == ["b", "a", "c"]  # the order is kept
+    assert read.duration_s.dtype == np.float64
+    assert str(read).startswith("3 videos (test 1, train 2), 0.00 h, 3 classes")
+
+
+def test_other_tools_can_read_the_parquet_file(tmp_path: object) -> None:
+    write_manifest(make_manifest(str(tmp_path), ROWS))
+    table = pq.read_table(join(str(tmp_path), MANIFEST_NAME))
+    assert table.column("shard").to_pylist() == ["shard-000000.tar"] * 3
+    assert table.column("labels").to_pylist() == [["run", "jump"], [], ["jump"]]
+    assert table.schema.field("start_s").type == pa.list_(pa.float64())
+
+
+def test_a_subset_keeps_order_and_classes() -> None:
+    manifest = make_manifest("u", ROWS)
+    assert [r.key for r in manifest.subset("train").rows] == ["b", "c"]
+    assert manifest.subset("test").classes == ("jump", "run")
+    assert manifest.subset("test").digest != manifest.subset("train").digest != manifest.digest
+    with pytest.raises(ValueError, match=r"no video of subset 'validation'; the manifest has \['test', 'train'\]"):
+        manifest.subset("validation")
+
+
+def test_the_digest_is_that_of_the_content_and_not_of_the_place() -> None:
+    moved = [r._replace(url="s3://elsewhere/other-7.tar", video_offset=7 * 512) for r in ROWS]
+    assert make_manifest("s3://elsewhere", moved).digest == make_manifest("u", ROWS).digest
+
+
+@pytest.mark.parametrize("name", ["key", "subset", "video_bytes", "video_sha256", "duration_s", "fps", "frames",
+                                  "width", "height", "labels", "start_s", "end_s"])  # fmt: skip
+def test_the_digest_changes_with_every_fact(name: str) -> None:
+    value = getattr(ROWS[0], name)
+    other = {str: "other", int: 7, float: 7.5, tuple: value[::-1] if isinstance(value, tuple) else None}[type(value)]
+    assert make_manifest("u", [ROWS[0]._replace(**{name: other}), *ROWS[1:]]).digest != make_manifest("u", ROWS).digest
+
+
+def test_the_digest_changes_with_order_classes_and_number() -> None:
+    base = make_manifest("u", ROWS)
+    others = [
+        make_manifest("u", ROWS[::-1]),
+        make_manifest("u", ROWS, ["run", "jump", "x"]),
+        make_manifest("u", ROWS[:2]),
+    ]
+    assert base.digest not in {other.digest for other in others}
+
+
+def test_labels_out_of_the_class_list_name_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"b\.json: label 'run' is not in the class list; did you mean 'runs'"):
+        make_manifest("u", ROWS, ["jump", "runs", "walk"])
+
+
+def test_two_videos_of_one_key_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"key 'a' occurs twice, in shard-000000\.tar and x\.tar"):
+        make_manifest("u", [*ROWS, row("a", url="u/x.tar")])
+
+
+def test_no_video_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="no usable video"):
+        make_manifest("u", [])
+
+
+def _tampered(manifest: Manifest, **changes: object) -> bytes:
+    table = pq.read_table(join(manifest.url, MANIFEST_NAME))
+    for name, value in changes.items():
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(name), pa.array([value] * len(manifest)))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path: object) -> None:
+    url, at = str(tmp_path), join(str(tmp_path), MANIFEST_NAME)
+    with pytest.raises(ValueError, match="does not exist: the URL is wrong"):
+        read_manifest(url)
+    write_bytes(at, b"PAR1 rubbish PAR1")
+    with pytest.raises(ValueError, match="not a readable Parquet file"):
+        read_manifest(url)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"x": [1]}), sink)
+    write_bytes(at, sink.getvalue().to_pybytes())
+    with pytest.raises(ValueError, match="not a manifest of format"):
+        read_manifest(url)
+    manifest = make_manifest(url, ROWS)
+    write_manifest(manifest)
+    write_bytes(at, _tampered(manifest, duration_s=5.0))
+    with pytest.raises(ValueError, match="digest of its content"):
+        read_manifest(url)
+    write_manifest(manifest)
+    write_bytes(at, _tampered(manifest, shard="../../etc/x.tar"))
+    with pytest.raises(ValueError, match="not the file name of a shard"):
+        read_manifest(url)
+
+
+def test_storage_out_of_reach_is_not_a_missing_manifest(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tadscale.data.storage.time.sleep", lambda _: None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(StorageError, match="cannot be reached"):
+        read_manifest(s3_url)

@@ -1,0 +1,196 @@
+"""Storage by URL: what is read is what was written, faults are named, and nothing waits for long."""
+
+import errno
+import hashlib
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tadscale.data import storage
+from tadscale.data.storage import (
+    CorruptMember,
+    Retry,
+    StorageError,
+    join,
+    list_names,
+    open_filesystem,
+    read_bytes,
+    read_range,
+    remove,
+    upload,
+    with_retry,
+    write_bytes,
+)
+from tests.s3 import S3Server, free_port
+
+DATA = bytes(range(256)) * 40
+QUICK = Retry(attempts=3, first_wait_s=0.01)
+
+
+@pytest.fixture(params=["local", "file", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that does not exist yet, on each kind of storage."""
+    if request.param == "s3":
+        return join(request.getfixturevalue("s3_url"), "some/prefix")
+    folder = str(tmp_path / "some" / "prefix")
+    return folder if request.param == "local" else f"file://{folder}"
+
+
+def test_files_come_back_whole_and_in_parts(url: str, tmp_path: Path) -> None:
+    assert list_names(url) == []
+    write_bytes(join(url, "b"), b"old")
+    write_bytes(join(url, "b"), DATA)
+    local = tmp_path / "local"
+    local.write_bytes(DATA[::-1])
+    upload(local, join(url, "a"))
+    write_bytes(join(url, "folder", "c"), b"x")
+    assert list_names(url) == ["a", "b"]
+    assert read_bytes(join(url, "a")) == DATA[::-1]
+    assert read_range(join(url, "b"), 300, 500, hashlib.sha256(DATA[300:800]).hexdigest()) == DATA[300:800]
+    assert read_range(join(url, "b"), 300, 0) == b""
+    remove(join(url, "a"))
+    assert list_names(url) == ["b"]
+
+
+def test_a_range_that_does_not_verify_is_the_members_fault(url: str) -> None:
+    write_bytes(join(url, "b"), DATA)
+    size = len(DATA)
+    with pytest.raises(CorruptMember, match="10 bytes instead of 11"):
+        read_range(join(url, "b"), size - 10, 11)
+    with pytest.raises(CorruptMember, match="0 bytes instead of 5"):
+        read_range(join(url, "b"), size + 100, 5)
+    with pytest.raises(CorruptMember, match="the digest is not 0000"):
+        read_range(join(url, "b"), 0, 5, "0" * 64)
+
+
+def test_a_missing_file_or_bucket_is_a_storage_error_at_once(url: str) -> None:
+    started = time.monotonic()
+    for attempt in (
+        lambda: read_range(join(url, "none"), 0, 5),
+        lambda: read_bytes(join(url, "none")),
+        lambda: remove(join(url, "none")) if not url.startswith("s3") else read_bytes(join(url, "none")),
+    ):
+        with pytest.raises(StorageError, match=r"no such file, folder or bucket.*Check the URL"):
+            attempt()
+    assert time.monotonic() - started < 5
+
+
+def test_a_range_damaged_on_its_way_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes(str(tmp_path / "b"), DATA)
+    filesystem, _ = open_filesystem(str(tmp_path))
+    right, answers = type(filesystem).cat_file, iter([b"wrong", b"sho", None])
+
+    def flaky(self: object, path: str, start: int, end: int) -> bytes:
+        answer = next(answers)
+        return right(self, path, start, end) if answer is None else answer
+
+    monkeypatch.setattr(type(filesystem), "cat_file", flaky)
+    with pytest.raises(CorruptMember):  # twice is enough
+        read_range(str(tmp_path / "b"), 0, 5, hashlib.sha256(DATA[:5]).hexdigest())
+    assert read_range(str(tmp_path / "b"), 0, 5, hashlib.sha256(DATA[:5]).hexdigest()) == DATA[:5]
+
+
+@pytest.mark.parametrize("passing", [ConnectionResetError(), TimeoutError(), OSError(errno.EBUSY, "SlowDown")])
+def test_passing_faults_are_borne_with_growing_waits(passing: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", waits.append)
+    outcomes: list[object] = [passing, passing, "done"]
+
+    def operation() -> object:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert with_retry(operation, "u", Retry(3, 0.5)) == "done"
+    assert waits == [0.5, 1.0]
+    outcomes[:] = [passing] * 3
+    with pytest.raises(StorageError, match=r"\(3 attempts\)") as caught:
+        with_retry(operation, "u", Retry(3, 0.5))
+    assert caught.value.__cause__ is passing
+    assert len(waits) == 4
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(errno.ENOSPC, "No space left on device"), KeyError("bug")])
+def test_faults_of_the_system_and_bugs_pass_through_unchanged(fault: Exception) -> None:
+    def operation() -> None:
+        raise fault
+
+    with pytest.raises(type(fault)) as caught:
+        with_retry(operation, "u", QUICK)
+    assert caught.value is fault
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = str(tmp_path / "a")
+    write_bytes(target, b"old")
+    filesystem, _ = open_filesystem(target)
+
+    def half(self: object, path: str, data: bytes) -> None:
+        Path(path).write_bytes(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(filesystem), "pipe_file", half)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(target, DATA)
+    assert read_bytes(target) == b"old"
+    assert list_names(str(tmp_path)) == ["a"]
+
+
+@pytest.mark.parametrize("url", ["http://x/y", "sftp://x/y", "simplecache::s3://x/y", "s3::file://x", "memory://x"])
+def test_other_schemes_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="local path, file:// or s3://"):
+        read_bytes(url)
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+    with pytest.raises(ValueError, match="AWS_ACCESS_KEY_ID") as caught:
+        read_bytes("s3://key:geheim@bucket/x")
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_dead_endpoint_fails_soon_and_says_what_to_check(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    with pytest.raises(StorageError, match=r"cannot be reached.*Check AWS_ENDPOINT_URL"):
+        read_range(join(s3_url, "x"), 0, 5, retry=QUICK)
+    assert time.monotonic() - started < 10
+
+
+def test_a_silent_endpoint_does_not_hang_us(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts and never answers."""
+    monkeypatch.setattr(storage, "READ_TIMEOUT_S", 1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(StorageError, match="cannot be reached"):
+            read_bytes(join(s3_url, "x"), retry=Retry(2, 0.01))
+        assert time.monotonic() - started < 10
+
+
+def test_missing_credentials_are_named(s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_bytes(join(s3_url, "x"), DATA)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody's ~/.aws
+    with pytest.raises(StorageError, match=r"no S3 credentials.*AWS_ACCESS_KEY_ID"):
+        read_bytes(join(s3_url, "x"))
+
+
+def test_wrong_credentials_are_named(s3_server: S3Server, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes(join(s3_url, "x"), DATA)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN")
+    with s3_server.checking_credentials():
+        started = time.monotonic()
+        with pytest.raises(StorageError, match=r"access denied.*AWS_SECRET_ACCESS_KEY are wrong or expired") as caught:
+            read_bytes(join(s3_url, "x"))
+        with pytest.raises(StorageError, match="access denied"):
+            write_bytes(join(s3_url, "y"), DATA)
+        with pytest.raises(StorageError, match="access denied"):
+            list_names(s3_url)
+        assert time.monotonic() - started < 5
+    assert "test-secret" not in str(caught.value)
