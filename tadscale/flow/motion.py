@@ -1,0 +1,80 @@
+"""What the teacher sees: a motion modality made from frames, chosen by one word."""
+
+from typing import Literal, Protocol, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from tadscale.config import Config
+from tadscale.flow.dis import Dis, DisConfig
+from tadscale.flow.estimator import FlowMotion
+from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
+from tadscale.flow.tvl1 import Tvl1, Tvl1Config
+
+
+class Motion(Protocol):
+    """A motion modality: a pure function from a window's frames to as many motion fields."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a field: 2 for optical flow (u, v), 3 for a temporal gradient (R, G, B)."""
+        ...
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Frames to motion, on the frames' device.
+
+        Args:
+            frames: `[B, T, H, W, 3]` uint8 RGB.
+
+        Returns:
+            `[B, C, T, H, W]` float32 in [-1, 1]. Flow is in pixels a frame at the given size, clipped to
+            [-clip_px, clip_px] and divided by clip_px; channel 0 is u (x, to the right), channel 1 is v (y, down), so a
+            horizontal flip of the frames flips the fields and negates u. T frames give T fields: what would reach
+            past the window's end repeats the last field.
+
+        Raises:
+            ValueError: frames of another shape or dtype, or too few of them.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Method and every parameter that changes the result.
+
+        A teacher does not transfer between motion methods: cache keys and model cards hold this string, beside the size
+        and the frame rate of the frames.
+        """
+        ...
+
+
+class MotionConfig(Config):
+    """Which motion modality, and its settings."""
+
+    name: Literal["tvl1", "dis", "temporal_gradient_fast", "temporal_gradient_slow"] = "tvl1"
+    """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow 10 to 50 times cheaper on a CPU.
+    `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart."""
+    clip_px: float | None = Field(default=None, gt=0)
+    """Bound of optical flow in pixels a frame, which becomes 1.0. The default is 20 px for frames of 224 px, in
+    proportion to the shorter side: 20 * min(height, width) / 224."""
+    tvl1: Tvl1Config = Tvl1Config()
+    """Settings of `tvl1`."""
+    dis: DisConfig = DisConfig()
+    """Settings of `dis`."""
+
+    @model_validator(mode="after")
+    def _clip_is_for_flow(self) -> Self:
+        if self.clip_px is not None and self.name.startswith("temporal_gradient"):
+            raise ValueError(f"clip_px bounds optical flow, and {self.name} has no displacements: leave clip_px out")
+        return self
+
+
+def build_motion(config: MotionConfig) -> Motion:
+    """The motion modality that the settings name."""
+    match config.name:
+        case "tvl1":
+            return FlowMotion(Tvl1(config.tvl1), config.clip_px)
+        case "dis":
+            return FlowMotion(Dis(config.dis), config.clip_px)
+        case "temporal_gradient_fast":
+            return TemporalGradient(FAST_SPAN_FRAMES)
+        case "temporal_gradient_slow":
+            return TemporalGradient(SLOW_SPAN_FRAMES)
