@@ -16,10 +16,10 @@ from tadscale.data.windows import WindowConfig
 from tadscale.engine.optim import OptimConfig
 from tadscale.engine.steps import DistillConfig
 from tadscale.flow.motion import MotionConfig
-from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.runtime.cluster import ClusterConfig
 from tadscale.runtime.tracking import TrackingConfig
+from tadscale.serving.inference import InferenceConfig
 
 REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
@@ -56,12 +56,8 @@ class EvaluateConfig(Config):
 
     tiou: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal IoU thresholds of the mAP."""
-    nms: NmsConfig = NmsConfig()
-    """Suppression of overlapping detections."""
-    top_k: int = Field(default=200, ge=1)
-    """Detections kept of each window before suppression."""
-    min_score: float = Field(default=0.005, ge=0, le=1)
-    """Detections below this score are dropped."""
+    inference: InferenceConfig = InferenceConfig()
+    """How detections are read off a network; the registered model does the same."""
 
 
 class JobConfig(Config):
@@ -90,6 +86,8 @@ class JobConfig(Config):
     """Train the RGB baseline too: without it there is nothing to compare the student with."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How all of them are scored."""
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+    """Steps between checkpoints of a stage; there is always one at its end."""
     cluster: ClusterConfig = ClusterConfig()
     """What the run may use of the machines."""
     tracking: TrackingConfig = TrackingConfig()

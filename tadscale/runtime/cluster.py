@@ -1,0 +1,154 @@
+"""Where a job runs: its share of a Ray cluster, joining the cluster, and whether it is large enough."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from tadscale.config import Config
+from tadscale.runtime.deepspeed_preset import ZERO_1, check_preset
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; said aloud in every process otherwise
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # 60 s are short where nodes start their first processes
+}
+
+
+class ClusterConfig(Config):
+    """How much of a cluster a stage takes. CPUs are Ray's logical ones: shares for scheduling, fractions allowed."""
+
+    address: str | None = None
+    """Of a Ray cluster. By default the one that the job was submitted to, or else this machine."""
+    workers: PositiveInt = 1
+    """Training workers; the number must divide the global batch."""
+    min_workers: PositiveInt | None = None
+    """Train with as few as this while nodes are missing; every number in between must divide the global batch."""
+    cpus_per_worker: PositiveFloat = 1.0
+    """CPUs each training worker reserves."""
+    gpus_per_worker: NonNegativeFloat = 0.0
+    """GPUs each training worker reserves; 0 trains on the CPU, over gloo."""
+    cpus_per_fetch: PositiveFloat = 1.0
+    """CPUs of one task that fetches and decodes a packet; as many run at once as CPUs are left."""
+    motion_actors: PositiveInt = 1
+    """Processes that compute motion and run the teacher."""
+    cpus_per_motion: PositiveFloat = 1.0
+    """CPUs each of them reserves."""
+    gpus_per_motion: NonNegativeFloat = 0.0
+    """GPUs each of them reserves; fractions share one."""
+    max_failures: NonNegativeInt = 3
+    """How often the worker group is started again after a failure, from its last checkpoint."""
+    deepspeed_preset: str | None = None
+    """Path of a JSON file with DeepSpeed's own settings (ZeRO stage, offload, autocast); ZeRO-1 by default."""
+    wait_for_nodes_s: NonNegativeFloat = Field(default=0.0)
+    """How long to wait for a growing cluster to be large enough, before the job is refused."""
+
+    @property
+    def device(self) -> str:
+        """Where training runs."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def motion_device(self) -> str:
+        """Where motion and teacher run."""
+        return "cuda" if self.gpus_per_motion else "cpu"
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Torch threads of a training worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def threads_per_motion(self) -> int:
+        """Torch threads of a motion actor."""
+        return max(1, int(self.cpus_per_motion))
+
+    def required(self, *, motion: bool, training: bool = True) -> dict[str, float]:
+        """The least that a stage can run on: all training workers, the motion actors, and one fetching task."""
+        workers = self.workers if training else 0
+        cpus = workers * self.cpus_per_worker + self.cpus_per_fetch
+        gpus = workers * self.gpus_per_worker
+        if motion:
+            cpus += self.motion_actors * self.cpus_per_motion
+            gpus += self.motion_actors * self.gpus_per_motion
+        return {"CPU": cpus, "GPU": gpus}
+
+    def preset(self) -> dict[str, Any]:
+        """DeepSpeed's settings. Raises `ValueError` if the file is missing or asks for what is not supported."""
+        if self.deepspeed_preset is None:
+            return ZERO_1
+        try:
+            preset = json.loads(Path(self.deepspeed_preset).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"cluster.deepspeed_preset: {self.deepspeed_preset} is not readable JSON: {error}"
+            ) from error
+        try:
+            check_preset(preset)
+        except ValueError as error:
+            raise ValueError(f"cluster.deepspeed_preset: {self.deepspeed_preset}: {error}") from error
+        return preset
+
+
+def connect(config: ClusterConfig) -> None:
+    """Join the cluster of `config.address`, or the one the job runs in (`RAY_ADDRESS`), or start one on this machine.
+
+    On this machine the number of logical CPUs is at least what the job needs: two cores run a job of two workers, slower.
+    A process that is connected already stays as it is.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+    local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": QUIET}, **local)
+
+
+def local_cpus(config: ClusterConfig) -> int:
+    """Logical CPUs of a cluster that is started on this machine alone."""
+    return max(os.cpu_count() or 1, math.ceil(config.required(motion=True)["CPU"]))
+
+
+def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True) -> None:
+    """Refuse a job that the cluster can never run.
+
+    Ray Train reserves its CPUs first; Ray Data left with none waits for ever, without a word.
+
+    Raises:
+        ValueError: the cluster is too small, even after `wait_for_nodes_s`.
+    """
+    import ray
+
+    needed = config.required(motion=motion, training=training)
+    deadline = time.monotonic() + config.wait_for_nodes_s
+    while True:
+        total = ray.cluster_resources()
+        short = {name: amount for name, amount in needed.items() if amount > total.get(name, 0.0) + 1e-6}
+        if not short:
+            return
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(min(1.0, deadline - time.monotonic()))
+    have = {name: total.get(name, 0.0) for name in short}
+    parts = [
+        f"{config.workers * config.cpus_per_worker:g} CPUs for {config.workers} training worker(s)" if training else "",
+        f"{config.cpus_per_fetch:g} to fetch and decode",
+        f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
+    ]
+    raise ValueError(
+        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(filter(None, parts))}. "
+        "Without CPUs left for data it would wait for ever. Lower cluster.workers, cluster.cpus_per_worker (0.5 is "
+        "fine), cluster.motion_actors or cluster.cpus_per_motion, add nodes, or set cluster.wait_for_nodes_s if nodes "
+        "are still on their way"
+    )
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}s" for name, amount in resources.items())

@@ -1,0 +1,31 @@
+"""DeepSpeed's own settings, kept apart from the job's: which of them a preset may hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ZERO_1: dict[str, Any] = {"zero_optimization": {"stage": 1}}
+"""The default preset: optimiser state spread over the ranks, nothing to compile."""
+JOBS = (
+    "optimizer",
+    "scheduler",
+    "gradient_clipping",
+    "gradient_accumulation_steps",
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+)
+"""Decided by the job file."""
+
+
+def check_preset(preset: Mapping[str, Any]) -> None:
+    """Refuse a preset that `DeepSpeedEngine` cannot honour. Raises `ValueError`."""
+    taken = [key for key in JOBS if key in preset]
+    if taken:
+        raise ValueError(
+            f"the DeepSpeed preset sets {taken}, which the job file decides (train.*): remove them from the preset"
+        )
+    stage = preset.get("zero_optimization", {}).get("stage", 0)
+    if stage not in (0, 1, 2):
+        raise ValueError(
+            f"the DeepSpeed preset asks for ZeRO stage {stage}; 0, 1 and 2 are supported. Stage 3 spreads the weights "
+            "themselves, and the moving average of the weights needs them whole: use stage 2"
+        )

@@ -1,0 +1,66 @@
+"""Draw the built-in data if they are not there yet, on all the cluster's CPUs."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+
+from tadscale.data.manifest import MANIFEST_NAME, Manifest, read_manifest
+from tadscale.data.shards import VideoSample, write_shards
+from tadscale.data.sprites import SUBSETS, SpritesConfig, class_names, draw_video
+from tadscale.data.storage import join, list_names, read_bytes, write_bytes
+
+SETTINGS_NAME = "sprites.json"
+IN_FLIGHT = 64  # videos drawn ahead of the writer: order is kept, and memory stays at a few MB
+VIDEOS_PER_SHARD = 64
+
+log = logging.getLogger(__name__)
+
+
+def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
+    """The manifest of the sprites under `url`, drawn first if there is none.
+
+    Raises:
+        ValueError: other settings were drawn there before, or the folder holds foreign shards.
+        StorageError: the storage cannot be reached.
+    """
+    settings = config.model_dump_json(indent=1).encode()
+    names = list_names(url)
+    if MANIFEST_NAME in names:
+        _check_settings(url, names, settings)
+        return read_manifest(url)
+    # Left-over shards without a manifest are an interrupted drawing of ours if our settings lie beside them.
+    resumed = SETTINGS_NAME in names
+    if resumed:
+        _check_settings(url, names, settings)
+    write_bytes(join(url, SETTINGS_NAME), settings)
+    return write_shards(
+        _drawn(config), url, videos_per_shard=VIDEOS_PER_SHARD, classes=class_names(config), overwrite=resumed
+    )
+
+
+def _check_settings(url: str, names: list[str], settings: bytes) -> None:
+    if SETTINGS_NAME not in names:
+        raise ValueError(
+            f"{url} holds shards that are not sprites, and the job says data.sprites: leave data.sprites out to train on "
+            "them, or point data.url at another folder"
+        )
+    if read_bytes(join(url, SETTINGS_NAME)) != settings:
+        raise ValueError(
+            f"{url} holds sprites that were drawn with other settings (see {SETTINGS_NAME} there): point data.url at "
+            "another folder, or remove that one"
+        )
+
+
+def _drawn(config: SpritesConfig) -> Iterator[VideoSample]:
+    """All videos in order, drawn by parallel tasks."""
+    import ray
+
+    draw = ray.remote(num_cpus=0.5)(draw_video)
+    wanted = ((subset, index) for subset in SUBSETS for index in range(getattr(config, subset)))
+    pending: deque = deque()
+    for subset, index in wanted:
+        pending.append(draw.remote(config, subset, index))
+        if len(pending) >= IN_FLIGHT:
+            yield ray.get(pending.popleft())
+    while pending:
+        yield ray.get(pending.popleft())

@@ -1,0 +1,213 @@
+"""One training worker: what Ray Train runs on every rank."""
+
+import logging
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.collective
+import torch
+
+from tadscale.config import Config
+from tadscale.data.plan import Plan
+from tadscale.data.storage import join
+from tadscale.engine.ema import Ema
+from tadscale.engine.engine import Engine, select
+from tadscale.engine.loop import Expected, train
+from tadscale.engine.steps import STEPS
+from tadscale.runtime.callbacks import GO_ON, OVER_BUDGET, PREEMPTED, Agreement, CheckpointEvery, LogLines, Preemption
+from tadscale.runtime.checkpoints import CheckpointStore
+from tadscale.runtime.cluster import ClusterConfig
+from tadscale.runtime.deepspeed_engine import DeepSpeedEngine
+from tadscale.runtime.monitor import Outcome, TimeSplit
+from tadscale.runtime.packets import PacketLayout, windows_per_packet
+from tadscale.runtime.pipeline import batches
+from tadscale.runtime.plan_spec import open_plan
+from tadscale.runtime.received import Received
+from tadscale.runtime.stage import StageSpec
+from tadscale.runtime.weights import NetworkSpec, build_network, save_network
+
+DATASET = "windows"
+LOG_NAME = "log.jsonl"
+CHECKPOINTS_NAME = "checkpoints"
+WEIGHTS_NAME = "weights"
+
+log = logging.getLogger(__name__)
+_terminated = threading.Event()
+
+
+class WorkerConfig(Config):
+    """What a worker is told; plain data, so that it travels as such."""
+
+    spec: StageSpec
+    cluster: ClusterConfig
+    preset: dict[str, Any]
+    monitor: str
+    """Name of the monitor actor."""
+
+
+def install_sigterm_handler() -> None:
+    """Make SIGTERM mean: finish the step, write a checkpoint, leave. Runs in the main thread of a worker's process."""
+    signal.signal(signal.SIGTERM, lambda *_: _terminated.set())
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart."""
+    told = WorkerConfig.model_validate(config)
+    torch.set_num_threads(told.cluster.threads_per_worker)
+    _Rank(told).run()
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """Where this attempt begins."""
+
+    step: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: TimeSplit = field(default_factory=TimeSplit)
+
+
+class _Rank:
+    """A rank's parts, put together."""
+
+    def __init__(self, told: WorkerConfig) -> None:
+        self._spec, self._cluster = told.spec, told.cluster
+        context = ray.train.get_context()
+        self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
+        self._monitor = ray.get_actor(told.monitor)
+        self._manifest, self._plan = open_plan(told.spec.plan)
+        self._store = CheckpointStore(join(told.spec.url, CHECKPOINTS_NAME), told.spec.keep_checkpoints)
+        share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
+        torch.manual_seed(told.spec.seed)
+        model = build_network(told.spec.mode, told.spec.model, len(self._manifest.classes), told.spec.motion)
+        self._engine: Engine = DeepSpeedEngine(
+            model, told.spec.optim, micro_batch=share, preset=told.preset, device=told.cluster.device
+        )
+        self._ema = Ema(self._engine.model, told.spec.optim.ema_decay)
+        self._resumed = self._resume()
+        self._layout = PacketLayout(
+            first_step=self._resumed.step,
+            total_steps=self._plan.total_steps,
+            global_batch=self._plan.global_batch,
+            world_size=self._world_size,
+            windows=windows_per_packet(share, told.spec.window),
+        )
+
+    def run(self) -> None:
+        """Train what is left of the plan, and say how it ended."""
+        if self._resumed.step == self._plan.total_steps:  # stopped between the last checkpoint and the weights
+            self._end(GO_ON, self._plan.total_steps, self._resumed.losses, self._resumed.seconds)
+            return
+        received = self._open_data()
+        logs: list[LogLines] = []
+        agreement = Agreement(received, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
+        if self._rank == 0:
+            logs.append(LogLines(join(self._spec.url, LOG_NAME), agreement, self._monitor, self._resumed.step))
+        started = time.monotonic()
+
+        def seconds() -> TimeSplit:
+            spent = TimeSplit(time.monotonic() - started - received.waited_s, received.waited_s, checkpoints.spent_s)
+            spent = spent._replace(train_s=spent.train_s - checkpoints.spent_s)
+            return TimeSplit(*(past + now for past, now in zip(self._resumed.seconds, spent, strict=True)))
+
+        checkpoints = CheckpointEvery(
+            self._store,
+            self._spec.checkpoint_every_steps,
+            agreement,
+            {"plan_digest": self._plan.digest, "world_size": self._world_size},
+            seconds,
+            logs[0] if logs else None,
+        )
+        last = _LastLosses()
+        taken = train(
+            self._engine,
+            lambda model, batch: STEPS[self._spec.mode](model, batch, self._spec.distill),
+            received,
+            self._expected(),
+            self._spec.optim,
+            first_step=self._resumed.step,
+            ema=self._ema,
+            callbacks=[agreement, *logs, checkpoints, last, Preemption(agreement)],
+        )
+        self._end(agreement.stop, taken, last.losses, seconds())
+
+    def _open_data(self) -> Received:
+        if self._rank == 0:  # before it asks for its shard: the pipeline is built for this layout
+            ray.get(self._monitor.started.remote(self._layout))
+        shard = ray.train.get_dataset_shard(DATASET)
+        return Received(batches(shard, self._layout), self._cluster.device, self._monitor)
+
+    def _expected(self) -> Expected:
+        share = self._plan.global_batch // self._world_size
+
+        def positions(step: int) -> torch.Tensor:
+            first = step * self._plan.global_batch + self._rank * share
+            return torch.arange(first, first + share)
+
+        return Expected(
+            total_steps=self._plan.total_steps,
+            steps_per_epoch=self._plan.steps_per_epoch,
+            global_batch=self._plan.global_batch,
+            positions=positions,
+        )
+
+    def _resume(self) -> _Resumed:
+        """Load the newest good checkpoint. Rank 0 decides which, so that all load the same."""
+        found = self._store.load_latest() if self._rank == 0 else None
+        step = ray.train.collective.broadcast_from_rank_zero(found[0].step if found else None)
+        if step is None:
+            return _Resumed()
+        state, meta = found or self._store.load(step)
+        check_plan(meta, self._plan, self._spec)
+        self._engine.load_state(state)
+        self._ema.load(select(state.tensors, "ema/"))
+        return _Resumed(step, meta["losses"], TimeSplit(**meta["seconds"]))
+
+    def _end(self, stop: int, taken: int, losses: dict[str, float], seconds: TimeSplit) -> None:
+        if self._rank != 0:
+            return
+        if stop == OVER_BUDGET:
+            reason = "over budget"
+        elif taken < self._plan.total_steps and stop == PREEMPTED:
+            reason = "preempted"
+        else:
+            reason = "finished"
+            save_network(join(self._spec.url, WEIGHTS_NAME), self._describe(), self._ema.tensors)
+        ray.get(self._monitor.finished.remote(Outcome(reason, taken, losses, seconds)))  # type: ignore[arg-type]
+
+    def _describe(self) -> NetworkSpec:
+        return NetworkSpec(
+            mode=self._spec.mode,
+            model=self._spec.model,
+            classes=self._manifest.classes,
+            window=self._spec.window,
+            motion=self._spec.motion,
+            plan_digest=self._plan.digest,
+            manifest_digest=self._plan.manifest_digest,
+        )
+
+
+class _LastLosses:
+    """Remembers the losses of the latest step."""
+
+    def __init__(self) -> None:
+        self.losses: dict[str, float] = {}
+
+    def after_step(self, record: Any, state: Any) -> bool:
+        """See `Callback`."""
+        self.losses = record.losses
+        return False
+
+
+def check_plan(meta: dict[str, Any], plan: Plan, spec: StageSpec) -> None:
+    """Refuse to continue a checkpoint of another plan. Raises `ValueError`."""
+    if meta["plan_digest"] != plan.digest and not spec.accept_changes:
+        raise ValueError(
+            f"{spec.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
+            f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
+            "never. Give the run another name, or set accept_changes: true to go on all the same"
+        )

@@ -1,0 +1,30 @@
+"""An MLflow store for a test: the database is laid out once a session (7 s of migrations) and copied."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow with nothing in it."""
+    from tadscale.runtime.mlflow_client import make_client
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    make_client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def storage(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run storage whose `mlflow.db` is ready for use."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return new_storage(empty_database, tmp_path / "runs")
+
+
+def new_storage(empty_database: Path, folder: Path) -> Path:
+    """Make `folder` a run storage whose `mlflow.db` is ready for use."""
+    folder.mkdir()
+    shutil.copyfile(empty_database, folder / "mlflow.db")
+    return folder

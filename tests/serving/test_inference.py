@@ -1,0 +1,56 @@
+import numpy as np
+import torch
+
+from tadscale.metrics.nms import NmsConfig
+from tadscale.models.heads.base import WindowDetections
+from tadscale.serving.inference import InferenceConfig, detect_windows, merge_windows
+from tadscale.serving.spec import build_network
+from tests.serving.tiny import NETWORK
+
+KEEP_ALL = NmsConfig(method="none", min_score=0.0)
+
+
+def window(*rows: tuple[float, float, float, int]) -> WindowDetections:
+    columns = torch.tensor([row[:3] for row in rows]).reshape(-1, 3)
+    return WindowDetections(columns[:, :2], columns[:, 2], torch.tensor([row[3] for row in rows], dtype=torch.int64))
+
+
+def test_window_frames_become_seconds_of_the_video() -> None:
+    found = merge_windows(
+        [(0, window((2, 4, 0.5, 0))), (30, window((0, 5, 0.9, 1)))], fps=10.0, duration_s=9.0, nms=KEEP_ALL
+    )
+    np.testing.assert_allclose(found.segments_s, [[3.0, 3.5], [0.2, 0.4]])
+    np.testing.assert_allclose(found.scores, [0.9, 0.5])
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_segments_are_clipped_to_the_video_and_empty_ones_go() -> None:
+    rows = ((-5.0, 3.0, 0.9, 0), (35.0, 60.0, 0.8, 0), (45.0, 60.0, 0.7, 0), (-4.0, -1.0, 0.6, 0))
+    found = merge_windows([(0, window(*rows))], fps=10.0, duration_s=4.0, nms=KEEP_ALL)
+    np.testing.assert_allclose(found.segments_s, [[0.0, 0.3], [3.5, 4.0]])
+
+
+def test_what_two_windows_both_found_is_reported_once() -> None:
+    twice = [(0, window((20, 30, 0.9, 0))), (16, window((4, 14, 0.8, 0), (4, 14, 0.7, 1)))]
+    found = merge_windows(twice, fps=10.0, duration_s=4.0, nms=NmsConfig(method="hard"))
+    assert found.labels.tolist() == [0, 1]  # the other class stays
+    np.testing.assert_allclose(found.scores, [0.9, 0.7])
+
+
+def test_a_video_in_which_nothing_is_found() -> None:
+    for windows in ([], [(0, window())]):
+        found = merge_windows(windows, fps=10.0, duration_s=4.0, nms=NmsConfig())
+        assert found.segments_s.shape == (0, 2) and not len(found.scores) and not len(found.labels)
+
+
+def test_windows_are_detected_one_by_one_whatever_the_batch() -> None:
+    torch.manual_seed(0)
+    network = build_network("baseline", NETWORK, 2).eval()
+    frames = torch.randint(0, 256, (3, 16, 32, 32, 3), dtype=torch.uint8)
+    mask = torch.arange(16) < torch.tensor([[16], [9], [16]])
+    together = detect_windows(network, frames, mask, InferenceConfig(window_top_k=5))
+    for index, found in enumerate(together):
+        (alone,) = detect_windows(network, frames[index, None], mask[index, None], InferenceConfig(window_top_k=5))
+        torch.testing.assert_close(found.scores, alone.scores)
+        torch.testing.assert_close(found.segments_frames, alone.segments_frames)
+        assert len(found.scores) == 5 and not found.scores.requires_grad

@@ -1,0 +1,116 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadscale.data.manifest import read_manifest
+from tadscale.data.shards import VideoSample, write_shards
+from tadscale.data.windows import load_window, tile
+from tadscale.metrics.nms import suppress
+from tadscale.models.detector import rgb_input
+from tadscale.models.student import Student
+from tadscale.serving import Predictor
+from tests.serving.tiny import NETWORK, SPEC, clip, student_weights
+
+
+@pytest.fixture(scope="module")
+def predictor(package: Path) -> Predictor:
+    return Predictor.from_directory(package, "cpu")
+
+
+def evaluated(video: bytes, folder: Path) -> list[tuple[float, float, float, str]]:
+    """The same video by way of shards, manifest and windows, as evaluation goes: with the whole student, a window a time."""
+    annotation = {"subset": "test", "annotations": [{"label": "run", "segment": [0.1, 0.9]}]}
+    write_shards([VideoSample("clip", video, annotation)], str(folder), classes=SPEC.classes)
+    manifest = read_manifest(str(folder))
+    table = tile(manifest, SPEC.window)
+    student = Student(NETWORK, num_classes=2)
+    student.load_state_dict(student_weights())
+    segments, scores, labels = [np.empty((0, 2))], [np.empty(0)], [np.empty(0, np.int64)]
+    for start, valid in zip(table.start_frames.tolist(), table.valid_frames.tolist(), strict=True):
+        window = load_window(manifest.row(0), start, valid, SPEC.window)
+        with torch.no_grad():
+            frames = rgb_input(torch.from_numpy(window.frames)[None])
+            predictions = student.eval().detect(frames, torch.from_numpy(window.mask)[None])
+            found = student.head.decode(predictions, top_k=30, min_score=0.001)[0]
+        segments.append((found.segments_frames.numpy().astype(np.float64) + start) / SPEC.window.fps)
+        scores.append(found.scores.numpy().astype(np.float64))
+        labels.append(found.labels.numpy())
+    times = np.concatenate(segments).clip(0, manifest.row(0).duration_s)
+    lasting = times[:, 1] > times[:, 0]
+    times, score, label = times[lasting], np.concatenate(scores)[lasting], np.concatenate(labels)[lasting]
+    kept = suppress(times, score, label, SPEC.inference.nms)
+    rows = zip(times[kept.row].tolist(), kept.score.tolist(), label[kept.row].tolist(), strict=True)
+    return [(start_s, end_s, score, SPEC.classes[index]) for (start_s, end_s), score, index in rows]
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.6, 3.45], ids=["shorter than a window", "one window", "several windows"])
+def test_detections_are_those_of_evaluation(predictor: Predictor, tmp_path: Path, seconds: float) -> None:
+    video = clip(seconds)
+    duration_s, detections = predictor.detect(video, "clip")
+    assert duration_s == pytest.approx(seconds)
+    expected = evaluated(video, tmp_path / "shards")
+    assert len(expected) > 3
+    got = [(row.start_s, row.end_s, row.score, row.label) for row in detections]
+    assert [row[3] for row in got] == [row[3] for row in expected]
+    np.testing.assert_allclose([row[:3] for row in got], [row[:3] for row in expected], atol=1e-4)
+    assert {row.video for row in detections} == {"clip"}
+
+
+def test_a_bad_video_does_not_stop_the_others(predictor: Predictor, video: bytes, tmp_path: Path) -> None:
+    good, broken, missing = tmp_path / "good.mp4", tmp_path / "broken.mp4", tmp_path / "missing.mp4"
+    good.write_bytes(video)
+    broken.write_bytes(video[: len(video) // 2])
+    prediction = predictor.predict([broken, good, missing])
+    assert {row.video for row in prediction.detections} == {str(good)} == set(prediction.duration_s)
+    assert set(prediction.failures) == {str(broken), str(missing)}
+    with pytest.raises(ValueError, match=r"2 of 3 video\(s\).*broken.mp4: .*missing.mp4: cannot be read"):
+        prediction.raise_failures()
+
+
+def test_two_videos_of_one_name_are_refused(predictor: Predictor, video: bytes) -> None:
+    with pytest.raises(ValueError, match="each its own name"):
+        predictor.predict([video, video], ["same", "same"])
+
+
+def test_the_inner_folder_will_do_as_well(package: Path, predictor: Predictor, video: bytes) -> None:
+    inner = Predictor.from_directory(package / "artifacts" / "detector", "cpu")
+    assert inner.detect(video, "clip") == predictor.detect(video, "clip")
+
+
+def test_damage_is_found_before_the_weights_are_used(package: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(package / "artifacts" / "detector", tmp_path / "detector")
+    weights = folder / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ValueError, match=r"weights.safetensors has digest .* damaged or belongs to another model"):
+        Predictor.from_directory(folder)
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"has no weights.safetensors"):
+        Predictor.from_directory(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2, this tadscale reads format 1"),
+        ({"mode": "teacher"}, "does not describe a detector"),
+        ({"surprise": 1}, "does not describe a detector"),
+        ({"classes": ["jump", "run", "fly"]}, "does not fit the architecture"),
+    ],
+)
+def test_a_spec_that_cannot_be_trusted_is_refused(package: Path, tmp_path: Path, change: dict, message: str) -> None:
+    folder = shutil.copytree(package / "artifacts" / "detector", tmp_path / "detector")
+    spec = folder / "model.json"
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        Predictor.from_directory(folder)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no exported detector"):
+        Predictor.from_directory(tmp_path)

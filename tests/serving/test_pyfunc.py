@@ -1,0 +1,125 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tadscale.serving import Predictor
+from tests.serving.web import serving
+
+COLUMNS = ["video", "label", "start_s", "end_s", "score"]
+
+
+@pytest.fixture(scope="module")
+def model(package: Path) -> Any:
+    import mlflow
+
+    return mlflow.pyfunc.load_model(str(package))
+
+
+@pytest.fixture(scope="module")
+def expected(package: Path, video: bytes) -> list[tuple]:
+    _, detections = Predictor.from_directory(package, "cpu").detect(video, "clip")
+    return [(row.label, row.start_s, row.end_s, row.score) for row in detections]
+
+
+def rows(table: Any) -> list[tuple]:
+    assert list(table.columns) == COLUMNS
+    return [tuple(row) for row in table[COLUMNS[1:]].itertuples(index=False)]
+
+
+def test_paths_urls_and_bytes_as_list_table_or_dictionary(
+    model: Any, expected: list[tuple], video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(video)
+    assert len(expected) > 3
+    with serving({"/clip.mp4": video}) as url:
+        for source in (str(path), path.as_uri(), f"{url}/clip.mp4"):
+            for given in ([source], pd.DataFrame({"video": [source]}), {"video": [source]}):
+                table = model.predict(given)
+                assert rows(table) == expected
+                assert set(table["video"]) == {source}
+    for given in ([video], pd.DataFrame({"video": [video]})):
+        assert rows(model.predict(given)) == expected
+    several = pd.DataFrame({"video": [str(path), video], "place": ["here", "there"]})
+    assert model.predict(several)["video"].value_counts().to_dict() == {str(path): len(expected), "video-1": len(expected)}
+
+
+def test_the_input_example_works_as_it_stands(model: Any, package: Path) -> None:
+    example = json.loads((package / "input_example.json").read_text())
+    assert len(model.predict(example)) > 0
+
+
+def test_min_score_leaves_out_weak_detections(model: Any, video: bytes) -> None:
+    table = model.predict([video])
+    middle = sorted(table["score"])[len(table) // 2]
+    strong = model.predict([video], params={"min_score": middle})
+    assert strong["score"].tolist() == [score for score in table["score"] if score >= middle]
+    nothing = model.predict([video], params={"min_score": 2.0})
+    assert list(nothing.columns) == COLUMNS and not len(nothing)
+
+
+def test_bad_videos_are_an_error_that_names_each(model: Any, video: bytes, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(ValueError, match=r"2 of 3 .*text.mp4: not a readable container.*none.mp4: cannot be read"):
+        model.predict([video, str(tmp_path / "text.mp4"), str(tmp_path / "none.mp4")])
+
+
+def test_the_model_holds_no_pickle_and_no_path_of_this_machine(package: Path) -> None:
+    files = [path for path in package.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {"", ".py", ".json", ".safetensors", ".txt", ".yaml", ".md"}
+    for path in files:
+        data = path.read_bytes()
+        assert not data.startswith(b"\x80") and b"PK\x03\x04" not in data[:4], f"{path} looks like a pickle or an archive"
+        assert str(Path(__file__).parents[2]).encode() not in data, path
+        assert b"/tmp/" not in data, path
+
+
+# What a consumer does not have. The finder refuses each, and tadscale wherever it is installed: only the model's own copy
+# can be imported.
+CONSUMER = """
+import importlib.abc, json, sys
+ABSENT = {"ray", "deepspeed", "webdataset", "s3fs", "cv2", "matplotlib", "pyarrow_hotfix", "rich", "boto3"}
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ImportError(f"{name} is not here")
+sys.meta_path[:] = [Absent(), *(f for f in sys.meta_path if "editable" not in str(getattr(f, "__name__", f)).lower())]
+try:
+    import tadscale
+except ImportError:
+    pass
+else:
+    raise SystemExit("this test hides nothing: tadscale can be imported")
+import mlflow
+table = mlflow.pyfunc.load_model(sys.argv[1]).predict([sys.argv[2]])
+import tadscale
+print(json.dumps({"home": tadscale.__file__, "rows": table.values.tolist(),
+                  "modules": sorted(name for name in sys.modules if name.split(".")[0] in ABSENT | {"tadscale"})}))
+"""
+
+
+def test_a_consumer_needs_no_tadscale_and_no_training_stack(
+    package: Path, expected: list[tuple], video: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(video)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", CONSUMER, str(package), str(path)],
+        cwd=tmp_path, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert Path(report["home"]).is_relative_to(package)
+    assert [tuple(row[1:]) for row in report["rows"]] == expected
+    used = [name for name in report["modules"] if name.startswith("tadscale")]
+    assert used and not [name for name in report["modules"] if name not in used]
+    assert not [name for name in used if name.startswith(("tadscale.runtime", "tadscale.engine", "tadscale.flow"))]
