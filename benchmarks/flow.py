@@ -41,8 +41,8 @@ class Result(NamedTuple):
         return float(np.mean([error for name, error in self.error_px.items() if name not in FAR]))
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     console = Console()
@@ -59,14 +59,14 @@ def main() -> None:
         console.print("OpenCV DualTVL1 left out: this OpenCV has no optflow module (it is in the contrib wheel).")
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["112x112", "224x224", "256x340"], help="HEIGHTxWIDTH ...")
     parser.add_argument(
         "--noise", type=float, default=0.0, help="standard deviation of noise on the frames, grey levels"
     )
     parser.add_argument("--compile", action="store_true", help="also TV-L1 under torch.compile (needs a C++ compiler)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def methods(compiled: bool) -> dict[str, Flow]:
