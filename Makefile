@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/bash
 
-.PHONY: setup demo smoke test lint types clean
+.PHONY: setup demo smoke test lint types consumer clean
 
 setup: $(READY)
 
@@ -38,6 +38,9 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+consumer: setup ## Use an exported model in a fresh environment that has neither Ray nor DeepSpeed nor tadscale
+	PYTHON=$(BIN)/python tests/serving/consumer_venv.sh
 
 clean:
 	rm -rf $(VENV) runs

@@ -67,9 +67,13 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     pack.add_argument("videos", metavar="FOLDER")
     pack.add_argument("annotations", metavar="ANNOTATIONS.json")
     pack.add_argument("out", metavar="URL")
+    pack.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
+    pack.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
     pack.set_defaults(command=_pack)
     lint = data.add_parser("lint", help="check shards and their manifest")
     lint.add_argument("url", metavar="URL")
+    lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
+    lint.add_argument("--write", action="store_true", help="write the manifest of shards that have none")
     lint.set_defaults(command=_lint)
 
 
@@ -147,32 +151,45 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
     import yaml
 
     from tadscale.data.shards import write_shards
-    from tadscale.data.sprites import SpritesConfig, draw_videos
-    from tadscale.job import apply_override
+    from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
 
-    settings: dict[str, object] = {}
-    for override in options.set:
-        apply_override(settings, override)
-    config = SpritesConfig.model_validate(settings)
-    manifest = write_shards(draw_videos(config), options.out)
-    console.print(f"{len(manifest)} videos at {options.out}, drawn with:", highlight=False)
+    config = SpritesConfig.model_validate(_settings(options.set))
+    manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
+    console.print(str(manifest), markup=False, highlight=False)
     console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)
     return EXIT_OK
 
 
 def _pack(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.data.pack import pack
+    from tadscale.data.pack import Transcode, pack
 
-    console.print(str(pack(options.videos, options.annotations, options.out)), markup=False, highlight=False)
+    settings = _settings(options.transcode)
+    transcode = Transcode.model_validate(settings) if settings else None
+    manifest = pack(options.videos, options.annotations, options.out, transcode=transcode, overwrite=options.overwrite)
+    console.print(str(manifest), markup=False, highlight=False)
     return EXIT_OK
 
 
 def _lint(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.lint import lint
+    from tadscale.data.quarantine import QuarantineLedger
+    from tadscale.data.scan import build_manifest
 
-    report = lint(options.url)
+    if options.write:
+        build_manifest(options.url, QuarantineLedger())
+    report = lint(options.url, decode_all=options.decode)
     console.print(str(report), markup=False, highlight=False)
     return EXIT_OK if report.ok else EXIT_FAILED
+
+
+def _settings(overrides: list[str]) -> dict[str, object]:
+    """`KEY=VALUE` arguments as a tree of settings."""
+    from tadscale.job import apply_override
+
+    settings: dict[str, object] = {}
+    for override in overrides:
+        apply_override(settings, override)
+    return settings
 
 
 def _detect(options: argparse.Namespace, console: Console) -> int:
@@ -182,7 +199,9 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
     if options.html:
         options.html.write_text(prediction_html(prediction, options.model, min_score=options.min_score))
     if options.json:
-        console.print(prediction_json(prediction, min_score=options.min_score), markup=False, highlight=False)
+        console.print(
+            prediction_json(prediction, min_score=options.min_score), markup=False, highlight=False, soft_wrap=True
+        )
     else:
         console.print(prediction_table(prediction, min_score=options.min_score))
     prediction.raise_failures()

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.s3"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

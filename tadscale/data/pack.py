@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Transcode(Config):
-    """Re-encode videos for training: at 112x112 and 10 fps a core decodes some 800 s of video a second, at 720p 9."""
+    """Re-encode videos for training: at 112x112 and 10 fps a core decodes some 400 s of video a second, at 720p 10."""
 
     fps: PositiveFloat = 10.0
     """Pictures a second; that of the windows, or a multiple of it."""

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, NonNegativeInt
 
 from tadscale.config import Config
 
@@ -25,9 +27,9 @@ class QuarantineExceeded(ValueError):
 class QuarantineBudget(Config):
     """How many bad videos a run bears before it fails."""
 
-    max_fraction: float = 0.01
+    max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of all videos, 0 to 1. The published sets lose about this much to dead links and broken files."""
-    min_videos: int = 1
+    min_videos: NonNegativeInt = 1
     """This many are always borne, so that one bad file does not stop a small data set."""
 
     def allowed(self, total_videos: int) -> int:

@@ -109,7 +109,7 @@ def _describe(sample: TarSample, url: str, annotations: Annotations) -> tuple[Vi
     else:
         try:
             annotation = json.loads(sample.note)
-        except ValueError as error:  # of the encoding, too
+        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a million brackets
             raise DataError(f"{sample.key}.json is not JSON: {error}") from error
     if not isinstance(annotation, Mapping):
         raise DataError(f"no annotation: neither a {sample.key}.json beside the video nor an entry for its key")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import fsspec
 
@@ -36,9 +37,9 @@ class CorruptMember(DataError):
 
 
 class Retry(NamedTuple):
-    """How long a passing fault of storage is borne: 8 s of refused connections, some 35 s of unanswered ones."""
+    """How long a passing fault of storage is borne: 16 s of refused connections, some 45 s of unanswered ones."""
 
-    attempts: int = 5
+    attempts: int = 6
     first_wait_s: float = 0.5
     """Doubles from attempt to attempt."""
 
@@ -73,6 +74,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 def _s3() -> Any:
     """S3 without caches and inner retries: botocore's 5 times s3fs's 5 times ours would take minutes to fail."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")  # botocore knows the second only
     filesystem = fsspec.filesystem(
         "s3",
         use_listings_cache=False,  # other processes write, too
@@ -85,6 +87,7 @@ def _s3() -> Any:
             "response_checksum_validation": "when_required",
         },
         # An instance is cached by its arguments: a changed endpoint or key must not meet the old one.
+        client_kwargs={"region_name": region} if region else {},
         endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None,
         key=os.environ.get("AWS_ACCESS_KEY_ID") or None,
         secret=os.environ.get("AWS_SECRET_ACCESS_KEY") or None,
@@ -158,7 +161,7 @@ def _write_whole(url: str, write: Callable[[Any, str], None], retry: Retry) -> N
         if "file" not in filesystem.protocol:
             write(filesystem, path)  # an object appears when its upload is complete
             return
-        part = Path(f"{path}.{os.getpid()}.part")
+        part = Path(f"{path}.{uuid4().hex}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(filesystem, str(part))

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tadscale.config import Config
-from tadscale.runtime.deepspeed_preset import ZERO_1, check_preset
+from tadscale.runtime.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
@@ -44,7 +44,8 @@ class ClusterConfig(Config):
     max_failures: NonNegativeInt = 3
     """How often the worker group is started again after a failure, from its last checkpoint."""
     deepspeed_preset: str | None = None
-    """Path of a JSON file with DeepSpeed's own settings (ZeRO stage, offload, autocast); ZeRO-1 by default."""
+    """Path of a JSON file with DeepSpeed's own settings (ZeRO stage, offload, autocast). By default ZeRO-1, in
+    bfloat16 on GPUs."""
     wait_for_nodes_s: NonNegativeFloat = Field(default=0.0)
     """How long to wait for a growing cluster to be large enough, before the job is refused."""
 
@@ -81,7 +82,7 @@ class ClusterConfig(Config):
     def preset(self) -> dict[str, Any]:
         """DeepSpeed's settings. Raises `ValueError` if the file is missing or asks for what is not supported."""
         if self.deepspeed_preset is None:
-            return ZERO_1
+            return ZERO_1_BFLOAT16 if self.gpus_per_worker else ZERO_1
         try:
             preset = json.loads(Path(self.deepspeed_preset).read_text())
         except (OSError, ValueError) as error:

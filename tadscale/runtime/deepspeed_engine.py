@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from tadscale.engine.engine import TrainState, select
 from tadscale.engine.optim import OptimConfig, build_optimizer
@@ -152,7 +153,9 @@ class _Routed(nn.Module):
         self.__dict__["_engine"] = engine  # not as a submodule: names of tensors stay the model's own
 
     def forward(self, *inputs: Tensor) -> Any:
-        return self._engine(*inputs)
+        # Under autocast the network's outputs are bfloat16, whose 8 bits are half a frame at frame 128: losses and segments
+        # are computed in float32.
+        return tree_map_only(Tensor, _in_float32, self._engine(*inputs))
 
     def train(self, mode: bool = True) -> "_Routed":
         self._engine.train(mode)
@@ -163,6 +166,10 @@ class _Routed(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         return self._engine.module.state_dict(*args, **kwargs)
+
+
+def _in_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
 
 
 def _complete(preset: Mapping[str, Any], config: OptimConfig, micro_batch: int) -> dict[str, Any]:

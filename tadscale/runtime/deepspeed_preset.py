@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 ZERO_1: dict[str, Any] = {"zero_optimization": {"stage": 1}}
-"""The default preset: optimiser state spread over the ranks, nothing to compile."""
+"""The default on CPUs: optimiser state spread over the ranks, nothing to compile."""
+ZERO_1_BFLOAT16: dict[str, Any] = ZERO_1 | {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}
+"""The default on GPUs: the same, the network computing in bfloat16, weights and optimiser in float32."""
 JOBS = (
     "optimizer",
     "scheduler",

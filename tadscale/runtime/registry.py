@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tadscale.runtime.mlflow_client import make_client
+from tadscale.runtime.packaging import CARD_NAME
 from tadscale.runtime.redact import redact, redact_text
 from tadscale.runtime.run import Run
 from tadscale.serving.predictor import detector_folder
@@ -24,6 +25,9 @@ REMEMBERED = 100
 METRIC_PREFIX = "metric."
 DETECTOR_TAG = "tadscale.detector_sha256"  # digest of model.json, which holds that of the weights
 MAX_DESCRIPTION = 5000  # characters, the column's width in MLflow's database
+
+
+PLACE_BOUND = {"MLmodel", CARD_NAME}  # files of a package that say where and when it was made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +77,9 @@ class Registry:
         """
         digest = _sha256(detector_folder(package) / SPEC_NAME)
         self._ensure_name(name)
-        for version in self.list_versions(name):
-            if (version.run_id, version.tags.get(DETECTOR_TAG)) == (run.run_id, digest):
-                return version
+        for earlier in self._client.search_model_versions(f"run_id='{run.run_id}'"):
+            if (earlier.name, earlier.tags.get(DETECTOR_TAG)) == (name, digest):
+                return self.version(name, int(earlier.version))
         folder = f"model-{digest[:12]}"
         run.log_folder(package, folder)
         entries = {f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
@@ -169,12 +173,13 @@ class Registry:
     def record(self, name: str, selector: int | str = CHAMPION) -> dict[str, Any]:
         """What a version is, as one JSON document that can be compared between two runs of the same job.
 
-        Left out is what differs between any two runs: run ids, times, places of storage, the order of registration.
+        Left out is what differs between any two runs: run ids, times, places of storage (and the model card, which names
+        them), the order of registration.
         """
         version = self.version(name, selector)
         with self.fetch(name, version.version) as package:
             spec = read_spec(detector_folder(package)).model_dump(mode="json")
-            files = sorted(path for path in package.rglob("*") if path.is_file() and path.name != "MLmodel")
+            files = sorted(path for path in package.rglob("*") if path.is_file() and path.name not in PLACE_BOUND)
             digests = {path.relative_to(package).as_posix(): _sha256(path) for path in files}
             requirements = (package / "requirements.txt").read_text(encoding="utf-8").split()
         return {

@@ -1,6 +1,5 @@
 """A job from its first stage to its last: data, training, evaluation, registration, all on record."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,9 +7,9 @@ from rich.console import Console
 
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import QuarantineBudget
-from tadscale.data.storage import join, read_bytes
+from tadscale.data.storage import join, list_names, read_bytes
 from tadscale.engine.loop import StepRecord
-from tadscale.engine.steps import Mode
+from tadscale.engine.steps import STEPS, Mode
 from tadscale.job import JobConfig
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.report.progress import StageProgress
@@ -150,12 +149,9 @@ def _finished_stages(job: JobConfig) -> dict[str, StageResult]:
         ValueError: there is none.
     """
     stages: dict[str, StageResult] = {}
-    for mode in ("teacher", "baseline", "decomposed", "conventional"):
-        try:
-            stored = json.loads(read_bytes(join(job.run_url, mode, RESULT_NAME)))
-        except FileNotFoundError:
-            continue
-        stages[mode] = StageResult.model_validate(stored)
+    for mode in STEPS:
+        if RESULT_NAME in list_names(join(job.run_url, mode)):
+            stages[mode] = StageResult.model_validate_json(read_bytes(join(job.run_url, mode, RESULT_NAME)))
     if not stages:
         raise ValueError(
             f"{job.run_url}: no finished stage to evaluate; run the job that trains them first, by that name"

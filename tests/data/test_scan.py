@@ -86,6 +86,7 @@ def test_each_bad_member_is_quarantined_for_its_reason_and_the_others_live(tmp_p
         "rubbish.mp4": b"rubbish" * 99, "rubbish.json": note(),
         "text.mp4": VIDEOS[1], "text.json": b"{not json",
         "list.mp4": VIDEOS[1], "list.json": b"[1]",
+        "bomb.mp4": VIDEOS[1], "bomb.json": b"[" * 100_000,
         "bytes.mp4": VIDEOS[1], "bytes.json": b"\xff\xfe\xfd",
         "silent.mp4": VIDEOS[1],
         "alone.json": note(),
@@ -98,7 +99,8 @@ def test_each_bad_member_is_quarantined_for_its_reason_and_the_others_live(tmp_p
     videos, reasons = scanned(tmp_path)
     assert videos == {"k0": VIDEOS[0], "k2": VIDEOS[2]}
     wanted = {
-        "rubbish": "not a readable container", "text": "is not JSON", "list": "no annotation", "bytes": "is not JSON",
+        "rubbish": "not a readable container", "text": "is not JSON", "list": "no annotation",
+        "bomb": "is not JSON", "bytes": "is not JSON",
         "silent": "no annotation: neither", "alone": "an annotation without a video", "two": "a second video",
         "outside": "nothing of it is inside", "../up": "the key", "link": "an annotation without a video",
     }  # fmt: skip

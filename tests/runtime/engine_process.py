@@ -1,12 +1,13 @@
 """One rank of `test_deepspeed_engine`: trains a toy network on its share of fixed global batches.
 
-`python engine_process.py RANK WORLD_SIZE PORT FOLDER` trains 4 steps per ZeRO stage and saves `FOLDER/half-STAGE`, trains 4
+`python engine_process.py RANK WORLD_SIZE PORT FOLDER` trains 4 steps with each preset and saves `FOLDER/half-PRESET`, trains 4
 more, then does the second half again from that state, and once more from `FOLDER/local`, which the test has put there.
 """
 
 import os
 import sys
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,8 +15,18 @@ from torch import nn
 from tadscale.engine.engine import Engine
 from tadscale.engine.optim import OptimConfig
 from tadscale.engine.state import load_state, save_state
+from tadscale.runtime.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16
 
-STAGES = (0, 1, 2)
+PRESETS: dict[str, dict[str, Any]] = {
+    "zero0": {"zero_optimization": {"stage": 0}},
+    "zero1": ZERO_1,
+    "zero2": {"zero_optimization": {"stage": 2}},
+    "offload": {
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}},
+    },
+    "bfloat16": ZERO_1_BFLOAT16,
+}
 HALF, WHOLE = 4, 8
 GLOBAL_BATCH = 4
 CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, weight_decay=0.1, global_batch=GLOBAL_BATCH)
@@ -42,9 +53,9 @@ def run(engine: Engine, first: int, stop: int, rank: int = 0, world_size: int = 
 def main(rank: int, world_size: int, port: int, folder: str) -> None:
     from tadscale.runtime.deepspeed_engine import DeepSpeedEngine
 
-    def build(stage: int) -> DeepSpeedEngine:
-        preset = {"zero_optimization": {"stage": stage}}
-        return DeepSpeedEngine(toy(), CONFIG, micro_batch=GLOBAL_BATCH // world_size, preset=preset, device="cpu")
+    def build(name: str) -> DeepSpeedEngine:
+        share = GLOBAL_BATCH // world_size
+        return DeepSpeedEngine(toy(), CONFIG, micro_batch=share, preset=PRESETS[name], device="cpu")
 
     torch.set_num_threads(1)
     names = {
@@ -56,22 +67,22 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
     }
     os.environ |= {name: str(value) for name, value in names.items()}
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
-    for stage in STAGES:
-        engine = build(stage)
+    for name in PRESETS:
+        engine = build(name)
         first = run(engine, 0, HALF, rank, world_size)
         half = engine.state(HALF)
         on = run(engine, HALF, WHOLE, rank, world_size)
         end = engine.state(WHOLE)
-        resumed, from_local = build(stage), build(stage)
+        resumed, from_local = build(name), build(name)
         resumed.load_state(half)
         again = run(resumed, HALF, WHOLE, rank, world_size)
-        same_end = all(torch.equal(value, end.tensors[name]) for name, value in resumed.state(WHOLE).tensors.items())
+        same_end = all(torch.equal(value, end.tensors[key]) for key, value in resumed.state(WHOLE).tensors.items())
         from_local.load_state(load_state(f"{folder}/local")[0])
         grown = run(from_local, HALF, WHOLE, rank, world_size)
         if rank == 0:
             losses = {"first": first, "on": on, "again": again, "grown": grown, "same_end": same_end}
-            save_state(f"{folder}/half-{stage}", half, losses)
-            save_state(f"{folder}/end-{stage}", end, {})
+            save_state(f"{folder}/half-{name}", half, losses)
+            save_state(f"{folder}/end-{name}", end, {})
     torch.distributed.destroy_process_group()
 
 

@@ -28,3 +28,17 @@ def new_storage(empty_database: Path, folder: Path) -> Path:
     folder.mkdir()
     shutil.copyfile(empty_database, folder / "mlflow.db")
     return folder
+
+
+@pytest.fixture
+def s3_storage(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A run storage on S3, with `AWS_ENDPOINT_URL` as the only hint to where that is.
+
+    MLflow caches its S3 client by its own `MLFLOW_S3_ENDPOINT_URL` alone: without a fresh one the server of an earlier test
+    would be asked.
+    """
+    from mlflow.store.artifact.s3_artifact_repo import _cached_get_s3_client
+
+    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
+    _cached_get_s3_client.cache_clear()
+    return f"{s3_url}/runs/distill"

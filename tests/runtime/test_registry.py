@@ -10,8 +10,7 @@ from tadscale.runtime.registry import ModelVersion, Registry
 from tadscale.runtime.run import Run
 from tadscale.runtime.tracking import TrackingConfig, track_job
 from tadscale.serving import Predictor
-from tests.runtime.mlflow_store import empty_database, new_storage, storage  # noqa: F401
-from tests.s3 import s3_server, s3_url  # noqa: F401
+from tests.runtime.mlflow_store import empty_database, new_storage, s3_storage, storage  # noqa: F401
 from tests.serving.conftest import package, video  # noqa: F401
 
 NAME = "tiny"
@@ -126,17 +125,17 @@ def test_the_champion_is_the_same_from_a_folder_and_from_s3(
     run: Run,
     package: Path,  # noqa: F811
     video: bytes,  # noqa: F811
-    s3_url: str,  # noqa: F811
+    s3_storage: str,  # noqa: F811
     empty_database: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     register(registry, run, package, card="# Tiny")
     database = new_storage(empty_database, tmp_path / "other") / "mlflow.db"
     config = TrackingConfig(tracking_uri=f"sqlite:///{database}")
-    with track_job(config, job="distill", storage=f"{s3_url}/runs/distill", settings={"cluster": 1}) as on_s3:
+    with track_job(config, job="distill", storage=s3_storage, settings={"cluster": 1}) as on_s3:
         other = Registry(on_s3.tracking_uri)
         register(other, on_s3, package, card="# Tiny")
-    assert on_s3.artifact_uri.startswith(s3_url)
+    assert on_s3.artifact_uri.startswith(s3_storage)
 
     record = registry.record(NAME)
     assert record == other.record(NAME)

@@ -11,8 +11,7 @@ import pytest
 
 from tadscale.runtime.run import Run, flatten
 from tadscale.runtime.tracking import Interrupted, TrackingConfig, resolve_tracking_uri, track_job, track_stage
-from tests.runtime.mlflow_store import empty_database, storage  # noqa: F401
-from tests.s3 import s3_server, s3_url  # noqa: F401
+from tests.runtime.mlflow_store import empty_database, s3_storage, storage  # noqa: F401
 
 SETTINGS = {"seed": 3, "train": {"lr": 0.1, "head": "actionformer", "sizes": [1, 2]}}
 
@@ -175,17 +174,11 @@ def test_artifacts_of_every_kind(storage: Path, tmp_path: Path) -> None:  # noqa
     assert run.artifact_uri.startswith((storage / "mlflow-artifacts").as_uri())
 
 
-def test_artifacts_on_s3(
-    s3_url: str,  # noqa: F811
-    storage: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("MLFLOW_S3_ENDPOINT_URL", raising=False)
+def test_artifacts_on_s3(s3_storage: str, storage: Path, tmp_path: Path) -> None:  # noqa: F811
     config = TrackingConfig(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}", experiment="on s3")
-    with track_job(config, job="distill", storage=f"{s3_url}/runs/distill", settings=SETTINGS) as run:
+    with track_job(config, job="distill", storage=s3_storage, settings=SETTINGS) as run:
         run.log_text("hello", "notes/hello.txt")
-    assert run.artifact_uri.startswith(f"{s3_url}/runs/distill/mlflow-artifacts/")
+    assert run.artifact_uri.startswith(f"{s3_storage}/mlflow-artifacts/")
     assert artifact(run, "notes/hello.txt", tmp_path) == b"hello"
     assert json.loads(artifact(run, "job.json", tmp_path)) == SETTINGS
 

@@ -5,7 +5,6 @@ import pytest
 
 from tadscale.serving import sources
 from tadscale.serving.sources import UnavailableVideo, fetch_video, short_names, source_name
-from tests.s3 import s3_server, s3_url  # noqa: F401
 from tests.serving.web import serving
 
 DATA = bytes(range(256)) * 5
@@ -66,8 +65,15 @@ def test_only_allowed_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(UnavailableVideo, match="is not allowed"):
             fetch_video(url)
     monkeypatch.setenv("TADSCALE_VIDEO_SCHEMES", "https, data")
-    for source in (tmp_path / "clip.mp4", str(tmp_path / "clip.mp4"), (tmp_path / "clip.mp4").as_uri(), "http://h/c.mp4"):
-        with pytest.raises(UnavailableVideo, match=r"is not allowed; allowed are https, data \(TADSCALE_VIDEO_SCHEMES\)"):
+    for source in (
+        tmp_path / "clip.mp4",
+        str(tmp_path / "clip.mp4"),
+        (tmp_path / "clip.mp4").as_uri(),
+        "http://h/c.mp4",
+    ):
+        with pytest.raises(
+            UnavailableVideo, match=r"is not allowed; allowed are https, data \(TADSCALE_VIDEO_SCHEMES\)"
+        ):
             fetch_video(source)
     assert fetch_video("data:,a") == b"a"
     monkeypatch.setenv("TADSCALE_VIDEO_SCHEMES", "http")

@@ -1,0 +1,79 @@
+"""infra/Dockerfile read as text: it is not built here."""
+
+import fnmatch
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = (ROOT / "infra/Dockerfile").read_text()
+# One instruction a line: continued lines joined, comments gone.
+INSTRUCTIONS = [
+    tuple(line.split(maxsplit=1))
+    for line in re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+
+
+def arguments(instruction: str) -> list[str]:
+    return [rest for name, rest in INSTRUCTIONS if name == instruction]
+
+
+def test_base_and_working_directory() -> None:
+    assert arguments("FROM") == ["python:3.11-slim"]
+    assert arguments("WORKDIR") == ["/app"]
+
+
+def test_runs_as_a_user_that_kubernetes_knows_is_not_root() -> None:
+    assert INSTRUCTIONS[-2:] == [("USER", "ray"), ("CMD", '["python", "-m", "tadscale", "--help"]')]
+    assert any("useradd --uid 1000 " in run for run in arguments("RUN"))
+    assert "runAsUser: 1000" in (ROOT / "infra/kubernetes/base/rayjob.yaml").read_text()
+
+
+def test_torch_comes_first_from_wherever_the_builder_says() -> None:
+    installs = [run for run in arguments("RUN") if "pip install" in run]
+    assert installs[0].endswith(" torch")
+    assert '${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"}' in installs[0]
+    assert arguments("ARG") == ['TORCH_INDEX_URL=""']
+    assert "://" not in DOCKERFILE
+
+
+def copied() -> list[str]:
+    return [source for copy in arguments("COPY") for source in copy.split()[:-1]]
+
+
+@pytest.mark.parametrize("source", copied())
+def test_copied_files_exist_and_are_not_ignored(source: str) -> None:
+    assert (ROOT / source).exists()
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
+    assert "*" in lines
+    assert any(fnmatch.fnmatch(source, pattern) for pattern in allowed)
+
+
+def test_nothing_else_is_sent_to_the_builder() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    assert sorted(allowed) == sorted(set(copied()))
+
+
+def test_every_job_is_executable() -> None:
+    """COPY keeps the bit, and the RayJob's entrypoint is the file."""
+    jobs = list((ROOT / "jobs").rglob("*.yaml"))
+    assert jobs
+    assert [job for job in jobs if not os.access(job, os.X_OK)] == []
+
+
+def test_constraints_meet_the_project() -> None:
+    """Every dependency of tadscale[train] is pinned, at a version that pyproject.toml allows."""
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["train"]]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pins[requirement.name]), text
+    assert pins["torch"] == "2.13.0"

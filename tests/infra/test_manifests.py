@@ -1,0 +1,238 @@
+"""The Kubernetes manifests against the schemas of Kubernetes and of KubeRay, and against each other. Nothing is applied."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tadscale.job import load_job
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = ROOT / "infra/kubernetes/base"
+SHARED = Path(os.environ.get("TADSCALE_SHARED", ROOT.parent / "shared"))
+KUBERNETES = "1.33"
+
+KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+DOCUMENTS = [
+    (name, document)
+    for name in KUSTOMIZATION["resources"]
+    for document in yaml.safe_load_all((BASE / name).read_text())
+]
+RAYJOB = yaml.safe_load((BASE / "rayjob.yaml").read_text())
+
+
+def resource(kind: str, name: str) -> dict[str, Any]:
+    (found,) = [d for _, d in DOCUMENTS if (d["kind"], d["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def ray_pods() -> dict[str, dict[str, Any]]:
+    """The pod specs that the RayJob holds, by role."""
+    cluster = RAYJOB["spec"]["rayClusterSpec"]
+    workers = {group["groupName"]: group["template"]["spec"] for group in cluster["workerGroupSpecs"]}
+    submitter = RAYJOB["spec"]["submitterPodTemplate"]["spec"]
+    return {"submitter": submitter, "head": cluster["headGroupSpec"]["template"]["spec"], **workers}
+
+
+def all_pods() -> dict[str, dict[str, Any]]:
+    retrain = resource("CronJob", "retrain")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    mlflow = resource("Deployment", "mlflow")["spec"]["template"]["spec"]
+    return {**ray_pods(), "retrain": retrain, "mlflow": mlflow}
+
+
+def closed(schema: Any) -> Any:
+    """A CRD's schema as JSON Schema: unknown keys refused, as `kubectl` does, and quantities integers or strings."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+    strict = {key: closed(value) for key, value in schema.items() if key != "format"}
+    if "properties" in strict and isinstance(strict["properties"], dict) and strict.get("type") == "object":
+        strict["properties"] = {name: closed(part) for name, part in schema["properties"].items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            strict.setdefault("additionalProperties", False)
+    return strict
+
+
+@functools.cache
+def kuberay() -> jsonschema.Draft7Validator:
+    """Of a RayJob, by KubeRay's own schema; made once, it is large."""
+    path = SHARED / "schemas/rayjobs.v1.json"
+    if not path.exists():
+        pytest.skip(f"KubeRay's schema is not here: {path} (TADSCALE_SHARED names the folder above schemas/)")
+    schema = closed(json.loads(path.read_text())["openAPIV3Schema"])
+    schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own
+    return jsonschema.Draft7Validator(schema)
+
+
+@pytest.mark.parametrize(
+    ("name", "document"), DOCUMENTS, ids=lambda value: value if isinstance(value, str) else value["kind"]
+)
+def test_resources_meet_kubernetes_schema(name: str, document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_rayjob_meets_kuberays_schema() -> None:
+    kuberay().validate(RAYJOB)
+
+
+def test_kuberays_schema_refuses_a_misspelt_key() -> None:
+    """The test above can fail: at the top, and deep inside a pod."""
+    for path in (["spec"], ["spec", "rayClusterSpec", "headGroupSpec", "template", "spec"]):
+        wrong = yaml.safe_load((BASE / "rayjob.yaml").read_text())
+        node = wrong
+        for key in path:
+            node = node[key]
+        node["entryPoint"] = "jobs/distill.yaml"
+        with pytest.raises(jsonschema.ValidationError, match="entryPoint"):
+            kuberay().validate(wrong)
+
+
+@pytest.mark.parametrize("role", ["submitter", "head", "data", "train"])
+def test_pods_of_the_rayjob_meet_kubernetes_schema(role: str) -> None:
+    """KubeRay's schema leaves some of a pod open; Kubernetes' own does not."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": role}, "spec": ray_pods()[role]}
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+
+
+def test_kustomization_lists_every_file() -> None:
+    generated = [name for generator in KUSTOMIZATION["configMapGenerator"] for name in generator["files"]]
+    listed = [*KUSTOMIZATION["resources"], *generated]
+    assert sorted(listed) == sorted(path.name for path in BASE.iterdir() if path.name != "kustomization.yaml")
+
+
+def test_kustomize_builds_it_without_starting_a_training() -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    built = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    documents = list(yaml.safe_load_all(built.stdout))
+    assert "RayJob" not in {document["kind"] for document in documents}
+    (held,) = [d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "retrain"]
+    assert yaml.safe_load(held["data"]["rayjob.yaml"]) == RAYJOB
+    namespaces = {d["metadata"].get("namespace") for d in documents if d["kind"] != "Namespace"}
+    assert namespaces == {"tadscale"}
+
+
+def test_entrypoint_is_an_executable_of_the_repository() -> None:
+    entrypoint = RAYJOB["spec"]["entrypoint"]
+    assert entrypoint == "jobs/distill.yaml"
+    assert (ROOT / entrypoint).is_file()
+    assert os.access(ROOT / entrypoint, os.X_OK)
+
+
+def test_rayjob_cleans_up_and_retries() -> None:
+    spec = RAYJOB["spec"]
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert spec["ttlSecondsAfterFinished"] > 0
+    assert spec["backoffLimit"] > 0
+    assert spec["submissionMode"] == "K8sJobMode"
+
+
+def test_ray_is_the_version_that_the_image_installs() -> None:
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    assert f"ray=={RAYJOB['spec']['rayClusterSpec']['rayVersion']}" in constraints
+
+
+def test_all_our_pods_run_one_image() -> None:
+    images = {pod["containers"][0]["image"] for role, pod in all_pods().items() if role != "retrain"}
+    assert images == {"tadscale:0.1.0"}
+
+
+@pytest.mark.parametrize("role", ["submitter", "head", "data", "train", "retrain", "mlflow"])
+def test_pods_are_confined_and_bounded(role: str) -> None:
+    """Pod Security Standard `restricted`, and memory limits: one pod out of bounds does not take its node along."""
+    pod = all_pods()[role]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert "memory" in container["resources"]["limits"]
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+
+
+@pytest.mark.parametrize("role", ["head", "data", "train"])
+def test_ray_pods_get_settings_and_secrets_by_reference(role: str) -> None:
+    (container,) = ray_pods()[role]["containers"]
+    assert "env" not in container
+    assert {"configMapRef": {"name": "tadscale"}} in container["envFrom"]
+    assert {"secretRef": {"name": "tadscale-s3", "optional": True}} in container["envFrom"]
+
+
+def test_no_secret_is_in_the_tree() -> None:
+    assert "Secret" not in {document["kind"] for _, document in DOCUMENTS}
+    settings = resource("ConfigMap", "tadscale")["data"]
+    assert not any("KEY" in name or "TOKEN" in name or "PASSWORD" in name for name in settings)
+
+
+@pytest.mark.parametrize("role", ["head", "data", "train"])
+def test_drain_ends_before_kubernetes_cuts_it_short(role: str) -> None:
+    drain_s = float(resource("ConfigMap", "tadscale")["data"]["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert 30 < drain_s < ray_pods()[role]["terminationGracePeriodSeconds"]
+
+
+def test_shared_memory_holds_the_object_store() -> None:
+    """Ray takes 30% of a container's memory for objects, and a smaller /dev/shm sends them to the disk."""
+    for role in ("head", "data", "train"):
+        pod = ray_pods()[role]
+        memory_gib = int(pod["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
+        (volume,) = pod["volumes"]
+        assert int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) >= 0.3 * memory_gib
+        assert pod["containers"][0]["volumeMounts"] == [{"name": "shared-memory", "mountPath": "/dev/shm"}]
+
+
+def test_cluster_is_large_enough_for_the_job() -> None:
+    """At its start the job counts the cluster's CPUs, and one that is too small is an error, not a wait."""
+    job = load_job(ROOT / RAYJOB["spec"]["entrypoint"])
+    groups = RAYJOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    pods = ray_pods()
+    cpus = sum(g["replicas"] * int(pods[g["groupName"]]["containers"][0]["resources"]["limits"]["cpu"]) for g in groups)
+    assert job.cluster.required(motion=True)["CPU"] <= cpus
+    assert job.cluster.required(motion=True)["GPU"] == 0
+    assert [g["maxReplicas"] for g in groups if g["groupName"] == "train"] == [job.cluster.workers]
+
+
+def test_job_file_reads_the_settings() -> None:
+    """Every TADSCALE_ variable that the cluster sets is one that the job file refers to, and the other way round."""
+    referred = set(re.findall(r"\$\{(TADSCALE_\w+)", (ROOT / RAYJOB["spec"]["entrypoint"]).read_text()))
+    settings = {name for name in resource("ConfigMap", "tadscale")["data"] if name.startswith("TADSCALE_")}
+    assert settings | set(yaml.safe_load(RAYJOB["spec"]["runtimeEnvYAML"])["env_vars"]) == referred
+
+
+def test_cronjob_waits_longer_than_all_attempts_and_less_than_its_period() -> None:
+    cron = resource("CronJob", "retrain")["spec"]
+    attempts_s = (RAYJOB["spec"]["backoffLimit"] + 1) * RAYJOB["spec"]["activeDeadlineSeconds"]
+    assert cron["schedule"].split()[-1] == "0"  # weekly
+    assert attempts_s < cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 7 * 86400
+    assert cron["concurrencyPolicy"] == "Forbid"
+    assert cron["jobTemplate"]["spec"]["backoffLimit"] == 0
+
+
+def test_cronjob_mounts_what_the_script_reads() -> None:
+    (container,) = all_pods()["retrain"]["containers"]
+    files = KUSTOMIZATION["configMapGenerator"][0]["files"]
+    assert container["command"] == ["sh", "/retrain/retrain.sh", "/retrain/rayjob.yaml"]
+    assert {Path(argument).name for argument in container["command"][1:]} == set(files)
+
+
+def test_role_allows_what_the_script_does_and_no_more() -> None:
+    script = (BASE / "retrain.sh").read_text()
+    used = {verb for verb in ("get", "create", "delete", "patch", "apply", "wait") if f"rayjobs {verb} " in script}
+    assert used == {"get", "create"}
+    (rule,) = resource("Role", "retrain")["rules"]
+    assert rule == {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "list", "create"]}
+    (subject,) = resource("RoleBinding", "retrain")["subjects"]
+    assert subject["name"] == all_pods()["retrain"]["serviceAccountName"]
