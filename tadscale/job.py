@@ -48,7 +48,7 @@ class StudentConfig(Config):
     """`decomposed`: the paper's dual-branch student. `conventional`: one feature and one detector under both ground
     truth and teacher, for comparison."""
     distill: DistillConfig = DistillConfig()
-    """Weights of the distillation terms."""
+    """How much the teacher's feature and detections weigh beside ground truth."""
 
 
 class EvaluateConfig(Config):

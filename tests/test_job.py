@@ -14,7 +14,7 @@ from tadscale.job import JobConfig, job_schema, load_job
 
 ROOT = Path(__file__).parent.parent
 JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
-MINIMAL = "kind: teacher\nname: mine\nstorage: runs\ndata: {url: shards}\n"
+MINIMAL = "kind: teacher\nname: mine\nstorage: runs\ndata:\n  url: shards\n"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_minimal_job_is_filled_with_defaults_and_frozen(job_file):
         ("sede: 3", "sede: unknown key; did you mean `seed`?"),
         ("optim: {epoch: 3}", "optim.epoch: unknown key; did you mean `epochs`?"),
         ("student: {distill: {feature_wight: 2}}", "student.distill.feature_wight: unknown key; did you mean `feature_weight`?"),
-        ("data: {url: a, sprites: {trian: 2}}", "data.sprites.trian: unknown key; did you mean `train`?"),
+        ("  sprites: {trian: 2}", "data.sprites.trian: unknown key; did you mean `train`?"),
         ("zzzzzz: 1", "valid here: "),
         ("optim: {epochs: many}", "optim.epochs: Input should be a valid integer"),
         ("optim: {global_batch: 3}\ncluster: {workers: 2}", "not a multiple of cluster.workers"),
@@ -51,7 +51,7 @@ def test_a_minimal_job_is_filled_with_defaults_and_frozen(job_file):
 )
 def test_faults_are_named_with_their_place_and_remedy(job_file, line, message):
     with pytest.raises(ValueError) as raised:
-        load_job(job_file(MINIMAL.replace("data: {url: shards}\n", "") + "data: {url: shards}\n" * ("data:" not in line) + line))
+        load_job(job_file(MINIMAL + line))
     assert message in str(raised.value)
 
 
