@@ -134,7 +134,7 @@ def texture(sprite: Sprite, pose: Pose, x: Field, y: Field) -> Field:
     base = math.floor(pose.octave)
     for octave in range(base - OCTAVES // 2, base + OCTAVES // 2 + 1):
         scale = 2.0 ** (octave - pose.octave)  # features of this octave are 1 / scale times the tile's
-        share = math.exp(-((math.log2(scale) / 0.6) ** 2))
+        share = math.exp(-(math.log2(scale) ** 2))
         tile = _noise_tile(sprite.seed + octave % 7)
         value += share * _sample(tile, qx * scale + 31.0 * octave, qy * scale)
         weight += share * share

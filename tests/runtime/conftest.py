@@ -20,8 +20,31 @@ from tadscale.runtime.cluster import QUIET, ClusterConfig
 from tadscale.runtime.stage import StageSpec
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
-TWO_WORKERS = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=0.5, cpus_per_motion=0.5, max_failures=2)
+TWO_WORKERS = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=1.0, cpus_per_motion=0.5, max_failures=2)
 ONE_WORKER = TWO_WORKERS.model_copy(update={"workers": 1})
+
+
+def save_untrained(spec: StageSpec, folder: Path, seed: int) -> str:
+    """Weights of a network of the stage's kind, as training would leave them, but untrained."""
+    import torch
+
+    from tadscale.data.manifest import read_manifest
+    from tadscale.runtime.weights import NetworkSpec, build_network, save_network
+
+    torch.manual_seed(seed)
+    classes = read_manifest(spec.data_url).classes
+    described = NetworkSpec(
+        mode=spec.mode,
+        model=spec.model,
+        classes=classes,
+        window=spec.window,
+        motion=spec.motion,
+        plan_digest="",
+        manifest_digest="",
+    )
+    network = build_network(spec.mode, spec.model, len(classes), spec.motion)
+    save_network(str(folder), described, network.state_dict())
+    return str(folder)
 
 
 @pytest.fixture(scope="package")

@@ -1,7 +1,7 @@
 """One rank of `test_deepspeed_engine`: trains a toy network on its share of fixed global batches.
 
-`python engine_process.py RANK WORLD_SIZE PORT FOLDER` trains 4 steps with each preset and saves `FOLDER/half-PRESET`, trains 4
-more, then does the second half again from that state, and once more from `FOLDER/local`, which the test has put there.
+`python engine_process.py RANK WORLD_SIZE PORT FOLDER` trains 4 steps with each preset and saves `FOLDER/half-PRESET`,
+trains 4 more, then does the second half again from that state, and once more from `FOLDER/local`, which the test put there.
 """
 
 import os

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tadscale.data.manifest import read_manifest
 from tadscale.data.storage import StorageError
 from tadscale.data.windows import load_window
 from tadscale.runtime.fetch import fetch_packet
@@ -24,8 +25,7 @@ def layout_of(plan, windows: int) -> PacketLayout:
 def damage(folder: Path, key: str, data_url: str) -> str:
     """A copy of the data with one video overwritten; returns its URL."""
     shutil.copytree(data_url, folder)
-    manifest, _ = open_plan.__wrapped__(plan_of(str(folder)))
-    row = next(row for row in manifest.rows if row.key == key)
+    row = next(row for row in read_manifest(str(folder)).rows if row.key == key)
     with open(row.url, "r+b") as file:
         file.seek(row.video_offset)
         file.write(b"\0" * row.video_bytes)

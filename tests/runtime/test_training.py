@@ -13,7 +13,7 @@ from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded
 from tadscale.runtime.cluster import ClusterConfig
 from tadscale.runtime.plan_spec import open_plan
 from tadscale.runtime.stage import StageResult, StageSpec
-from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS
+from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, save_untrained
 from tests.runtime.test_fetch import damage
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
@@ -53,13 +53,14 @@ class SignalAt:
 
 
 @pytest.fixture(scope="module")
-def teacher(make_spec, tmp_path_factory) -> StageResult:
-    return train(make_spec(tmp_path_factory.mktemp("teacher"), mode="teacher"), ONE_WORKER)
+def teacher_url(make_spec, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("teacher")
+    return save_untrained(make_spec(folder, mode="teacher"), folder / "weights", seed=1)
 
 
 @pytest.fixture(scope="module")
-def student(make_spec, teacher, tmp_path_factory) -> tuple[StageSpec, StageResult]:
-    spec = make_spec(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher.weights_url)
+def student(make_spec, teacher_url, tmp_path_factory) -> tuple[StageSpec, StageResult]:
+    spec = make_spec(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher_url)
     return spec, train(spec, TWO_WORKERS)
 
 
@@ -100,9 +101,9 @@ def test_only_the_newest_checkpoints_are_kept(student):
     assert kept == ["step-00000020", "step-00000024"]
 
 
-def test_a_killed_worker_costs_nothing_but_time(student, make_spec, teacher, tmp_path):
+def test_a_killed_worker_costs_nothing_but_time(student, make_spec, teacher_url, tmp_path):
     """The run ends by itself; its log is the uninterrupted run's, bit for bit: resume is exact, and runs repeat."""
-    spec = make_spec(tmp_path, mode="decomposed", teacher_url=teacher.weights_url)
+    spec = make_spec(tmp_path, mode="decomposed", teacher_url=teacher_url)
     kill = SignalAt(7, signal.SIGKILL)
     result = train(spec, TWO_WORKERS, kill)
     assert kill.sent
@@ -140,7 +141,7 @@ def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_spec, sprites
     from tadscale.runtime.launch import Preempted
 
     data_url = damage(tmp_path / "data", "train-00004", sprites)
-    spec = make_spec(tmp_path / "run", data_url=data_url)
+    spec = make_spec(tmp_path / "run", mode="teacher", data_url=data_url)
     terminate = SignalAt(6, signal.SIGTERM)
     with pytest.raises(Preempted, match="checkpoint is written"):
         train(spec, TWO_WORKERS, terminate)
@@ -171,10 +172,10 @@ def test_too_many_bad_videos_end_the_run_at_once(make_spec, sprites, tmp_path):
     assert "train-00004" in Path(spec.url, "quarantine.jsonl").read_text()
 
 
-def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_spec, teacher, tmp_path):
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_spec, teacher_url, tmp_path):
     from tadscale.flow.motion import MotionConfig
 
-    spec = make_spec(tmp_path, mode="conventional", teacher_url=teacher.weights_url, motion=MotionConfig(name="dis"))
+    spec = make_spec(tmp_path, mode="conventional", teacher_url=teacher_url, motion=MotionConfig(name="dis"))
     with pytest.raises(ValueError, match="another motion"):
         train(spec, ONE_WORKER)
     with pytest.raises(ValueError, match="there is none"):

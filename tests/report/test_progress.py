@@ -1,0 +1,57 @@
+"""The live line: what it shows, and how often where it cannot be redrawn."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tadscale.engine.loop import StepRecord
+from tadscale.report.progress import StageProgress, format_duration, format_record
+
+
+def _record(step: int) -> StepRecord:
+    return StepRecord(
+        step=step,
+        total_steps=100,
+        epoch=0,
+        losses={"loss": 1.25},
+        lr=1e-3,
+        grad_norm=2.0,
+        windows_per_s=7.5,
+        data_wait_share=0.25,
+        memory_mib=512.0,
+        eta_s=75.0,
+    )
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.4, "1:15"), (3700, "1:01:40"), (59.6, "1:00")])
+def test_durations(seconds, text):
+    assert format_duration(seconds) == text
+
+
+def test_a_record_says_where_it_stands_how_fast_it_is_and_what_it_waits_for():
+    line = format_record("student", _record(9))
+    for part in ("student", "10/100", "1.250", "1.0e-03", "7.5 windows/s", "25%", "512 MiB", "1:15"):
+        assert part in line
+    assert len(line) <= 120
+
+
+def test_a_log_gets_few_lines_and_always_the_last():
+    out = io.StringIO()
+    with StageProgress("student", Console(file=out, width=200)) as progress:
+        for step in range(100):
+            progress.show(_record(step))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2  # the first, and the last when the stage ends: ten seconds have not passed
+    assert "1/100" in lines[0]
+    assert "100/100" in lines[1]
+    assert "done in" in lines[1]
+
+
+def test_a_stage_that_fails_is_not_called_done():
+    out = io.StringIO()
+    with pytest.raises(RuntimeError), StageProgress("student", Console(file=out, width=200)) as progress:
+        progress.show(_record(3))
+        raise RuntimeError
+    assert "stopped after" in out.getvalue()
+    assert "done" not in out.getvalue()

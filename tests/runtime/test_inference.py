@@ -1,0 +1,99 @@
+"""Detections of a subset in one pass, against one network on one window after the other."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tadscale.data.manifest import read_manifest
+from tadscale.data.windows import load_window, tile
+from tadscale.flow.motion import build_motion
+from tadscale.metrics.nms import NmsConfig
+from tadscale.models.detector import rgb_input
+from tadscale.runtime.weights import load_network, save_network
+from tadscale.serving.inference import InferenceConfig, merge_windows
+from tests.runtime.conftest import ONE_WORKER, save_untrained
+from tests.runtime.test_fetch import damage
+
+INFERENCE = InferenceConfig(window_top_k=20, nms=NmsConfig(top_k=10))
+
+
+@pytest.fixture(scope="module")
+def networks(make_spec, sprites, tmp_path_factory) -> dict[str, str]:
+    """Untrained networks of three modes, as weights."""
+    folder = tmp_path_factory.mktemp("networks")
+    specs = [make_spec(folder, mode=mode) for mode in ("teacher", "baseline", "decomposed")]
+    return {spec.mode: save_untrained(spec, folder / spec.mode, seed) for seed, spec in enumerate(specs)}
+
+
+@torch.inference_mode()
+def slowly(urls: list[str], data_url: str, key: str) -> list[tuple[float, float, float, int]]:
+    """One video's detections, window by window: start, end, score, class."""
+    manifest = read_manifest(data_url).subset("test")
+    index = [row.key for row in manifest.rows].index(key)
+    found = []
+    loaded = [load_network(url) for url in urls]
+    spec = loaded[0][1]
+    table = tile(manifest, spec.window)
+    for window_id in np.flatnonzero(table.video == index):
+        start, valid = int(table.start_frames[window_id]), int(table.valid_frames[window_id])
+        window = load_window(manifest.row(index), start, valid, spec.window)
+        frames, mask = torch.from_numpy(window.frames)[None], torch.from_numpy(window.mask)[None]
+        outputs = [
+            network.detect(
+                build_motion(described.motion)(frames) if described.mode == "teacher" else rgb_input(frames), mask
+            )
+            for network, described in loaded
+        ]
+        head = loaded[0][0].head
+        output = head.fuse(outputs) if len(outputs) > 1 else outputs[0]
+        [decoded] = head.decode(output, top_k=INFERENCE.window_top_k, min_score=INFERENCE.nms.min_score)
+        found.append((start, decoded))
+    duration_s = manifest.row(index).duration_s
+    merged = merge_windows(found, fps=spec.window.fps, duration_s=duration_s, nms=INFERENCE.nms)
+    rows = zip(merged.segments_s.tolist(), merged.scores.tolist(), merged.labels.tolist(), strict=True)
+    return [(start, end, score, label) for (start, end), score, label in rows]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_one_pass_serves_several_detectors_and_their_fusion(networks, sprites, tmp_path):
+    from tadscale.runtime.inference import Detector, detect_videos
+
+    members = {
+        "teacher": (networks["teacher"],),
+        "rgb": (networks["baseline"],),
+        "student": (networks["decomposed"],),
+        "two streams": (networks["baseline"], networks["teacher"]),
+    }
+    detectors = [Detector(name=name, weights_urls=urls) for name, urls in members.items()]
+    data_url = damage(tmp_path / "data", "test-00001", sprites)
+    result = detect_videos(detectors, data_url=data_url, subset="test", cluster=ONE_WORKER, inference=INFERENCE)
+
+    [failure] = result.failures
+    assert failure.key == "test-00001"
+    assert result.detections.keys() == members.keys()
+    classes = read_manifest(sprites).classes
+    for name, urls in members.items():
+        found = result.detections[name]
+        assert list(dict.fromkeys(one.video for one in found)) == ["test-00000", "test-00002"]
+        for key in ("test-00000", "test-00002"):
+            got = [(d.start_s, d.end_s, d.score, classes.index(d.label)) for d in found if d.video == key]
+            expected = slowly(list(urls), sprites, key)
+            assert len(got) == len(expected) == INFERENCE.nms.top_k
+            for one, other in zip(got, expected, strict=True):
+                assert all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-4) for a, b in zip(one, other, strict=True))
+
+
+def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):
+    from tadscale.runtime.inference import Detector, detect_videos
+
+    spec = load_network(networks["baseline"])[1]
+    other = spec.model_copy(update={"window": spec.window.model_copy(update={"fps": 10.0})})
+    url = str(tmp_path / "other")
+    Path(url).mkdir()
+    save_network(url, other, load_network(networks["baseline"])[0].state_dict())
+    detectors = [Detector(name="a", weights_urls=(networks["baseline"],)), Detector(name="b", weights_urls=(url,))]
+    with pytest.raises(ValueError, match=r"differs in \['fps'\]"):
+        detect_videos(detectors, data_url=sprites, subset="test", cluster=ONE_WORKER)

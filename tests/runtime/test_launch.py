@@ -1,0 +1,35 @@
+"""What the user is told when training fails."""
+
+from tadscale.runtime.launch import _causes
+
+TRACEBACK = """\x1b[36mray::SplitCoordinator.get()\x1b[39m (pid=1, ip=192.0.2.2)
+  File "storage.py", line 204, in with_retry
+FileNotFoundError: [Errno 2] No such file or directory: '/data/shard-000000.tar'
+
+The above exception was the direct cause of the following exception:
+
+tadscale.data.storage.StorageError: /data/shard-000000.tar: no such file, folder or bucket. Check the URL.
+
+The above exception was the direct cause of the following exception:
+
+ray.exceptions.UserCodeException: UDF failed to process a data block.
+Failed to apply UDF transform after 1/1 attempts (total backoff 0.0s)."""
+
+
+class Failure(Exception):
+    def __init__(self, *texts: str) -> None:
+        super().__init__("all of it")
+        self.worker_failures = {rank: RuntimeError(text) for rank, text in enumerate(texts)}
+
+
+def test_the_project_s_own_error_is_preferred_to_what_caused_it_and_to_ray_s_wrapping():
+    assert (
+        _causes(Failure(TRACEBACK))
+        == "StorageError: /data/shard-000000.tar: no such file, folder or bucket. Check the URL."
+    )
+
+
+def test_ranks_that_failed_alike_are_told_once():
+    assert _causes(Failure("x\nValueError: bad", "y\nValueError: bad", "Killed by the kernel")) == (
+        "ValueError: bad; Killed by the kernel"
+    )
