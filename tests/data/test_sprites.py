@@ -73,7 +73,13 @@ def test_true_flow_carries_one_frame_into_the_next(motion):
     for t in moving[::10]:
         v, u = np.nonzero(np.hypot(*flow[t]) > 0.3)
         x, y = u + flow[t][0, v, u], v + flow[t][1, v, u]
-        keep = (x > 1) & (x < 62) & (y > 1) & (y < 62) & (np.hypot(*flow[t][:, np.rint(y).astype(int).clip(0, 63), np.rint(x).astype(int).clip(0, 63)]) > 0.3)
+        keep = (
+            (x > 1)
+            & (x < 62)
+            & (y > 1)
+            & (y < 62)
+            & (np.hypot(*flow[t][:, np.rint(y).astype(int).clip(0, 63), np.rint(x).astype(int).clip(0, 63)]) > 0.3)
+        )
         x, y, v, u = x[keep], y[keep], v[keep], u[keep]
         x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
         fx, fy = x - x0, y - y0
@@ -96,8 +102,12 @@ def test_distractors_do_not_move():
 
 def test_expansion_neither_blurs_nor_runs_out():
     """Contrast of the texture stays within a third of its mean over 20 octaves' worth of zoom."""
-    sprite = Sprite(**{**vars(write_script(SpritesConfig(motions=("expand",)), "train", 1).sprites[0]), "kind": "action"})
+    sprite = Sprite(
+        **{**vars(write_script(SpritesConfig(motions=("expand",)), "train", 1).sprites[0]), "kind": "action"}
+    )
     y, x = np.mgrid[-12:13, -12:13].astype(np.float32)
     still = pose_at(sprite, 0.0, 10)
-    contrasts = [texture(sprite, type(still)(angle=still.angle, octave=octave), x, y).std() for octave in np.linspace(0, 20, 60)]
+    contrasts = [
+        texture(sprite, type(still)(angle=still.angle, octave=octave), x, y).std() for octave in np.linspace(0, 20, 60)
+    ]
     assert min(contrasts) > 0.5 * np.mean(contrasts)

@@ -32,7 +32,9 @@ pytestmark = pytest.mark.timeout(600)
 def _call(*command: str, env: dict[str, str], expect: int = 0) -> str:
     environment = {**os.environ, **env, "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == expect, f"{command}: exit code {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == expect, (
+        f"{command}: exit code {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    )
     return done.stdout
 
 
@@ -87,7 +89,17 @@ def test_detect_prints_detections_on_a_test_video(plain, tmp_path):
     video = tmp_path / f"{row.key}.mp4"
     video.write_bytes(read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256))
     page = tmp_path / "timeline.html"
-    command = ["tadscale", "detect", f"models:/{MODEL}@champion", str(video), "--json", "--min-score", "0", "--html", str(page)]
+    command = [
+        "tadscale",
+        "detect",
+        f"models:/{MODEL}@champion",
+        str(video),
+        "--json",
+        "--min-score",
+        "0",
+        "--html",
+        str(page),
+    ]
     found = json.loads(_call(*command, env=plain))["results"]
     assert set(found) == {row.key}
     stored = json.loads(Path(plain["TADSCALE_STORAGE"], "sprites", "evaluation", "decomposed.json").read_text())
@@ -118,7 +130,9 @@ def test_submitted_to_a_cluster_with_s3_the_job_registers_the_same_model(plain, 
     }
     try:
         up = _call(sys.executable, "cluster/local.py", *state, "up", "--nodes", "2", "--free-ports", env=places)
-        exports = dict(line.removeprefix("export ").split("=", 1) for line in up.splitlines() if line.startswith("export "))
+        exports = dict(
+            line.removeprefix("export ").split("=", 1) for line in up.splitlines() if line.startswith("export ")
+        )
         exports = {name: value.strip("'\"") for name, value in exports.items()}
         output = _call("ray", "job", "submit", "--", "jobs/distill.yaml", *OVERRIDES, env=places | exports)
         assert f"{MODEL} version 1 (champion)" in output

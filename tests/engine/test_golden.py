@@ -1,7 +1,7 @@
 """A golden loss curve: 30 steps of decomposed distillation on sprites, from drawing to loss.
 
-It changes when drawing, encoding, decoding, flow, a network, a loss or the optimiser changes what they compute. If the change
-is meant, run `python -m tests.engine.test_golden` and commit the new curve with the reason.
+It changes when drawing, encoding, decoding, flow, a network, a loss or the optimiser changes what they compute. If the
+change is meant, run `python -m tests.engine.test_golden` and commit the new curve with the reason.
 """
 
 import json
@@ -104,4 +104,6 @@ def test_the_golden_curve_learns():
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    GOLDEN.write_text(json.dumps({part: [round(value, 6) for value in values] for part, values in run_curve().items()}, indent=1))
+    GOLDEN.write_text(
+        json.dumps({part: [round(value, 6) for value in values] for part, values in run_curve().items()}, indent=1)
+    )

@@ -50,7 +50,7 @@ def test_data_urls() -> None:
         fetch_video("data:video/mp4;base64")
 
 
-def test_from_s3(s3_url: str) -> None:  # noqa: F811
+def test_from_s3(s3_url: str) -> None:
     from tadscale.data.storage import write_bytes
 
     write_bytes(f"{s3_url}/clip.mp4", DATA)
