@@ -11,12 +11,13 @@ import ray.train
 import torch
 import torch.distributed
 
-from tadscale.data.storage import StorageError, read_bytes, write_bytes
+from tadscale.data.storage import write_bytes
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.checkpoints import CheckpointStore
-from tadscale.runtime.monitor import TimeSplit
 from tadscale.runtime.received import Received
+from tadscale.runtime.stopwatch import Stopwatch
+from tadscale.runtime.text_files import read_text
 
 GO_ON, PREEMPTED, OVER_BUDGET = range(3)
 DRAIN_CHECK_STEPS = 10  # asking Ray whether a node is about to go is a barrier of some milliseconds
@@ -50,6 +51,8 @@ class Agreement:
         self._drains_seen = False
         self.reports: list[RankReport] = []
         """Of the latest step, by rank."""
+        self.losses: dict[str, float] = {}
+        """Of the latest step."""
         self.node_leaves = False
         """True for one step, when Ray has announced that a node will be taken away."""
 
@@ -66,6 +69,7 @@ class Agreement:
         everyone = [torch.empty_like(mine, device=device) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(everyone, mine.to(device))
         self.reports = [RankReport(*report.tolist()) for report in everyone]
+        self.losses = record.losses
         self.node_leaves = False
         if not self._drains_seen and record.step % DRAIN_CHECK_STEPS == 0:
             self.node_leaves = self._drains_seen = ray.train.get_preemption_info() is not None
@@ -118,7 +122,7 @@ class CheckpointEvery:
         every_steps: how often.
         agreement: knows of preemption.
         meta: what stands beside the state.
-        seconds: the time split so far, of rank 0.
+        stopwatch: takes the time spent here; its split stands beside the state.
         log: rank 0's log, written first: it never ends before the checkpoint does. None on other ranks, which only
             take part in gathering the state.
     """
@@ -129,16 +133,15 @@ class CheckpointEvery:
         every_steps: int,
         agreement: Agreement,
         meta: dict[str, Any],
-        seconds: Callable[[], TimeSplit],
+        stopwatch: Stopwatch,
         log: LogLines | None,
     ) -> None:
         self._store = store
         self._every_steps = every_steps
         self._agreement = agreement
         self._meta = meta
-        self._seconds = seconds
+        self._stopwatch = stopwatch
         self._log = log
-        self.spent_s = 0.0
 
     def after_step(self, record: StepRecord, state: State) -> bool:
         """See `Callback`."""
@@ -149,8 +152,9 @@ class CheckpointEvery:
             full = state()
             if self._log is not None:
                 self._log.flush()
-                self._store.save(full, self._meta | {"seconds": self._seconds()._asdict(), "losses": record.losses})
-            self.spent_s += time.monotonic() - started
+                seconds = self._stopwatch.split()._asdict()
+                self._store.save(full, self._meta | {"seconds": seconds, "losses": record.losses})
+            self._stopwatch.checkpoint_s += time.monotonic() - started
         return False
 
 
@@ -166,12 +170,4 @@ class Preemption:
 
 
 def _lines_before(url: str, first_step: int) -> list[str]:
-    if not first_step:
-        return []
-    try:
-        text = read_bytes(url).decode()
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return []
-        raise
-    return [line for line in text.splitlines() if json.loads(line)["step"] < first_step]
+    return [line for line in read_text(url).splitlines() if json.loads(line)["step"] < first_step] if first_step else []

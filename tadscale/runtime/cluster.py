@@ -1,6 +1,7 @@
 """Where a job runs: its share of a Ray cluster, joining the cluster, and whether it is large enough."""
 
 import json
+import logging
 import math
 import os
 import time
@@ -17,6 +18,7 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; said aloud in every process otherwise
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # 60 s are short where nodes start their first processes
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late the end, a failure and SIGTERM are noticed; 2 s by default
 }
 
 
@@ -70,8 +72,8 @@ class ClusterConfig(Config):
         return max(1, int(self.cpus_per_motion))
 
     def required(self, *, motion: bool, training: bool = True) -> dict[str, float]:
-        """The least that a stage can run on: all training workers, the motion actors, and one fetching task."""
-        workers = self.workers if training else 0
+        """The least that a stage can run on: the training workers, the motion actors, and one fetching task."""
+        workers = (self.min_workers or self.workers) if training else 0
         cpus = workers * self.cpus_per_worker + self.cpus_per_fetch
         gpus = workers * self.gpus_per_worker
         if motion:
@@ -109,7 +111,10 @@ def connect(config: ClusterConfig) -> None:
     os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": QUIET}, **local)
+    # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
+    # our own: with one, none of the processes that Ray starts ahead could be used.
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def local_cpus(config: ClusterConfig) -> int:
@@ -137,9 +142,10 @@ def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True
         if time.monotonic() >= deadline:
             break
         time.sleep(min(1.0, deadline - time.monotonic()))
+    workers = config.min_workers or config.workers
     have = {name: total.get(name, 0.0) for name in short}
     parts = [
-        f"{config.workers * config.cpus_per_worker:g} CPUs for {config.workers} training worker(s)" if training else "",
+        f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)" if training else "",
         f"{config.cpus_per_fetch:g} to fetch and decode",
         f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
     ]

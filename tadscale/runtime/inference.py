@@ -100,8 +100,9 @@ def detect_videos(
     failures = []
     for video, rows in groupby(_rows(_build(job, len(manifest), cluster)), key=lambda row: row.video):
         of_video = list(rows)
-        failures += [_failure(manifest, row) for row in of_video if row.error]
-        for index, detector in enumerate(detectors):
+        bad = [_failure(manifest, row) for row in of_video if row.error]
+        failures += bad
+        for index, detector in enumerate(detectors if not bad else ()):
             windows = [(row.start_frames, row.found) for row in of_video if row.detector == index and row.found]
             found[detector.name] += _merge(manifest, video, windows, job)
     return VideosDetected(found, tuple(failures))
@@ -161,7 +162,7 @@ def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
 
 
 def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDArray]]:
-    """A video's windows, `WINDOWS_PER_PACKET` at a time; a video that fails gives one packet that says so."""
+    """A video's windows, `WINDOWS_PER_PACKET` at a time; a video that fails ends with a packet that says so."""
     [index] = batch["packet"].tolist()
     manifest = read_manifest(job.data_url).subset(job.subset)
     row = manifest.row(index)
@@ -169,13 +170,11 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
     ids = np.flatnonzero(table.video == index)
     try:
         video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
-        packets = []
         for first in range(0, len(ids), WINDOWS_PER_PACKET):
             part = ids[first : first + WINDOWS_PER_PACKET]
-            packets.append(_packet(video, index, table.start_frames[part], table.valid_frames[part], job.window))
+            yield _packet(video, index, table.start_frames[part], table.valid_frames[part], job.window)
     except DataError as error:
-        packets = [_failed(index, error.reason, job.window)]
-    yield from packets
+        yield _failed(index, error.reason, job.window)
 
 
 def _packet(

@@ -1,7 +1,8 @@
 """Train one stage on a cluster: checks first, then Ray Train, then the result."""
 
-import logging
 import os
+import re
+import shutil
 import signal
 import tempfile
 import threading
@@ -13,49 +14,25 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
-from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+from tadscale.data.storage import join, write_bytes
 from tadscale.engine.loop import StepRecord
-from tadscale.runtime.checkpoints import CheckpointStore
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
 from tadscale.runtime.monitor import Summary, start_monitor
 from tadscale.runtime.motion_teacher import check_teacher
 from tadscale.runtime.pipeline import PipelineSpec, PlanDataConfig
 from tadscale.runtime.plan_spec import open_plan
 from tadscale.runtime.stage import StageResult, StageSpec
-from tadscale.runtime.worker import (
-    CHECKPOINTS_NAME,
-    DATASET,
-    LOG_NAME,
-    WEIGHTS_NAME,
-    WorkerConfig,
-    check_plan,
-    install_sigterm_handler,
-    train_worker,
-)
+from tadscale.runtime.stored import RESULT_NAME, SPEC_NAME, check_stored
+from tadscale.runtime.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
-RESULT_NAME = "result.json"
-QUARANTINE_NAME = "quarantine.jsonl"
-SPEC_NAME = "stage.json"
 POLL_S = 0.5
-# Fields of a stage that may differ from one part of a run to the next: they do not decide what is learned.
-FREE = (
-    "run_url",
-    "data_url",
-    "teacher_url",
-    "checkpoint_every_steps",
-    "keep_checkpoints",
-    "quarantine",
-    "accept_changes",
-)
-
-log = logging.getLogger(__name__)
+CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
 
 
 class Preempted(RuntimeError):
@@ -87,16 +64,16 @@ def train_stage(
         update={name: _absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
     )
     manifest, plan = open_plan(spec.plan)
-    done = _check_stored(spec, plan)
+    done = check_stored(spec, plan)
     if done is not None:
         return done
     preset = _check_settings(spec, cluster, manifest, plan)
     connect(cluster)
     check_capacity(cluster, motion=spec.needs_motion)
     write_bytes(join(spec.url, SPEC_NAME), spec.model_dump_json(indent=1).encode())
-    name, monitor = start_monitor(join(spec.url, QUARANTINE_NAME), spec.quarantine, len(manifest))
+    name, monitor = start_monitor(spec.quarantine_url, spec.quarantine, len(manifest))
     told = WorkerConfig(spec=spec, cluster=cluster, preset=preset, monitor=name)
-    with _watching(monitor, on_record), _stopping_on_sigterm(monitor):
+    with _watching(monitor, on_record):
         failure = _fit(told)
     summary: Summary = ray.get(monitor.summary.remote())
     ray.kill(monitor)
@@ -126,6 +103,7 @@ def _fit(told: WorkerConfig) -> TrainingFailedError | None:
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
     workers = cluster.workers if cluster.min_workers is None else (cluster.min_workers, cluster.workers)
+    own_store = Path(tempfile.gettempdir()) / "tadscale-ray-train"
     trainer = TorchTrainer(
         train_worker,
         train_loop_config=told.model_dump(mode="json"),
@@ -136,7 +114,7 @@ def _fit(told: WorkerConfig) -> TrainingFailedError | None:
         run_config=RunConfig(
             # Ray Train's own store stays empty: checkpoints are ours. A new name, or it would restore its old state.
             name=told.monitor,
-            storage_path=str(Path(tempfile.gettempdir()) / "tadscale-ray-train"),
+            storage_path=str(own_store),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
         ),
         datasets={DATASET: ray.data.range(1)},
@@ -153,18 +131,22 @@ def _fit(told: WorkerConfig) -> TrainingFailedError | None:
         trainer.fit()
     except TrainingFailedError as error:
         return error
+    finally:
+        shutil.rmtree(own_store / told.monitor, ignore_errors=True)
     return None
 
 
 @contextmanager
 def _watching(monitor: Any, on_record: Callable[[StepRecord], None] | None) -> Iterator[None]:
-    """Hand every record to `on_record` while the block runs, and the last ones before it ends."""
-    over = threading.Event()
+    """While the block runs, hand every record to `on_record`, and turn SIGTERM into a request to stop at a checkpoint."""
+    over, terminated = threading.Event(), threading.Event()
 
     def watch() -> None:
         last = False
         while not last:
             last = over.wait(POLL_S)
+            if terminated.is_set():
+                monitor.stop.remote()
             for record in ray.get(monitor.drain.remote()):
                 if on_record is not None:
                     on_record(StepRecord(**record))
@@ -172,23 +154,26 @@ def _watching(monitor: Any, on_record: Callable[[StepRecord], None] | None) -> I
     thread = threading.Thread(target=watch, name="training records", daemon=True)
     thread.start()
     try:
-        yield
+        with _own_signals(terminated.set):
+            yield
     finally:
         over.set()
         thread.join()
 
 
 @contextmanager
-def _stopping_on_sigterm(monitor: Any) -> Iterator[None]:
-    """SIGTERM to this process asks the workers to stop at a checkpoint. Only a main thread can listen to signals."""
+def _own_signals(on_sigterm: Callable[[], None]) -> Iterator[None]:
+    """Listen to SIGTERM, which only a main thread can; put back what Ray Train makes of SIGINT and never takes away."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: monitor.stop.remote())
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, lambda *_: on_sigterm())
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest, plan: Plan) -> dict[str, Any]:
@@ -199,39 +184,14 @@ def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest,
     return cluster.preset()
 
 
-def _check_stored(spec: StageSpec, plan: Plan) -> StageResult | None:
-    """What is already under the stage's URL must belong to this very stage; if that is finished, its result."""
-    stored = _read_text(join(spec.url, SPEC_NAME))
-    if stored and not spec.accept_changes:
-        _check_same(StageSpec.model_validate_json(stored), spec)
-    meta = CheckpointStore(join(spec.url, CHECKPOINTS_NAME)).latest_meta()
-    if meta is not None:
-        check_plan(meta, plan, spec)
-    finished = _read_text(join(spec.url, RESULT_NAME))
-    if not finished:
-        return None
-    result = StageResult.model_validate_json(finished)
-    return result if result.plan_digest == plan.digest else None
-
-
-def _check_same(stored: StageSpec, spec: StageSpec) -> None:
-    before, now = stored.model_dump(exclude=set(FREE)), spec.model_dump(exclude=set(FREE))
-    changed = [f"{name} ({before[name]} -> {now[name]})" for name in now if before[name] != now[name]]
-    if changed:
-        raise ValueError(
-            f"{spec.url} holds a stage with other settings; changed: {'; '.join(changed)}. Give the run another name, or "
-            "set accept_changes: true to go on from its checkpoints all the same"
-        )
-
-
 def _judge(spec: StageSpec, summary: Summary, failure: TrainingFailedError | None) -> Summary:
     """Raise what the user should see, unless the stage is finished."""
     if summary.over_budget is not None:
         raise QuarantineExceeded(summary.over_budget) from failure
     if failure is not None:
         raise TrainingFailed(
-            f"training of {spec.url} failed {summary.restarts + 1} time(s): {failure}. The same command goes on from the "
-            "last checkpoint"
+            f"training of {spec.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"
+            "The same command goes on from the last checkpoint, if there is one"
         ) from failure
     assert summary.outcome is not None
     if summary.outcome.reason == "preempted":
@@ -242,14 +202,26 @@ def _judge(spec: StageSpec, summary: Summary, failure: TrainingFailedError | Non
     return summary
 
 
+def _causes(failure: TrainingFailedError) -> str:
+    """What went wrong on each rank. Tracebacks arrive as text: the root cause first, then what was raised from it, and
+    Ray's wrapping last. An error of this project says most."""
+    failures = getattr(failure, "worker_failures", {0: failure})
+    causes = []
+    for error in failures.values():
+        found = CAUSE.findall(str(error))
+        name, words = next((pair for pair in found if pair[0].startswith("tadscale.")), found[0] if found else ("", ""))
+        causes.append(f"{name.rsplit('.', 1)[-1]}: {words}" if name else str(error).strip().rsplit("\n", 1)[-1])
+    return "; ".join(dict.fromkeys(causes))
+
+
 def _result(spec: StageSpec, plan: Plan, summary: Summary) -> StageResult:
     assert summary.outcome is not None
     return StageResult(
         steps=summary.outcome.step,
         losses=summary.outcome.losses,
-        weights_url=join(spec.url, WEIGHTS_NAME),
-        log_url=join(spec.url, LOG_NAME),
-        quarantine_url=join(spec.url, QUARANTINE_NAME),
+        weights_url=spec.weights_url,
+        log_url=spec.log_url,
+        quarantine_url=spec.quarantine_url,
         quarantined=summary.quarantined,
         seconds=summary.outcome.seconds,
         restarts=summary.restarts,
@@ -261,12 +233,3 @@ def _result(spec: StageSpec, plan: Plan, summary: Summary) -> StageResult:
 def _absolute(url: str | None) -> str | None:
     """Local paths as seen from here: workers run in other folders."""
     return url if url is None or "://" in url else str(Path(url).absolute())
-
-
-def _read_text(url: str) -> str:
-    try:
-        return read_bytes(url).decode()
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return ""
-        raise

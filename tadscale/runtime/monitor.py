@@ -8,19 +8,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, QuarantineExceeded, QuarantineLedger
-from tadscale.data.storage import StorageError, read_bytes, write_bytes
+from tadscale.data.storage import write_bytes
 from tadscale.runtime.packets import PacketLayout
+from tadscale.runtime.stopwatch import TimeSplit
+from tadscale.runtime.text_files import read_text
 
 Record = dict[str, Any]
 """A `StepRecord` as plain data: the monitor's process has no torch to unpack the class with."""
-
-
-class TimeSplit(NamedTuple):
-    """Where rank 0's time went, seconds; attempts that a checkpoint continues are counted in."""
-
-    train_s: float = 0.0
-    data_wait_s: float = 0.0
-    checkpoint_s: float = 0.0
 
 
 class Outcome(NamedTuple):
@@ -54,7 +48,7 @@ class Monitor:
     def __init__(self, ledger_url: str, budget: QuarantineBudget, videos: int) -> None:
         self._url = ledger_url
         self._ledger = QuarantineLedger(budget)
-        self._ledger.load_jsonl(_read_text(self._url))
+        self._ledger.load_jsonl(read_text(self._url))
         self._ledger.total_videos = videos  # from here on, an entry over the budget is refused
         self._write_ledger()
         self._records: list[Record] = []
@@ -118,12 +112,3 @@ def start_monitor(ledger_url: str, budget: QuarantineBudget, videos: int) -> tup
     )
     ray.get(actor.summary.remote())  # an error in its start is raised here
     return name, actor
-
-
-def _read_text(url: str) -> str:
-    try:
-        return read_bytes(url).decode()
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return ""
-        raise

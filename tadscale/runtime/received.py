@@ -10,6 +10,7 @@ import ray
 from tadscale.data.quarantine import QuarantineEntry
 from tadscale.engine.batch import WindowBatch
 from tadscale.runtime.packets import Columns
+from tadscale.runtime.stopwatch import Stopwatch
 
 
 class Received(Iterator[WindowBatch]):
@@ -19,13 +20,14 @@ class Received(Iterator[WindowBatch]):
         columns: the batches, as `pipeline.batches` gives them.
         device: where they go.
         monitor: takes the entries for the quarantine ledger.
+        stopwatch: takes the time spent waiting.
     """
 
-    def __init__(self, columns: Iterator[Columns], device: str, monitor: Any) -> None:
+    def __init__(self, columns: Iterator[Columns], device: str, monitor: Any, stopwatch: Stopwatch) -> None:
         self._columns = columns
         self._device = device
         self._monitor = monitor
-        self.waited_s = 0.0
+        self._stopwatch = stopwatch
         self.positions = (-1, -1)
         """First and last of the latest batch."""
         self.valid = 0
@@ -36,7 +38,7 @@ class Received(Iterator[WindowBatch]):
     def __next__(self) -> WindowBatch:
         asked = time.monotonic()
         columns = next(self._columns)
-        self.waited_s += time.monotonic() - asked
+        self._stopwatch.data_wait_s += time.monotonic() - asked
         errors = columns.pop("error")
         self.positions = int(columns["position"][0]), int(columns["position"][-1])
         self.valid = int(columns["valid"].sum())

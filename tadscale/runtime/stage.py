@@ -10,8 +10,8 @@ from tadscale.engine.optim import OptimConfig
 from tadscale.engine.steps import DistillConfig, Mode
 from tadscale.flow.motion import MotionConfig
 from tadscale.models.config import ModelConfig
-from tadscale.runtime.monitor import TimeSplit
 from tadscale.runtime.plan_spec import PlanSpec
+from tadscale.runtime.stopwatch import TimeSplit
 
 
 class StageSpec(Config):
@@ -55,6 +55,26 @@ class StageSpec(Config):
     def url(self) -> str:
         """Folder of this stage."""
         return join(self.run_url, self.name or self.mode)
+
+    @property
+    def checkpoints_url(self) -> str:
+        """Folder of its checkpoints."""
+        return join(self.url, "checkpoints")
+
+    @property
+    def weights_url(self) -> str:
+        """Folder of the trained network."""
+        return join(self.url, "weights")
+
+    @property
+    def log_url(self) -> str:
+        """Its log, JSON lines."""
+        return join(self.url, "log.jsonl")
+
+    @property
+    def quarantine_url(self) -> str:
+        """Its quarantine ledger, JSON lines."""
+        return join(self.url, "quarantine.jsonl")
 
     @property
     def plan(self) -> PlanSpec:

@@ -1,9 +1,7 @@
 """One training worker: what Ray Train runs on every rank."""
 
-import logging
 import signal
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +11,6 @@ import ray.train.collective
 import torch
 
 from tadscale.config import Config
-from tadscale.data.plan import Plan
-from tadscale.data.storage import join
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Engine, select
 from tadscale.engine.loop import Expected, train
@@ -23,20 +19,18 @@ from tadscale.runtime.callbacks import GO_ON, OVER_BUDGET, PREEMPTED, Agreement,
 from tadscale.runtime.checkpoints import CheckpointStore
 from tadscale.runtime.cluster import ClusterConfig
 from tadscale.runtime.deepspeed_engine import DeepSpeedEngine
-from tadscale.runtime.monitor import Outcome, TimeSplit
+from tadscale.runtime.monitor import Outcome
 from tadscale.runtime.packets import PacketLayout, windows_per_packet
 from tadscale.runtime.pipeline import batches
 from tadscale.runtime.plan_spec import open_plan
 from tadscale.runtime.received import Received
 from tadscale.runtime.stage import StageSpec
+from tadscale.runtime.stopwatch import Stopwatch, TimeSplit
+from tadscale.runtime.stored import check_plan
 from tadscale.runtime.weights import NetworkSpec, build_network, save_network
 
 DATASET = "windows"
-LOG_NAME = "log.jsonl"
-CHECKPOINTS_NAME = "checkpoints"
-WEIGHTS_NAME = "weights"
 
-log = logging.getLogger(__name__)
 _terminated = threading.Event()
 
 
@@ -80,7 +74,7 @@ class _Rank:
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._monitor = ray.get_actor(told.monitor)
         self._manifest, self._plan = open_plan(told.spec.plan)
-        self._store = CheckpointStore(join(told.spec.url, CHECKPOINTS_NAME), told.spec.keep_checkpoints)
+        self._store = CheckpointStore(told.spec.checkpoints_url, told.spec.keep_checkpoints)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
         torch.manual_seed(told.spec.seed)
         model = build_network(told.spec.mode, told.spec.model, len(self._manifest.classes), told.spec.motion)
@@ -102,44 +96,33 @@ class _Rank:
         if self._resumed.step == self._plan.total_steps:  # stopped between the last checkpoint and the weights
             self._end(GO_ON, self._plan.total_steps, self._resumed.losses, self._resumed.seconds)
             return
-        received = self._open_data()
-        logs: list[LogLines] = []
+        spec, stopwatch = self._spec, Stopwatch(self._resumed.seconds)
+        received = self._open_data(stopwatch)
+        logs: list[LogLines] = []  # rank 0's
         agreement = Agreement(received, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
         if self._rank == 0:
-            logs.append(LogLines(join(self._spec.url, LOG_NAME), agreement, self._monitor, self._resumed.step))
-        started = time.monotonic()
-
-        def seconds() -> TimeSplit:
-            spent = TimeSplit(time.monotonic() - started - received.waited_s, received.waited_s, checkpoints.spent_s)
-            spent = spent._replace(train_s=spent.train_s - checkpoints.spent_s)
-            return TimeSplit(*(past + now for past, now in zip(self._resumed.seconds, spent, strict=True)))
-
+            logs.append(LogLines(spec.log_url, agreement, self._monitor, self._resumed.step))
+        meta = {"plan_digest": self._plan.digest, "world_size": self._world_size}
         checkpoints = CheckpointEvery(
-            self._store,
-            self._spec.checkpoint_every_steps,
-            agreement,
-            {"plan_digest": self._plan.digest, "world_size": self._world_size},
-            seconds,
-            logs[0] if logs else None,
+            self._store, spec.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
         )
-        last = _LastLosses()
         taken = train(
             self._engine,
-            lambda model, batch: STEPS[self._spec.mode](model, batch, self._spec.distill),
+            lambda model, batch: STEPS[spec.mode](model, batch, spec.distill),
             received,
             self._expected(),
-            self._spec.optim,
+            spec.optim,
             first_step=self._resumed.step,
             ema=self._ema,
-            callbacks=[agreement, *logs, checkpoints, last, Preemption(agreement)],
+            callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
         )
-        self._end(agreement.stop, taken, last.losses, seconds())
+        self._end(agreement.stop, taken, agreement.losses, stopwatch.split())
 
-    def _open_data(self) -> Received:
+    def _open_data(self, stopwatch: Stopwatch) -> Received:
         if self._rank == 0:  # before it asks for its shard: the pipeline is built for this layout
             ray.get(self._monitor.started.remote(self._layout))
         shard = ray.train.get_dataset_shard(DATASET)
-        return Received(batches(shard, self._layout), self._cluster.device, self._monitor)
+        return Received(batches(shard, self._layout), self._cluster.device, self._monitor, stopwatch)
 
     def _expected(self) -> Expected:
         share = self._plan.global_batch // self._world_size
@@ -176,7 +159,7 @@ class _Rank:
             reason = "preempted"
         else:
             reason = "finished"
-            save_network(join(self._spec.url, WEIGHTS_NAME), self._describe(), self._ema.tensors)
+            save_network(self._spec.weights_url, self._describe(), self._ema.tensors)
         ray.get(self._monitor.finished.remote(Outcome(reason, taken, losses, seconds)))  # type: ignore[arg-type]
 
     def _describe(self) -> NetworkSpec:
@@ -188,26 +171,4 @@ class _Rank:
             motion=self._spec.motion,
             plan_digest=self._plan.digest,
             manifest_digest=self._plan.manifest_digest,
-        )
-
-
-class _LastLosses:
-    """Remembers the losses of the latest step."""
-
-    def __init__(self) -> None:
-        self.losses: dict[str, float] = {}
-
-    def after_step(self, record: Any, state: Any) -> bool:
-        """See `Callback`."""
-        self.losses = record.losses
-        return False
-
-
-def check_plan(meta: dict[str, Any], plan: Plan, spec: StageSpec) -> None:
-    """Refuse to continue a checkpoint of another plan. Raises `ValueError`."""
-    if meta["plan_digest"] != plan.digest and not spec.accept_changes:
-        raise ValueError(
-            f"{spec.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
-            f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
-            "never. Give the run another name, or set accept_changes: true to go on all the same"
         )

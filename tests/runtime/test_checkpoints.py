@@ -16,7 +16,12 @@ def state(step: int) -> TrainState:
 
 @pytest.fixture
 def store(tmp_path) -> CheckpointStore:
-    store = CheckpointStore(str(tmp_path / "checkpoints"), keep=2)
+    return filled(str(tmp_path))
+
+
+def filled(url: str) -> CheckpointStore:
+    """A store that has seen three checkpoints and keeps two."""
+    store = CheckpointStore(f"{url}/checkpoints", keep=2)
     for step in (5, 10, 15):
         store.save(state(step), {"plan_digest": f"plan of {step}"})
     return store
@@ -64,3 +69,15 @@ def test_other_folders_are_left_alone(store):
     store.save(state(20), {})
     assert store.steps() == [20, 15]
     assert Path(store.url, "notes").is_dir()
+
+
+def test_object_storage_serves_as_well(s3_url):
+    from tadscale.data.storage import write_bytes
+
+    store = filled(s3_url)
+    assert store.steps() == [15, 10]
+    assert store.load_latest()[0].step == 15
+    write_bytes(f"{store.at(15)}/ema.safetensors", b"damaged")
+    assert store.load_latest()[0].step == 10
+    store.save(state(20), {})
+    assert store.steps() == [20, 15]
