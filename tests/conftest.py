@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before torch is imported, here and in every process that a test starts: two threads a process on two shared cores spin for
+# each other (a test of a second took over a minute beside a training run).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 pytest_plugins = ["tests.s3"]
