@@ -26,10 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        return options.command(options, Console(soft_wrap=True))
+        return options.command(options, _console())
     except (ValueError, OSError) as error:
         errors.print(f"tadscale: {error}", style="red", markup=False)
         return EXIT_FAILED
+
+
+def _console() -> Console:
+    """Where output goes. A log file has no width: 120 columns hold every table here, 80 would fold them."""
+    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 def _parser() -> argparse.ArgumentParser:

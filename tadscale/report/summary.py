@@ -7,7 +7,7 @@ from rich.table import Table
 from tadscale.metrics.average_precision import MeanAveragePrecision
 
 WHAT = {
-    "two_stream": "RGB baseline + flow teacher, fused",
+    "two_stream": "RGB baseline and flow teacher, fused",
     "teacher": "flow only",
     "baseline": "RGB only, ground truth only",
     "decomposed": "RGB only, decomposed distillation",
@@ -20,8 +20,8 @@ def summary_table(scores: Mapping[str, MeanAveragePrecision], title: str) -> Tab
     """mAP in percent at each tIoU, a row a detector, in the order given; the models are told apart by what they read."""
     thresholds: Sequence[float] = next(iter(scores.values())).tiou
     table = Table(title=title, title_justify="left")
-    table.add_column("detector")
-    table.add_column("what it is")
+    table.add_column("detector", no_wrap=True)
+    table.add_column("what it is", no_wrap=True)
     for threshold in thresholds:
         table.add_column(f"@{threshold:.2g}", justify="right")
     table.add_column("average", justify="right", style="bold")

@@ -16,7 +16,7 @@ from tadscale.models.backbones import BackboneConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.heads import HeadConfig
 from tadscale.models.heads.actionformer import ActionFormerConfig
-from tadscale.runtime.cluster import QUIET, ClusterConfig
+from tadscale.runtime.cluster import ENVIRONMENT, ClusterConfig
 from tadscale.runtime.stage import StageSpec
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
@@ -53,7 +53,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET.items():
+        for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         ray.init(
             address="local",
