@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; said aloud in every process otherwise
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # 60 s are short where nodes start their first processes
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late the end, a failure and SIGTERM are noticed; 2 s by default
-    # glibc keeps freed memory instead of returning and faulting it in again at every step: a step of the demo's network takes
+    # glibc keeps freed memory instead of faulting it in again at every step: a step of the demo's network takes
     # 0.137 CPU-seconds instead of 0.182. Only processes that this one starts see it; the image sets it too.
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
