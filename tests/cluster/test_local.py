@@ -71,7 +71,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         look_around(seen, json.loads((state_dir / "state.json").read_text()))
         seen.kill = local(state_dir, "kill", "node-1").stderr
         seen.add = local(state_dir, "add").stderr
-        seen.alive_after_loss = alive_nodes(seen.exports["RAY_API_SERVER_ADDRESS"], expected=2, within_s=10)
+        # The head may need its health check, five periods of three seconds, to call a killed node dead.
+        seen.alive_after_loss = alive_nodes(seen.exports["RAY_API_SERVER_ADDRESS"], expected=2, within_s=60)
         seen.second_up = local(state_dir, "up").stderr
     finally:
         if (state_dir / "state.json").exists():
