@@ -1,6 +1,5 @@
 """Draw the built-in data if they are not there yet, on all the cluster's CPUs."""
 
-import logging
 from collections import deque
 from collections.abc import Iterator
 
@@ -12,8 +11,6 @@ from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 SETTINGS_NAME = "sprites.json"
 IN_FLIGHT = 64  # videos drawn ahead of the writer: order is kept, and memory stays at a few MB
 VIDEOS_PER_SHARD = 64
-
-log = logging.getLogger(__name__)
 
 
 def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
