@@ -10,8 +10,8 @@ class Small3d(Backbone):
     """Three 3-D convolutions over a clip, averaged over space: the backbone of the demo.
 
     Why 3-D from the first layer: a network that is to learn motion from RGB must see several frames *before* space is
-    pooled away. In an early study on data like sprites, a per-frame 2-D network and one with temporal shift stayed at 9 and 11 mAP where a stem of
-    5 frames x 5 x 5 pixels reached 25 at the same cost.
+    pooled away. In an early study on data like sprites, a per-frame 2-D network and one with temporal shift stayed at 9
+    and 11 mAP where a stem of 5 frames x 5 x 5 pixels reached 25 at the same cost.
 
     Normalised by groups, not by batch: the result does not depend on how a batch is spread over workers.
     """
