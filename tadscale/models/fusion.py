@@ -21,12 +21,17 @@ class LocalAttentiveFusion(nn.Module):
 
     A is the masked mean over time, which is our choice. There is no softmax over time and no sum over it but in the
     pooled query: features are reweighted where they stand and never mixed, so a boundary stays where it is.
+
+    W_k starts at zero, which is our choice, too: every weight is then 1/2 at first, and the joint detector learns on the
+    plain features before the gate learns to tell them apart. With random keys it lagged behind the appearance branch,
+    which has the same objective (sprites, feature weight 8, one seed: 37.4 against 43.0 mAP).
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.query = nn.Linear(dim, dim, bias=False)
         self.key = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.key.weight)
 
     def forward(self, target: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
         """Target and reference `[B, D, L]`, mask `[B, L]`, to the enhanced target `[B, D, L]`."""

@@ -10,8 +10,11 @@ from tadscale.models.fusion import LocalAttentiveFusion, masked_mean
 
 @pytest.fixture
 def fusion() -> LocalAttentiveFusion:
+    """One whose gate has learned: its keys start at zero."""
     torch.manual_seed(0)
-    return LocalAttentiveFusion(6).double()
+    fusion = LocalAttentiveFusion(6).double()
+    torch.nn.init.normal_(fusion.key.weight, std=0.3)
+    return fusion
 
 
 def _inputs(batch: int = 2, dim: int = 6, steps: int = 9):
@@ -41,6 +44,15 @@ def test_equals_the_formula_computed_by_loops(fusion):
     target, reference, mask = _inputs()
     expected = slow_fusion(fusion, target, reference, mask)
     torch.testing.assert_close(fusion(target, reference, mask), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_starts_with_all_weights_equal_and_learns_from_there():
+    fusion = LocalAttentiveFusion(6).double()
+    target, reference, mask = _inputs()
+    torch.testing.assert_close(fusion(target, reference, mask), target / 2)
+    fusion(target, reference, mask).square().sum().backward()
+    assert fusion.key.weight.grad is not None
+    assert fusion.key.weight.grad.abs().min() > 0
 
 
 @pytest.mark.parametrize("step", [0, 4, 8])
