@@ -22,12 +22,17 @@ def test_full_width_resnet_has_the_published_size():
 
 
 @pytest.mark.parametrize("name", ["small3d", "tsm_resnet18"])
-def test_features_of_a_clip_do_not_depend_on_its_batch(name):
+@pytest.mark.parametrize("frames", [2, 8, 10])
+def test_features_and_gradients_of_a_clip_do_not_depend_on_its_batch(name, frames):
     torch.manual_seed(0)
-    backbone = build_backbone(BackboneConfig(name=name, width=8), in_channels=2).eval()
-    clips = torch.randn(2, 2, 8, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(backbone(clips[:1]), backbone(clips)[:1], rtol=1e-4, atol=1e-5)
+    backbone = build_backbone(BackboneConfig(name=name, width=8, stride=2), in_channels=2).double().eval()
+    clips, wanted = torch.randn(2, 2, frames, 32, 32).double(), torch.randn(1).double()
+    alone, together = backbone(clips[:1]), backbone(clips)[:1]
+    torch.testing.assert_close(alone, together)
+    gradients = [
+        torch.autograd.grad((f - wanted).square().sum(), list(backbone.parameters())) for f in (alone, together)
+    ]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("name", ["small3d", "tsm_resnet18"])
