@@ -80,6 +80,12 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
     lint.add_argument("--write", action="store_true", help="write the manifest of shards that have none")
     lint.set_defaults(command=_lint)
+    preview = data.add_parser("preview", help="clips of what a job's teacher sees: frames, motion, temporal gradient")
+    preview.add_argument("job", metavar="JOB.yaml")
+    preview.add_argument("out", metavar="FOLDER")
+    preview.add_argument("--videos", type=int, default=4, metavar="N", help="how many (default: 4)")
+    preview.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
+    preview.set_defaults(command=_preview)
 
 
 def _add_detections(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -157,8 +163,10 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
 
     from tadscale.data.shards import write_shards
     from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
+    from tadscale.runtime.prepare import note_settings
 
     config = SpritesConfig.model_validate(_settings(options.set))
+    note_settings(config, options.out)
     manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
     console.print(str(manifest), markup=False, highlight=False)
     console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)
@@ -185,6 +193,23 @@ def _lint(options: argparse.Namespace, console: Console) -> int:
     report = lint(options.url, decode_all=options.decode)
     console.print(str(report), markup=False, highlight=False)
     return EXIT_OK if report.ok else EXIT_FAILED
+
+
+def _preview(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.manifest import read_manifest
+    from tadscale.job import load_job
+    from tadscale.report.preview import previews
+
+    job = load_job(options.job, options.set)
+    manifest = read_manifest(job.data.url).subset(job.data.train_subset)
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for preview in previews(manifest, job.data.window, job.motion, options.videos):
+        name = preview.key.replace("/", "_")
+        (folder / f"{name}.mp4").write_bytes(preview.clip_mp4)
+        (folder / f"{name}.png").write_bytes(preview.still_png)
+        console.print(str(folder / f"{name}.mp4"), markup=False, highlight=False)
+    return EXIT_OK
 
 
 def _settings(overrides: list[str]) -> dict[str, object]:

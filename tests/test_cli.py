@@ -89,6 +89,22 @@ def test_sprites_can_be_drawn_linted_and_packed_again(tmp_path, capsys):
     }
 
 
+def test_a_job_takes_the_sprites_that_the_command_drew_and_previews_them(tmp_path, capsys):
+    from tadscale.data.sprites import SpritesConfig
+    from tadscale.runtime.prepare import ensure_sprites
+
+    settings = {"train": 2, "validation": 1, "test": 1, "size": 32, "duration_s": 8}
+    drawn = str(tmp_path / "drawn")
+    assert main(["data", "sprites", drawn, *(f"--set={name}={value}" for name, value in settings.items())]) == 0
+    assert len(ensure_sprites(SpritesConfig(**settings), drawn)) == 4
+
+    job = tmp_path / "job.yaml"
+    job.write_text(f"kind: teacher\nname: x\nstorage: {tmp_path}\ndata: {{url: {drawn}}}\nmotion: {{name: dis}}\n")
+    assert main(["data", "preview", str(job), str(tmp_path / "clips"), "--videos", "2"]) == 0
+    names = sorted(path.name for path in (tmp_path / "clips").iterdir())
+    assert names == [f"train-{index:05d}.{suffix}" for index in range(2) for suffix in ("mp4", "png")]
+
+
 def test_a_misspelt_sprites_setting_is_refused(tmp_path, capsys):
     assert main(["data", "sprites", str(tmp_path / "x"), "--set", "trian=3"]) == 1
     assert "trian" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
         ValueError: other settings were drawn there before, or the folder holds foreign shards.
         StorageError: the storage cannot be reached.
     """
-    settings = config.model_dump_json(indent=1).encode()
+    settings = _as_bytes(config)
     names = list_names(url)
     if MANIFEST_NAME in names:
         _check_settings(url, names, settings)
@@ -29,10 +29,19 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
     resumed = SETTINGS_NAME in names
     if resumed:
         _check_settings(url, names, settings)
-    write_bytes(join(url, SETTINGS_NAME), settings)
+    note_settings(config, url)
     return write_shards(
         _drawn(config), url, videos_per_shard=VIDEOS_PER_SHARD, classes=class_names(config), overwrite=resumed
     )
+
+
+def note_settings(config: SpritesConfig, url: str) -> None:
+    """Lay the settings beside shards that are about to be drawn: a job that wants the same will take them."""
+    write_bytes(join(url, SETTINGS_NAME), _as_bytes(config))
+
+
+def _as_bytes(config: SpritesConfig) -> bytes:
+    return config.model_dump_json(indent=1).encode()
 
 
 def _check_settings(url: str, names: list[str], settings: bytes) -> None:

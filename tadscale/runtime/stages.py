@@ -12,6 +12,7 @@ from tadscale.engine.loop import StepRecord
 from tadscale.engine.steps import STEPS, Mode
 from tadscale.job import JobConfig
 from tadscale.metrics.average_precision import MeanAveragePrecision
+from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
 from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster import connect
@@ -24,6 +25,8 @@ from tadscale.runtime.registry import ModelVersion
 from tadscale.runtime.run import Run
 from tadscale.runtime.stage import StageResult, StageSpec
 from tadscale.runtime.tracking import resolve_tracking_uri, track_job, track_stage
+
+PREVIEWS = 2  # clips in a run's artifacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
         connect(job.cluster)
         manifest = _open_data(job, console)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
+        _record_previews(job, manifest, run)
         stages = _finished_stages(job) if job.kind == "evaluate" else _train_stages(job, run, console)
         scores = evaluate_models(job, manifest, stages, run)
         student = stages.get(job.student.mode)
@@ -77,6 +81,15 @@ def _open_data(job: JobConfig, console: Console) -> Manifest:
         f"data       {len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}", highlight=False
     )
     return manifest
+
+
+def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
+    """Clips of what the teacher sees, so that a wrong frame rate, size or motion is seen before it is paid for."""
+    training = manifest.subset(job.data.train_subset)
+    for preview in previews(training, job.data.window, job.motion, PREVIEWS):
+        name = preview.key.replace("/", "_")
+        run.log_bytes(preview.clip_mp4, f"preview/{name}.mp4")
+        run.log_bytes(preview.still_png, f"preview/{name}.png")
 
 
 def _train_stages(job: JobConfig, run: Run, console: Console) -> dict[str, StageResult]:
