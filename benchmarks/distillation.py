@@ -4,8 +4,9 @@
 
 The job file's networks, losses, schedule, windows, motion and evaluation, trained by `LocalEngine` on windows that are
 decoded once: no cluster, no object store, so that an ablation costs a third of what the jobs cost. Prints a table of average
-mAP (percent) with mean and standard deviation over seeds; `--json FILE` keeps the figures. The data must be there:
-`tadscale data sprites` or a run of the job draws them.
+mAP (percent) with mean and standard deviation over seeds, and one of the means when classes are merged by motion or by
+appearance: what each detector knows. `--json FILE` keeps the figures. The data must be there: `tadscale data sprites` or a
+run of the job draws them.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from tadscale.segments import Detection, Segment
 from tadscale.serving.inference import merge_windows
 
 BATCH = 4  # windows at a time at inference
+COLUMNS = ["teacher", "baseline", "conventional", "decomposed", "two_stream"]
 
 
 class Subset:
@@ -138,8 +140,19 @@ def predict(model: nn.Module, data: Subset, mode: Mode) -> Predictions:
     return {name: torch.cat([one[name] for one in found]).clone() for name in found[0]}
 
 
-def average_map(job: JobConfig, head: Head, predictions: Predictions, data: Subset) -> float:
-    """Average mAP in percent, by the evaluation of the jobs."""
+MERGED: dict[str, Callable[[str], str]] = {
+    "": lambda label: label,
+    "motion": lambda label: label.split("/")[0],
+    "appearance": lambda label: label.split("/")[-1],
+    "any": lambda label: "action",
+}
+"""Ways to merge the labels of sprites, MOTION/APPEARANCE: what a detector knows is where merging gains little."""
+
+
+def average_map(
+    job: JobConfig, head: Head, predictions: Predictions, data: Subset, rename: Callable[[str], str]
+) -> float:
+    """Average mAP in percent, by the evaluation of the jobs, with labels merged."""
     inference = job.evaluate.inference
     windows = head.decode(predictions, top_k=inference.window_top_k, min_score=inference.nms.min_score)
     detections: list[Detection] = []
@@ -149,9 +162,10 @@ def average_map(job: JobConfig, head: Head, predictions: Predictions, data: Subs
         own = [(int(data.windows.start_frames[w]), windows[w]) for w in np.flatnonzero(data.windows.video == video)]
         merged = merge_windows(own, fps=job.data.window.fps, duration_s=row.duration_s, nms=inference.nms)
         for (start_s, end_s), score, label in zip(merged.segments_s, merged.scores, merged.labels, strict=True):
-            name = data.manifest.classes[label]
+            name = rename(data.manifest.classes[label])
             detections.append(Detection(video=row.key, label=name, start_s=start_s, end_s=end_s, score=score))
-        truth[row.key] = [Segment(*one) for one in zip(row.labels, row.start_s, row.end_s, strict=True)]
+        names = map(rename, row.labels)
+        truth[row.key] = [Segment(*one) for one in zip(names, row.start_s, row.end_s, strict=True)]
     table, wanted = DetectionTable.from_detections(detections), GroundTruth.from_segments(truth)
     return 100 * evaluate_detections(table, wanted, job.evaluate.tiou, ties="stable").average
 
@@ -166,12 +180,16 @@ def run_mode(job: JobConfig, folder: Path, mode: Mode, seed: int) -> dict[str, f
     model = train_network(job, learn, mode, seed, teacher)
     found = predict(model, test, mode)
     head: Head = model.get_submodule("head")  # type: ignore[assignment]
-    scores: dict[str, float] = {mode: average_map(job, head, found, test)}
+    outputs: dict[str, Predictions] = {mode: found}
     if mode == "teacher":
         torch.save({"train": predict(model, learn, mode), "test": found}, taught)
     if mode == "baseline":
-        fused = head.fuse([torch.load(taught)["test"], found])
-        scores["two_stream"] = average_map(job, head, fused, test)
+        outputs["two_stream"] = head.fuse([torch.load(taught)["test"], found])
+    scores = {
+        f"{name} {merging}".strip(): average_map(job, head, output, test, rename)
+        for name, output in outputs.items()
+        for merging, rename in MERGED.items()
+    }
     sys.stderr.write(f"seed {seed}: {scores} in {time.monotonic() - started:.0f} s\n")
     return scores
 
@@ -198,19 +216,27 @@ def main() -> None:
                 scores[task[3]] |= found
     if options.json:
         options.json.write_text(json.dumps(scores, indent=1))
-    sys.stdout.write(render(scores))
+    sys.stdout.write(render(scores) + "\n" + render_merged(scores))
 
 
 def render(scores: dict[int, dict[str, float]]) -> str:
     """A Markdown table: a row a seed, then mean and standard deviation."""
-    columns = ["teacher", "baseline", "conventional", "decomposed", "two_stream"]
-    lines = ["| seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = ["| seed | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for seed, row in scores.items():
-        lines.append(f"| {seed} | " + " | ".join(f"{row[name]:.1f}" for name in columns) + " |")
-    values = {name: [row[name] for row in scores.values()] for name in columns}
-    lines.append("| mean | " + " | ".join(f"{statistics.mean(values[name]):.1f}" for name in columns) + " |")
+        lines.append(f"| {seed} | " + " | ".join(f"{row[name]:.1f}" for name in COLUMNS) + " |")
+    values = {name: [row[name] for row in scores.values()] for name in COLUMNS}
+    lines.append("| mean | " + " | ".join(f"{statistics.mean(values[name]):.1f}" for name in COLUMNS) + " |")
     if len(scores) > 1:
-        lines.append("| sd | " + " | ".join(f"{statistics.stdev(values[name]):.1f}" for name in columns) + " |")
+        lines.append("| sd | " + " | ".join(f"{statistics.stdev(values[name]):.1f}" for name in COLUMNS) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def render_merged(scores: dict[int, dict[str, float]]) -> str:
+    """A Markdown table of means over seeds: a row a way to merge labels."""
+    lines = ["| labels merged by | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for merging in MERGED:
+        means = [statistics.mean(row[f"{name} {merging}".strip()] for row in scores.values()) for name in COLUMNS]
+        lines.append(f"| {merging or 'nothing'} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
     return "\n".join(lines) + "\n"
 
 
