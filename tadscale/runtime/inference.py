@@ -144,9 +144,7 @@ def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequenc
 
 
 def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
-    dataset = ray.data.read_datasource(
-        PlanSource(videos), ray_remote_args={"num_cpus": 0}, compute=TaskPoolStrategy(size=1)
-    )
+    dataset = ray.data.read_datasource(PlanSource(videos), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         _fetch_video, fn_kwargs={"job": job}, batch_size=1, num_cpus=cluster.cpus_per_fetch, **APART
     )

@@ -120,9 +120,7 @@ class PlanDataConfig(DataConfig):
 def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     """The pipeline, not yet started."""
     cluster = spec.cluster
-    dataset = ray.data.read_datasource(
-        PlanSource(len(layout)), ray_remote_args={"num_cpus": 0}, compute=TaskPoolStrategy(size=1)
-    )
+    dataset = ray.data.read_datasource(PlanSource(len(layout)), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         fetch_row,
         fn_kwargs={"spec": spec.plan, "layout": layout},
