@@ -108,7 +108,7 @@ def measure_gradient(first: Tensor) -> Result:
 
 def measure_dual_tvl1(scenes: list[FlowScene], first: Tensor, second: Tensor) -> Result:
     """OpenCV's TV-L1 at its defaults. It stops when it has converged: the cost is that of the median scene."""
-    method = cv2.optflow.DualTVL1OpticalFlow_create()
+    method = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]  # the contrib wheel's
     costs, errors = [], {}
     for scene, one, two in zip(scenes, first.numpy(), second.numpy(), strict=True):
         start = time.thread_time()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 WAVES = 48
 WAVELENGTHS_PX = (5.0, 80.0)
 OBJECT_RADIUS = 0.22  # of the shorter side
@@ -119,7 +119,8 @@ def _inside(points: Array) -> NDArray[np.bool_]:
 def _texture(points: Array, seed: int) -> NDArray[np.uint8]:
     """A texture over all the plane: plane waves of wavelengths uniform in octaves, amplitude growing with wavelength."""
     rng = np.random.default_rng(seed)
-    wavelength = np.exp(rng.uniform(*np.log(WAVELENGTHS_PX), WAVES))
+    shortest, longest = np.log(WAVELENGTHS_PX)
+    wavelength = np.exp(rng.uniform(shortest, longest, WAVES))
     direction, phase = rng.uniform(0, 2 * np.pi, (2, WAVES))
     amplitude = np.sqrt(wavelength) / np.linalg.norm(np.sqrt(wavelength))
     x, y = points
