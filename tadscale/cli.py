@@ -166,8 +166,8 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.prepare import note_settings
 
     config = SpritesConfig.model_validate(_settings(options.set))
-    note_settings(config, options.out)
     manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
+    note_settings(config, options.out)  # only now: `write_shards` refuses a folder that holds other shards
     console.print(str(manifest), markup=False, highlight=False)
     console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)
     return EXIT_OK

@@ -105,6 +105,20 @@ def test_a_job_takes_the_sprites_that_the_command_drew_and_previews_them(tmp_pat
     assert names == [f"train-{index:05d}.{suffix}" for index in range(2) for suffix in ("mp4", "png")]
 
 
+def test_foreign_shards_are_never_replaced_by_sprites(tmp_path, capsys):
+    from tadscale.data.sprites import SpritesConfig
+    from tadscale.runtime.prepare import ensure_sprites
+
+    foreign = tmp_path / "shard-000000.tar"
+    foreign.write_bytes(b"somebody's work")
+    for _ in range(2):  # a refusal must leave nothing behind that makes the next attempt take the folder for its own
+        assert main(["data", "sprites", str(tmp_path), "--set", "train=1"]) == 1
+        with pytest.raises(ValueError, match="not sprites"):
+            ensure_sprites(SpritesConfig(train=1), str(tmp_path))
+    assert foreign.read_bytes() == b"somebody's work"
+    assert [path.name for path in tmp_path.iterdir()] == [foreign.name]
+
+
 def test_a_misspelt_sprites_setting_is_refused(tmp_path, capsys):
     assert main(["data", "sprites", str(tmp_path / "x"), "--set", "trian=3"]) == 1
     assert "trian" in capsys.readouterr().err

@@ -22,13 +22,13 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
     """
     settings = _as_bytes(config)
     names = list_names(url)
-    if MANIFEST_NAME in names:
-        _check_settings(url, names, settings)
-        return read_manifest(url)
-    # Left-over shards without a manifest are an interrupted drawing of ours if our settings lie beside them.
-    resumed = SETTINGS_NAME in names
+    # Left-over shards without a manifest are an interrupted drawing of ours if our settings lie beside them: only then may
+    # they be replaced.
+    resumed = any(name.endswith(".tar") or name in (MANIFEST_NAME, SETTINGS_NAME) for name in names)
     if resumed:
         _check_settings(url, names, settings)
+    if MANIFEST_NAME in names:
+        return read_manifest(url)
     note_settings(config, url)
     return write_shards(
         _drawn(config), url, videos_per_shard=VIDEOS_PER_SHARD, classes=class_names(config), overwrite=resumed
@@ -36,7 +36,7 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
 
 
 def note_settings(config: SpritesConfig, url: str) -> None:
-    """Lay the settings beside shards that are about to be drawn: a job that wants the same will take them."""
+    """Lay the settings beside the shards that are drawn with them: a job that wants the same will take them."""
     write_bytes(join(url, SETTINGS_NAME), _as_bytes(config))
 
 
