@@ -146,7 +146,7 @@ MERGED: dict[str, Callable[[str], str]] = {
     "appearance": lambda label: label.split("/")[-1],
     "any": lambda label: "action",
 }
-"""Ways to merge the labels of sprites, MOTION/APPEARANCE: what a detector knows is where merging gains little."""
+"""Ways to merge the labels of sprites, MOTION/APPEARANCE: each row of the table asks for that part of a label alone."""
 
 
 def average_map(

@@ -55,8 +55,11 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
         connect(job.cluster)
         manifest = _open_data(job, console)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
-        _record_previews(job, manifest, run)
-        stages = _finished_stages(job) if job.kind == "evaluate" else _train_stages(job, run, console)
+        if job.kind == "evaluate":
+            stages = _finished_stages(job)
+        else:
+            _record_previews(job, manifest, run)
+            stages = _train_stages(job, run, console)
         scores = evaluate_models(job, manifest, stages, run)
         student = stages.get(job.student.mode)
         model = publish(job, student, scores, run) if job.kind == "distill" and student else None
