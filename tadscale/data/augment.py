@@ -32,6 +32,11 @@ class Augment(Config):
     flip_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How often left and right are exchanged. Leave at 0 where labels tell them apart: flipped, "left" looks right."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether a window may look different from one epoch to the next."""
+        return self.crop_area_min < 1 or self.flip_probability > 0
+
     def draw(self, draw_seed: int) -> AugmentDraw:
         """The augmentation of one window: a pure function of the seed (`tadscale.data.plan.draw_seed`).
 

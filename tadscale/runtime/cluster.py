@@ -47,6 +47,9 @@ class ClusterConfig(Config):
     """CPUs each of them reserves."""
     gpus_per_motion: NonNegativeFloat = 0.0
     """GPUs each of them reserves; fractions share one."""
+    motion_memo_mib: NonNegativeInt = 1024
+    """MiB in which each of them keeps what it made of windows, where these come unchanged in every epoch (no augmentation);
+    0 keeps nothing. A window of 160 frames takes 2 MiB of motion at 56 pixels, or some 0.1 MiB of a teacher's output."""
     max_failures: NonNegativeInt = 3
     """How often the worker group is started again after a failure, from its last checkpoint."""
     deepspeed_preset: str | None = None

@@ -25,8 +25,8 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout) -> Columns:
     in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
 
     Returns:
-        `position` `[n]`, `valid` `[n]`, `mask` `[n, T]`, `frames` `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`,
-        `labels` `[n, N]`, `error` `[n]`.
+        `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `mask` `[n, T]`, `frames`
+        `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`.
 
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
@@ -39,6 +39,7 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout) -> Columns:
     windows = [window for window, _ in loaded]
     return {
         "position": np.array([row.position for row in rows], np.int64),
+        "window": np.array([row.window for row in rows], np.int64),
         "valid": np.array([bool(window.mask.any()) for window in windows]),
         "mask": np.stack([window.mask for window in windows]),
         "frames": np.stack([window.frames for window in windows]),

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from tadscale.data.manifest import Manifest
 from tadscale.engine.batch import TEACHER_PREFIX
 from tadscale.flow.motion import build_motion
+from tadscale.runtime.memo import WindowMemo
 from tadscale.runtime.packets import Columns
 from tadscale.runtime.stage import StageSpec
 from tadscale.runtime.weights import load_network, read_spec
@@ -21,47 +22,66 @@ class MotionTeacher:
       instead of megabytes. float32, because predictions hold times in frames, where half precision is coarse.
 
     The teacher sits outside the training engine: frozen, in eval mode, never in a checkpoint.
+
+    Args:
+        spec: the stage.
+        device: where motion and teacher run.
+        threads: torch's, in this process.
+        memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
     """
 
-    def __init__(self, spec: StageSpec, device: str, threads: int) -> None:
+    def __init__(self, spec: StageSpec, device: str, threads: int, memo_bytes: int = 0) -> None:
         torch.set_num_threads(threads)
         self._device = device
         self._motion = build_motion(spec.motion)
         self._teacher = _load_teacher(spec).to(device) if spec.distils else None
+        repeats = spec.optim.epochs > 1 and not spec.window.augment.varies
+        self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
 
     @torch.inference_mode()
     def __call__(self, columns: Columns) -> Columns:
         """One packet's columns, as `fetch_packet` makes them, to those that the training workers get."""
         valid = columns["valid"]
-        frames = torch.from_numpy(columns["frames"][valid]).to(self._device)  # [v, T, H, W, 3]
-        if self._teacher is None:
-            passed = {name: value for name, value in columns.items() if name != "frames"}
-            return passed | {"motion": self._motion_of(frames, columns["frames"].shape, valid)}
-        return columns | self._targets(frames, torch.from_numpy(columns["mask"].copy()).to(self._device), valid)
-
-    def _motion_of(self, frames: Tensor, shape: tuple[int, ...], valid: NDArray[np.bool_]) -> NDArray[np.float16]:
-        n, t, h, w, _ = shape
-        motion = np.zeros((n, self._motion.channels, t, h, w), np.float16)
-        if valid.any():
-            motion[valid] = self._motion(frames).to(torch.float16).cpu().numpy()
-        return motion
-
-    def _targets(self, frames: Tensor, mask: Tensor, valid: NDArray[np.bool_]) -> Columns:
-        assert self._teacher is not None
-        if not valid.any():  # the shapes are the teacher's to know: ask it about a blank window
-            frames, rows = frames.new_zeros((1, *frames.shape[1:])), torch.ones_like(mask[:1])
+        if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
+            made = self._make(np.zeros_like(columns["frames"][:1]), np.ones_like(columns["mask"][:1]))
+        elif self._memo is None:
+            made = self._make(columns["frames"][valid], columns["mask"][valid])
         else:
-            rows = mask[torch.from_numpy(valid)]
-        output = self._teacher(self._motion(frames), rows)
+            made = self._remembered(columns, np.flatnonzero(valid), self._memo)
+        passed = {name: value for name, value in columns.items() if name != "frames" or self._teacher is not None}
+        return passed | {name: _spread(value, valid) for name, value in made.items()}
+
+    def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:
+        """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on
+        what was remembered."""
+
+        def recall(row: int) -> Columns:
+            one = slice(row, row + 1)
+            window = int(columns["window"][row])
+            return memo.recall(window, lambda: self._make(columns["frames"][one], columns["mask"][one]))
+
+        windows = [recall(row) for row in rows.tolist()]
+        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
+
+    def _make(self, frames: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Columns:
+        """`[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
+        motion = self._motion(torch.from_numpy(frames).to(self._device))  # [v, C, T, H, W]
+        if self._teacher is None:
+            return {"motion": motion.to(torch.float16).cpu().numpy()}
+        output = self._teacher(motion, torch.from_numpy(mask).to(self._device))
         made = {"feature": output.feature} | output.predictions
-        return {TEACHER_PREFIX + name: _spread(value, valid) for name, value in made.items()}
+        return {
+            TEACHER_PREFIX + name: (value.float() if value.is_floating_point() else value).cpu().numpy()
+            for name, value in made.items()
+        }
 
 
-def _spread(values: Tensor, valid: NDArray[np.bool_]) -> NDArray:
+def _spread(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:
     """Rows of the valid windows `[v, ...]` to all windows `[n, ...]`, zeros elsewhere."""
-    array = values.float().cpu().numpy() if values.is_floating_point() else values.cpu().numpy()
-    spread = np.zeros((len(valid), *array.shape[1:]), array.dtype)
-    spread[valid] = array[: int(valid.sum())]
+    if valid.all():
+        return values
+    spread = np.zeros((len(valid), *values.shape[1:]), values.dtype)
+    spread[valid] = values[: int(valid.sum())]
     return spread
 
 

@@ -131,7 +131,12 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     if spec.stage_json is not None:
         dataset = dataset.map_batches(
             _MotionStage,
-            fn_constructor_args=(spec.stage_json, cluster.motion_device, cluster.threads_per_motion),
+            fn_constructor_args=(
+                spec.stage_json,
+                cluster.motion_device,
+                cluster.threads_per_motion,
+                cluster.motion_memo_mib << 20,
+            ),
             batch_size=1,
             compute=ActorPoolStrategy(size=cluster.motion_actors),
             num_cpus=cluster.cpus_per_motion,
@@ -162,11 +167,11 @@ def batches(shard: DataIterator, layout: PacketLayout) -> Iterator[Columns]:
 class _MotionStage:
     """`MotionTeacher` over Ray's batches of one row."""
 
-    def __init__(self, stage_json: str, device: str, threads: int) -> None:
+    def __init__(self, stage_json: str, device: str, threads: int, memo_bytes: int) -> None:
         from tadscale.runtime.motion_teacher import MotionTeacher
         from tadscale.runtime.stage import StageSpec
 
-        self._teacher = MotionTeacher(StageSpec.model_validate_json(stage_json), device, threads)
+        self._teacher = MotionTeacher(StageSpec.model_validate_json(stage_json), device, threads, memo_bytes)
 
     def __call__(self, batch: Columns) -> Columns:
         return as_row(self._teacher(open_row(batch)))
