@@ -32,9 +32,7 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout) -> Columns:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
     """
     manifest, plan = open_plan(spec)
-    step, slots = layout.slots(packet)
-    batch = plan.batch(step)
-    rows = [plan.row(step, slot, int(batch[slot])) for slot in slots]
+    rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
     loaded = [_load(row, manifest, spec.window) for row in rows]
     windows = [window for window, _ in loaded]
     return {

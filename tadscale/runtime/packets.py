@@ -1,4 +1,4 @@
-"""Packets: the unit that travels through the pipeline, a few windows of one rank at one step. Pure functions."""
+"""Packets: the unit that travels through the pipeline, a few windows of one rank. Pure functions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from tadscale.data.windows import WindowConfig
 
-MAX_PACKET_BYTES = (
-    64 << 20
-)  # of frames: large enough that Ray's 10-20 ms a packet do not matter, small enough to spread
+# Bytes of frames in a packet. Windows of one step may fill the first: enough that the CPU time Ray takes for a packet (some
+# 60 ms over all its processes, on 2 cores) does not matter, small enough to spread. Of several steps only while they fit
+# into the second: the first step must wait until a packet is full.
+MAX_PACKET_BYTES = 64 << 20
+MAX_BYTES_AHEAD = 8 << 20
 PADDED = {
     "segments_frames": 0,
     "labels": -1,
@@ -23,8 +25,8 @@ Columns = dict[str, NDArray]
 class PacketLayout:
     """Which slots of the plan each packet fills, for one number of workers.
 
-    Packet `p` goes to rank `p % world_size`: the round-robin by which `streaming_split` deals out single-row blocks. A
-    rank's packets of one step, put together in order, are its contiguous share of the global batch.
+    A rank trains a contiguous share of every global batch. Its shares, one step after the other, are cut into packets;
+    packet `p` is the next of rank `p % world_size`: the round-robin by which `streaming_split` deals out single-row blocks.
     """
 
     first_step: int
@@ -32,38 +34,49 @@ class PacketLayout:
     global_batch: int
     world_size: int
     windows: int
-    """Windows in a packet; divides a rank's share of the global batch."""
+    """Windows in a packet: a divisor or a multiple of a rank's share of a global batch."""
 
     @property
-    def per_rank(self) -> int:
-        """Packets that make up one rank's share of a global batch."""
-        return self.global_batch // self.world_size // self.windows
+    def share(self) -> int:
+        """Windows that a rank trains in one step."""
+        return self.global_batch // self.world_size
 
     def __len__(self) -> int:
-        return (self.total_steps - self.first_step) * self.per_rank * self.world_size
+        return self.world_size * -(-self._windows_a_rank // self.windows)
 
-    def slots(self, packet: int) -> tuple[int, range]:
-        """Step and slots of one packet."""
-        step, within = divmod(packet, self.per_rank * self.world_size)
-        nth, rank = divmod(within, self.world_size)
-        start = (rank * self.per_rank + nth) * self.windows
-        return self.first_step + step, range(start, start + self.windows)
+    def slots(self, packet: int) -> list[tuple[int, int]]:
+        """Step and slot of every window of a packet; a rank's last packet may hold fewer than the others."""
+        nth, rank = divmod(packet, self.world_size)
+        start = nth * self.windows
+        turns = (divmod(i, self.share) for i in range(start, min(start + self.windows, self._windows_a_rank)))
+        return [(self.first_step + step, rank * self.share + i) for step, i in turns]
+
+    @property
+    def _windows_a_rank(self) -> int:
+        return (self.total_steps - self.first_step) * self.share
 
 
 def windows_per_packet(share: int, config: WindowConfig) -> int:
-    """The most windows, out of the divisors of a rank's `share`, whose frames stay under `MAX_PACKET_BYTES`; at least 1."""
+    """How many windows travel together: the largest part of a rank's `share` of a step whose frames stay under
+    `MAX_PACKET_BYTES`; of several steps as many as stay under `MAX_BYTES_AHEAD`. At least 1."""
     window_bytes = config.frames * config.height * config.width * 3
+    steps = MAX_BYTES_AHEAD // (share * window_bytes)
+    if steps:
+        return steps * share
     fitting = [n for n in range(1, share + 1) if share % n == 0 and n * window_bytes <= MAX_PACKET_BYTES]
     return max(fitting, default=1)
 
 
-def join_packets(packets: Iterable[Columns], per_rank: int) -> Iterator[Columns]:
-    """Put every `per_rank` packets together as one batch; ragged columns are padded to the longest."""
+def cut_batches(packets: Iterable[Columns], share: int) -> Iterator[Columns]:
+    """A rank's packets to its batches of `share` windows; ragged columns are padded to the longest."""
     group: list[Columns] = []
     for packet in packets:
         group.append(packet)
-        if len(group) == per_rank:
-            yield group[0] if per_rank == 1 else _concatenate(group)
+        held = sum(len(part["position"]) for part in group)
+        if held % share == 0:
+            joined = _concatenate(group)
+            for start in range(0, held, share):
+                yield {name: value[start : start + share] for name, value in joined.items()}
             group = []
     assert not group, "the stream ended inside a rank's batch"
 
@@ -79,6 +92,8 @@ def open_row(batch: Columns) -> Columns:
 
 
 def _concatenate(group: list[Columns]) -> Columns:
+    if len(group) == 1:
+        return group[0]
     joined = {}
     for name in group[0]:
         parts = [packet[name] for packet in group]

@@ -29,14 +29,14 @@ from ray.train import DataConfig
 from tadscale.config import Config
 from tadscale.runtime.cluster import ClusterConfig
 from tadscale.runtime.fetch import fetch_row
-from tadscale.runtime.packets import Columns, PacketLayout, as_row, join_packets, open_row
+from tadscale.runtime.packets import Columns, PacketLayout, as_row, cut_batches, open_row
 from tadscale.runtime.plan_spec import PlanSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 PACKETS_PER_READ = 1024  # a task of the source; the driver holds one small object for each, and none for a packet
-PREFETCHED_BATCHES = 2  # per rank: one ready while one is trained
+PREFETCHED_STEPS = 2  # per rank: one ready while one is trained
 # Ray fuses a task into the actor that follows if their arguments are equal; decoding would then run inside the motion
 # actors, one packet after the other. A default, spelled out, makes the arguments differ.
 APART: dict[str, Any] = {"retry_exceptions": False}
@@ -160,8 +160,9 @@ def deal(dataset: Dataset, world_size: int) -> list[DataIterator]:
 
 def batches(shard: DataIterator, layout: PacketLayout) -> Iterator[Columns]:
     """A rank's batches: the columns of `fetch_packet` and `MotionTeacher`, writable, in the order of the plan."""
-    rows = shard.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=PREFETCHED_BATCHES * layout.per_rank)
-    return join_packets(map(open_row, rows), layout.per_rank)
+    ahead = -(-PREFETCHED_STEPS * layout.share // layout.windows)  # packets
+    rows = shard.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
+    return cut_batches(map(open_row, rows), layout.share)
 
 
 class _MotionStage:
