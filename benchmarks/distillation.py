@@ -1,6 +1,6 @@
 """Teacher, baseline, conventional and decomposed student over several seeds, on the demo's data and settings.
 
-    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--set A.B=VALUE] [--processes 2]
+    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--modes teacher decomposed] [--set A.B=VALUE]
 
 The job file's networks, losses, schedule, windows, motion and evaluation, trained by `LocalEngine` on windows that are
 decoded once: no cluster, no object store, so that an ablation costs a third of what the jobs cost. Prints a table of average
@@ -42,6 +42,7 @@ from tadscale.segments import Detection, Segment
 from tadscale.serving.inference import merge_windows
 
 BATCH = 4  # windows at a time at inference
+MODES: list[Mode] = ["teacher", "decomposed", "conventional", "baseline"]
 COLUMNS = ["teacher", "baseline", "conventional", "decomposed", "two_stream"]
 
 
@@ -199,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", nargs="?", default="jobs/distill.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--modes", nargs="+", choices=MODES[1:], default=MODES[1:], help="besides the teacher")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path)
@@ -209,8 +211,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         folder = Path(scratch)
         torch.save((Subset(job, job.data.train_subset), Subset(job, job.data.test_subset)), folder / "data.pt")
-        modes: list[list[Mode]] = [["teacher"], ["decomposed", "conventional", "baseline"]]
-        for together in modes:
+        for together in (MODES[:1], options.modes):
             tasks = [(job, folder, mode, seed) for mode in together for seed in options.seeds]
             for task, found in zip(tasks, pool.starmap(run_mode, tasks, chunksize=1), strict=True):
                 scores[task[3]] |= found
@@ -219,23 +220,30 @@ def main() -> None:
     sys.stdout.write(render(scores) + "\n" + render_merged(scores))
 
 
+def trained(scores: dict[int, dict[str, float]]) -> list[str]:
+    """The detectors that there are scores of, in the tables' order."""
+    return [name for name in COLUMNS if all(name in row for row in scores.values())]
+
+
 def render(scores: dict[int, dict[str, float]]) -> str:
     """A Markdown table: a row a seed, then mean and standard deviation."""
-    lines = ["| seed | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    columns = trained(scores)
+    lines = ["| seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for seed, row in scores.items():
-        lines.append(f"| {seed} | " + " | ".join(f"{row[name]:.1f}" for name in COLUMNS) + " |")
-    values = {name: [row[name] for row in scores.values()] for name in COLUMNS}
-    lines.append("| mean | " + " | ".join(f"{statistics.mean(values[name]):.1f}" for name in COLUMNS) + " |")
+        lines.append(f"| {seed} | " + " | ".join(f"{row[name]:.1f}" for name in columns) + " |")
+    values = {name: [row[name] for row in scores.values()] for name in columns}
+    lines.append("| mean | " + " | ".join(f"{statistics.mean(values[name]):.1f}" for name in columns) + " |")
     if len(scores) > 1:
-        lines.append("| sd | " + " | ".join(f"{statistics.stdev(values[name]):.1f}" for name in COLUMNS) + " |")
+        lines.append("| sd | " + " | ".join(f"{statistics.stdev(values[name]):.1f}" for name in columns) + " |")
     return "\n".join(lines) + "\n"
 
 
 def render_merged(scores: dict[int, dict[str, float]]) -> str:
     """A Markdown table of means over seeds: a row a way to merge labels."""
-    lines = ["| labels merged by | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    columns = trained(scores)
+    lines = ["| labels merged by | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for merging in MERGED:
-        means = [statistics.mean(row[f"{name} {merging}".strip()] for row in scores.values()) for name in COLUMNS]
+        means = [statistics.mean(row[f"{name} {merging}".strip()] for row in scores.values()) for name in columns]
         lines.append(f"| {merging or 'nothing'} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
     return "\n".join(lines) + "\n"
 

@@ -56,6 +56,11 @@ def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         parser.add_argument("job", metavar="JOB.yaml")
         parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
         parser.set_defaults(command=command)
+    plan = commands.add_parser("plan", help="what a job would take, from rates measured here; runs nothing")
+    plan.add_argument("job", metavar="JOB.yaml")
+    plan.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
+    plan.add_argument("--cpus", type=int, metavar="N", help="CPUs of the cluster (default: this machine's)")
+    plan.set_defaults(command=_plan)
     schema = commands.add_parser("schema", help="print the JSON Schema of job files, for editors")
     schema.set_defaults(command=_schema)
 
@@ -146,6 +151,22 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
 
     job = load_job(options.job, options.set)
     console.print(yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False), markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _plan(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.job import load_job
+    from tadscale.report.forecast import forecast_lines, forecast_table
+    from tadscale.runtime.forecast import forecast, stage_modes
+    from tadscale.runtime.rates import measure_rates
+
+    job = load_job(options.job, options.set)
+    cpus = options.cpus or os.cpu_count() or 1
+    rates, windows = measure_rates(job, stage_modes(job))
+    stages = forecast(job, windows, rates, cpus)
+    console.print(forecast_table(stages))
+    for line in forecast_lines(job, windows, rates, cpus, stages):
+        console.print(line, markup=False, highlight=False)
     return EXIT_OK
 
 

@@ -6,9 +6,9 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tadscale.config import Config
 from tadscale.runtime.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
@@ -42,7 +42,9 @@ class ClusterConfig(Config):
     cpus_per_fetch: PositiveFloat = 1.0
     """CPUs of one task that fetches and decodes a packet; as many run at once as CPUs are left."""
     motion_actors: PositiveInt = 1
-    """Processes that compute motion and run the teacher."""
+    """Processes that compute motion and run the teacher; `tadscale plan` says how many training keeps busy."""
+    max_motion_actors: PositiveInt | None = None
+    """Let Ray Data start as many as this while training waits for motion and the cluster has room; by default no more."""
     cpus_per_motion: PositiveFloat = 1.0
     """CPUs each of them reserves."""
     gpus_per_motion: NonNegativeFloat = 0.0
@@ -57,6 +59,15 @@ class ClusterConfig(Config):
     bfloat16 on GPUs."""
     wait_for_nodes_s: NonNegativeFloat = Field(default=0.0)
     """How long to wait for a growing cluster to be large enough, before the job is refused."""
+
+    @model_validator(mode="after")
+    def _actors_grow(self) -> Self:
+        if self.max_motion_actors is not None and self.max_motion_actors < self.motion_actors:
+            raise ValueError(
+                f"max_motion_actors = {self.max_motion_actors} is below motion_actors = {self.motion_actors}, which are "
+                "always there: raise it, or leave it out"
+            )
+        return self
 
     @property
     def device(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import ray.data
 import torch
 from numpy.typing import NDArray
-from ray.data import ActorPoolStrategy, Dataset, TaskPoolStrategy
+from ray.data import Dataset, TaskPoolStrategy
 from torch import Tensor
 
 from tadscale.config import Config
@@ -22,7 +22,7 @@ from tadscale.flow.motion import build_motion
 from tadscale.models.detector import rgb_input
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
-from tadscale.runtime.pipeline import APART, PlanSource, in_order
+from tadscale.runtime.pipeline import APART, PlanSource, in_order, motion_pool
 from tadscale.runtime.weights import NetworkSpec, load_network, read_spec
 from tadscale.segments import Detection
 from tadscale.serving.inference import InferenceConfig, merge_windows
@@ -152,7 +152,7 @@ def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
         _Networks,
         fn_constructor_kwargs={"job": job},
         batch_size=1,
-        compute=ActorPoolStrategy(size=cluster.motion_actors),
+        compute=motion_pool(cluster),
         num_cpus=cluster.cpus_per_motion,
         num_gpus=cluster.gpus_per_motion,
     )

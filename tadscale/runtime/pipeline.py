@@ -138,11 +138,17 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
                 cluster.motion_memo_mib << 20,
             ),
             batch_size=1,
-            compute=ActorPoolStrategy(size=cluster.motion_actors),
+            compute=motion_pool(cluster),
             num_cpus=cluster.cpus_per_motion,
             num_gpus=cluster.gpus_per_motion,
         )
     return in_order(dataset)
+
+
+def motion_pool(cluster: ClusterConfig) -> ActorPoolStrategy:
+    """The actors that compute motion. Their number changes no order: blocks leave in the order of the source."""
+    most = max(cluster.motion_actors, cluster.max_motion_actors or 0)
+    return ActorPoolStrategy(min_size=cluster.motion_actors, max_size=most)
 
 
 def in_order(dataset: Dataset) -> Dataset:

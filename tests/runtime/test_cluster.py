@@ -32,6 +32,11 @@ def test_a_job_that_leaves_no_cpu_for_data_is_refused(changes, motion, words):
     assert "wait for ever" in str(refusal.value)
 
 
+def test_a_pool_of_actors_that_would_shrink_is_refused():
+    with pytest.raises(ValueError, match="max_motion_actors = 1 is below motion_actors = 2"):
+        ClusterConfig(motion_actors=2, max_motion_actors=1)
+
+
 @pytest.mark.usefixtures("cluster")
 def test_a_job_that_fits_is_not_refused():
     check_capacity(ClusterConfig(workers=3), motion=False)

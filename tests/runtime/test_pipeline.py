@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from tadscale.runtime.cluster import ClusterConfig
 from tadscale.runtime.packets import PacketLayout, windows_per_packet
 from tadscale.runtime.plan_spec import open_plan
 from tests.runtime.conftest import ONE_WORKER, WINDOW
@@ -26,9 +27,9 @@ class LateActor:
 
 def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
     import ray
-    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+    from ray.data import TaskPoolStrategy
 
-    from tadscale.runtime.pipeline import APART, PlanSource, deal, in_order
+    from tadscale.runtime.pipeline import APART, PlanSource, deal, in_order, motion_pool
 
     @ray.remote(num_cpus=0.1)
     def consume(shard, rank):
@@ -38,9 +39,10 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
             time.sleep(random.random() ** 3 * 0.04 * rank)  # ranks of different speed
         return seen
 
-    source = ray.data.read_datasource(PlanSource(36), ray_remote_args={"num_cpus": 0}, compute=TaskPoolStrategy(size=1))
+    growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=3))
+    source = ray.data.read_datasource(PlanSource(36), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = source.map_batches(late, batch_size=1, num_cpus=0.25, **APART)
-    dataset = dataset.map_batches(LateActor, batch_size=1, num_cpus=0.25, compute=ActorPoolStrategy(size=2))
+    dataset = dataset.map_batches(LateActor, batch_size=1, num_cpus=0.25, compute=growing)
     shards = deal(in_order(dataset), 3)
     seen = ray.get([consume.remote(shard, rank) for rank, shard in enumerate(shards)], timeout=120)
     assert seen == [list(range(rank, 36, 3)) for rank in range(3)]
