@@ -206,6 +206,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     job = load_job(options.job, options.set)
+    if job.motion.flow_url is not None:
+        parser.error("this benchmark computes motion itself: choose another motion.name than precomputed")
     torch.set_num_threads(1)
     scores: dict[int, dict[str, float]] = {seed: {} for seed in options.seeds}
     with tempfile.TemporaryDirectory() as scratch, multiprocessing.get_context("spawn").Pool(options.processes) as pool:

@@ -85,6 +85,12 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
     lint.add_argument("--write", action="store_true", help="write the manifest of shards that have none")
     lint.set_defaults(command=_lint)
+    flow = data.add_parser("flow", help="compute a job's flow ahead, as shards for motion.name=precomputed")
+    flow.add_argument("job", metavar="JOB.yaml")
+    flow.add_argument("out", metavar="URL")
+    flow.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
+    flow.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
+    flow.set_defaults(command=_flow)
     preview = data.add_parser("preview", help="clips of what a job's teacher sees: frames, motion, temporal gradient")
     preview.add_argument("job", metavar="JOB.yaml")
     preview.add_argument("out", metavar="FOLDER")
@@ -163,9 +169,9 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     job = load_job(options.job, options.set)
     cpus = options.cpus or os.cpu_count() or 1
     rates, windows = measure_rates(job, stage_modes(job))
-    stages = forecast(job, windows, rates, cpus)
-    console.print(forecast_table(stages))
-    for line in forecast_lines(job, windows, rates, cpus, stages):
+    expected = forecast(job, windows, rates, cpus)
+    console.print(forecast_table(expected))
+    for line in forecast_lines(expected):
         console.print(line, markup=False, highlight=False)
     return EXIT_OK
 
@@ -214,6 +220,31 @@ def _lint(options: argparse.Namespace, console: Console) -> int:
     report = lint(options.url, decode_all=options.decode)
     console.print(str(report), markup=False, highlight=False)
     return EXIT_OK if report.ok else EXIT_FAILED
+
+
+def _flow(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.flow_shards import write_flow
+    from tadscale.data.manifest import read_manifest
+    from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+    from tadscale.flow.motion import build_motion
+    from tadscale.job import load_job
+
+    job = load_job(options.job, options.set)
+    if job.motion.flow_url is not None:
+        raise ValueError("motion.name=precomputed reads flow that is there already: name the method to compute it with")
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+    manifest = write_flow(
+        read_manifest(job.data.url),
+        options.out,
+        build_motion(job.motion),
+        job.data.window,
+        device=job.cluster.motion_device,
+        ledger=ledger,
+        overwrite=options.overwrite,
+    )
+    console.print(f"{manifest}, {len(ledger)} left out", markup=False, highlight=False)
+    console.print(f"use        --set motion.name=precomputed --set motion.flow_url={options.out}", markup=False)
+    return EXIT_OK
 
 
 def _preview(options: argparse.Namespace, console: Console) -> int:

@@ -26,8 +26,14 @@ RINGS = {
     "__init__": 1,
 }
 INNER = sorted(name for name, ring in RINGS.items() if ring <= 2 and name != "__init__")
-# Only the edge may be imported from further in, by the job's own stages, and nothing else.
-JOB_READERS = {"runtime/stages.py", "runtime/evaluation.py", "runtime/publish.py"}
+# Only the edge may be imported from further in, by the job's own stages and what foretells them, and by nothing else.
+JOB_READERS = {
+    "runtime/stages.py",
+    "runtime/evaluation.py",
+    "runtime/publish.py",
+    "runtime/rates.py",
+    "runtime/forecast.py",
+}
 CLUSTER_PACKAGES = {"ray", "deepspeed", "mlflow", "webdataset", "s3fs", "boto3"}
 # The wrapper that MLflow itself loads, and nothing imports: it names MLflow's base class.
 MLFLOW_WRAPPERS = {"serving/pyfunc.py"}

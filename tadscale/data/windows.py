@@ -138,7 +138,7 @@ def cut_window(
     """Cut a window out of a video that has been fetched. Raises `UndecodableVideo`."""
     times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
     frames = np.zeros((config.frames, config.height, config.width, 3), np.uint8)  # [T, H, W, 3]
-    frames[:valid_frames] = _augmented(video, times_s, config, draw)
+    frames[:valid_frames] = decode_view(video, times_s, config, draw)
     segments_frames, kept = clip_segments(row.segments_s * config.fps - start_frames, valid_frames, config.min_visible)
     return Window(frames, np.arange(config.frames) < valid_frames, segments_frames, row.label_ids[kept])
 
@@ -162,9 +162,10 @@ def clip_segments(
     return clipped[kept].astype(np.float32), kept
 
 
-def _augmented(
+def decode_view(
     video: bytes, times_s: NDArray[np.float64], config: WindowConfig, draw: AugmentDraw
 ) -> NDArray[np.uint8]:
+    """The pictures at some times, cropped, flipped and resized: `[T, H, W, 3]`. Raises `UndecodableVideo`."""
     # The crop is cut from pictures that the decoder scales up by as much as the crop shrinks: one resampling, not two.
     scale = draw.crop_area**-0.5
     height, width = round(config.height * scale), round(config.width * scale)

@@ -8,6 +8,7 @@ from torch import Tensor
 from tadscale.config import Config
 from tadscale.flow.dis import Dis, DisConfig
 from tadscale.flow.estimator import FlowMotion
+from tadscale.flow.precomputed import Precomputed
 from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
 from tadscale.flow.tvl1 import Tvl1, Tvl1Config
 
@@ -49,9 +50,10 @@ class Motion(Protocol):
 class MotionConfig(Config):
     """Which motion modality, and its settings."""
 
-    name: Literal["tvl1", "dis", "temporal_gradient_fast", "temporal_gradient_slow"] = "tvl1"
+    name: Literal["tvl1", "dis", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
     """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow 10 to 50 times cheaper on a CPU.
-    `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart."""
+    `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart. `precomputed`: flow that lies in shards of
+    its own, as `tadscale data flow` writes them; it must fit the windows' frame rate."""
     clip_px: float | None = Field(default=None, gt=0)
     """Bound of optical flow in pixels a frame, which becomes 1.0. The default is 20 px for frames of 224 px, in
     proportion to the shorter side: 20 * min(height, width) / 224."""
@@ -59,6 +61,20 @@ class MotionConfig(Config):
     """Settings of `tvl1`."""
     dis: DisConfig = DisConfig()
     """Settings of `dis`."""
+    flow_url: str | None = None
+    """Shards of flow pictures under the videos' keys, for `precomputed`."""
+
+    @model_validator(mode="after")
+    def _precomputed_lies_somewhere(self) -> Self:
+        if (self.name == "precomputed") != (self.flow_url is not None):
+            raise ValueError(
+                "motion.flow_url says where flow lies that was computed before: it goes with name precomputed"
+            )
+        if self.name == "precomputed" and self.clip_px is not None:
+            raise ValueError(
+                "clip_px bounds flow when it is computed: precomputed flow is bounded already, leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _clip_is_for_flow(self) -> Self:
@@ -74,6 +90,8 @@ def build_motion(config: MotionConfig) -> Motion:
             return FlowMotion(Tvl1(config.tvl1), config.clip_px)
         case "dis":
             return FlowMotion(Dis(config.dis), config.clip_px)
+        case "precomputed":
+            return Precomputed()
         case "temporal_gradient_fast":
             return TemporalGradient(FAST_SPAN_FRAMES)
         case "temporal_gradient_slow":

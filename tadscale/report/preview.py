@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tadscale.data.encode import encode_h264
+from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import DataError
 from tadscale.data.windows import Window, WindowConfig, load_window, tile
@@ -43,23 +44,34 @@ def previews(manifest: Manifest, window: WindowConfig, motion: MotionConfig, cou
         if made == count:
             return
         row = manifest.row(int(table.video[index]))
+        start, valid = int(table.start_frames[index]), int(table.valid_frames[index])
         try:
-            cut = load_window(row, int(table.start_frames[index]), int(table.valid_frames[index]), window)
+            cut = load_window(row, start, valid, window)
+            moving = load_flow(motion.flow_url, row.key, start, valid, window) if motion.flow_url else cut.frames
         except DataError:
             continue
-        pictures = side_by_side(cut, modality, manifest.classes)
+        pictures = side_by_side(cut, modality, manifest.classes, moving)
         yield Preview(row.key, encode_h264(pictures, window.fps, crf=18), _still(pictures, cut))
         made += 1
 
 
-def side_by_side(window: Window, motion: Motion, classes: Sequence[str]) -> NDArray[np.uint8]:
+def side_by_side(
+    window: Window, motion: Motion, classes: Sequence[str], moving: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Pictures `[T, H', W', 3]` of a window's first `CLIP_FRAMES` frames: RGB, the motion, the temporal gradient.
 
     Where the motion is itself a temporal gradient, it is not shown twice. Both sides are even, as H.264 wants them.
+
+    Args:
+        window: what is shown.
+        motion: what the teacher sees.
+        classes: of the data set, for the colours of the actions.
+        moving: `[T, H, W, 3]` what the motion is made of; by default the window's frames.
     """
     frames = torch.from_numpy(window.frames[:CLIP_FRAMES]).unsqueeze(0)  # [1, T, H, W, 3]
     gradient = build_motion(MotionConfig(name="temporal_gradient_fast"))
-    shown = [frames[0], motion_colours(motion(frames)[0])]
+    source = frames if moving is None else torch.from_numpy(moving[:CLIP_FRAMES]).unsqueeze(0)
+    shown = [frames[0], motion_colours(motion(source)[0])]
     if motion.channels == 2:
         shown.append(motion_colours(gradient(frames)[0]))
     scale = max(1, -(-MIN_HEIGHT // frames.shape[2]))

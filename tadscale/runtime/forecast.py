@@ -29,6 +29,21 @@ class StageForecast(NamedTuple):
     checkpoint_mib: float
 
 
+class Forecast(NamedTuple):
+    """What to expect of a job, and what it was worked out from."""
+
+    stages: list[StageForecast]
+    rates: Rates
+    windows: int
+    """In an epoch."""
+    cpus: int
+
+    @property
+    def seconds(self) -> float:
+        """All training, one stage after the other."""
+        return sum(stage.seconds for stage in self.stages)
+
+
 def stage_modes(job: JobConfig) -> list[Mode]:
     """The stages that a job trains, in order; none if it only evaluates."""
     if job.kind == "evaluate":
@@ -38,7 +53,7 @@ def stage_modes(job: JobConfig) -> list[Mode]:
     return ["teacher", *(["baseline"] if job.baseline else []), job.student.mode]  # type: ignore[list-item]
 
 
-def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> list[StageForecast]:
+def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:
     """Every stage of a job, on a cluster with so many CPUs. The parts of a step overlap: the slowest decides.
 
     Args:
@@ -47,7 +62,8 @@ def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> list[Stag
         rates: of one window, see `measure_rates`.
         cpus: cores that there are; more logical CPUs than that do not make it faster.
     """
-    return [_stage(job, mode, windows, rates, cpus) for mode in stage_modes(job)]
+    stages = [_stage(job, mode, windows, rates, cpus) for mode in stage_modes(job)]
+    return Forecast(stages, rates, windows, cpus)
 
 
 def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) -> StageForecast:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tadscale.config import Config
 from tadscale.data.decode import decode_frames
+from tadscale.data.flow_windows import check_flow, cut_flow, flow_row
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineEntry
 from tadscale.data.storage import read_range
@@ -59,6 +60,7 @@ class _Job(NamedTuple):
     inference: InferenceConfig
     device: str
     threads: int
+    flow_url: str | None
 
 
 def detect_videos(
@@ -95,7 +97,10 @@ def detect_videos(
         inference,
         cluster.motion_device,
         cluster.threads_per_motion,
+        next((spec.motion.flow_url for spec in specs if spec.mode == "teacher"), None),
     )
+    if job.flow_url is not None:
+        check_flow(job.flow_url, manifest, job.window)
     found: dict[str, list[Detection]] = {detector.name: [] for detector in detectors}
     failures = []
     for video, rows in groupby(_rows(_build(job, len(manifest), cluster)), key=lambda row: row.video):
@@ -168,11 +173,17 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
     ids = np.flatnonzero(table.video == index)
     try:
         video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+        flow = _fetch_flow(job.flow_url, row.key) if job.flow_url else None
         for first in range(0, len(ids), WINDOWS_PER_PACKET):
             part = ids[first : first + WINDOWS_PER_PACKET]
-            yield _packet(video, index, table.start_frames[part], table.valid_frames[part], job.window)
+            packet = _packet(video, index, table.start_frames[part], table.valid_frames[part], job.window)
+            if flow is not None:
+                starts, valid = table.start_frames[part].tolist(), table.valid_frames[part].tolist()
+                cut = [cut_flow(flow, *window, job.window) for window in zip(starts, valid, strict=True)]
+                packet["flow"] = np.stack(cut)[None]  # [1, n, T, H, W, 3]
+            yield packet
     except DataError as error:
-        yield _failed(index, error.reason, job.window)
+        yield _failed(index, error.reason, job)
 
 
 def _packet(
@@ -189,8 +200,15 @@ def _packet(
     }
 
 
-def _failed(index: int, reason: str, config: WindowConfig) -> dict[str, NDArray]:
-    return {
+def _fetch_flow(url: str, key: str) -> bytes:
+    row = flow_row(url, key)
+    return read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+
+
+def _failed(index: int, reason: str, job: _Job) -> dict[str, NDArray]:
+    config = job.window
+    flow = {"flow": np.zeros((1, 1, 1, config.height, config.width, 3), np.uint8)} if job.flow_url else {}
+    return flow | {
         "video": np.array([index]),
         "frames": np.zeros((1, 1, config.height, config.width, 3), np.uint8),
         "start_frames": np.zeros((1, 1), np.int64),
@@ -216,12 +234,14 @@ class _Networks:
     def __call__(self, batch: dict[str, NDArray]) -> dict[str, NDArray]:
         """One packet to one row: what was found, as JSON (`_Row`s without their video)."""
         [error] = batch["error"].tolist()
-        rows = [] if error else self._detect(batch["frames"][0], batch["start_frames"][0], batch["valid_frames"][0])
+        rows = [] if error else self._detect({name: column[0] for name, column in batch.items()})
         return {"video": batch["video"], "error": batch["error"], "rows": np.array([json.dumps(rows)])}
 
-    def _detect(self, frames: NDArray, starts: NDArray, valid: NDArray) -> list[list[Any]]:
-        windows, mask = _cut(frames, starts, valid, self._job.window.frames, self._job.device)
-        predictions = {url: self._predict(url, windows, mask) for url in self._networks}
+    def _detect(self, packet: dict[str, NDArray]) -> list[list[Any]]:
+        starts, device = packet["start_frames"], self._job.device
+        windows, mask = _cut(packet["frames"], starts, packet["valid_frames"], self._job.window.frames, device)
+        moving = torch.from_numpy(packet["flow"].copy()).to(device) if "flow" in packet else windows
+        predictions = {url: self._predict(url, windows, moving, mask) for url in self._networks}
         rows: list[list[Any]] = []
         for index, detector in enumerate(self._job.detectors):
             head = self._networks[detector.weights_urls[0]][0].get_submodule("head")
@@ -234,12 +254,13 @@ class _Networks:
                 rows.append([index, start, *(column.cpu().tolist() for column in found)])
         return rows
 
-    def _predict(self, url: str, windows: Tensor, mask: Tensor) -> Predictions:
+    def _predict(self, url: str, windows: Tensor, moving: Tensor, mask: Tensor) -> Predictions:
+        """Of one network: on windows, or on the motion that is made of `moving`, which may be precomputed."""
         network, mode = self._networks[url]
         if mode != "teacher":
             return network.detect(rgb_input(windows), mask)
         assert self._motion is not None
-        return network.detect(self._motion(windows), mask)
+        return network.detect(self._motion(moving), mask)
 
 
 def _cut(frames: NDArray, starts: NDArray, valid: NDArray, length: int, device: str) -> tuple[Tensor, Tensor]:

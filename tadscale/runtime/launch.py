@@ -17,6 +17,7 @@ import ray.data
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
@@ -121,6 +122,7 @@ def _fit(told: WorkerConfig) -> TrainingFailedError | None:
         dataset_config=PlanDataConfig(
             PipelineSpec(
                 plan=told.spec.plan,
+                flow_url=told.spec.flow_url,
                 stage_json=told.spec.model_dump_json() if told.spec.needs_motion else None,
                 cluster=cluster,
                 monitor=told.monitor,
@@ -181,6 +183,8 @@ def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest,
         plan.slots(0, 0, workers)  # refuses a number that does not divide the global batch
     if spec.distils:
         check_teacher(spec, manifest)
+    if spec.flow_url is not None:
+        check_flow(spec.flow_url, manifest, spec.window)
     return cluster.preset()
 
 

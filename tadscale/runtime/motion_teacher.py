@@ -34,6 +34,7 @@ class MotionTeacher:
         torch.set_num_threads(threads)
         self._device = device
         self._motion = build_motion(spec.motion)
+        self._source = "frames" if spec.motion.flow_url is None else "flow"
         self._teacher = _load_teacher(spec).to(device) if spec.distils else None
         repeats = spec.optim.epochs > 1 and not spec.window.augment.varies
         self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
@@ -43,12 +44,13 @@ class MotionTeacher:
         """One packet's columns, as `fetch_packet` makes them, to those that the training workers get."""
         valid = columns["valid"]
         if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
-            made = self._make(np.zeros_like(columns["frames"][:1]), np.ones_like(columns["mask"][:1]))
+            made = self._make(np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1]))
         elif self._memo is None:
-            made = self._make(columns["frames"][valid], columns["mask"][valid])
+            made = self._make(columns[self._source][valid], columns["mask"][valid])
         else:
             made = self._remembered(columns, np.flatnonzero(valid), self._memo)
-        passed = {name: value for name, value in columns.items() if name != "frames" or self._teacher is not None}
+        dropped = ("flow",) if self._teacher else ("flow", "frames")
+        passed = {name: value for name, value in columns.items() if name not in dropped}
         return passed | {name: _spread(value, valid) for name, value in made.items()}
 
     def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:
@@ -58,13 +60,13 @@ class MotionTeacher:
         def recall(row: int) -> Columns:
             one = slice(row, row + 1)
             window = int(columns["window"][row])
-            return memo.recall(window, lambda: self._make(columns["frames"][one], columns["mask"][one]))
+            return memo.recall(window, lambda: self._make(columns[self._source][one], columns["mask"][one]))
 
         windows = [recall(row) for row in rows.tolist()]
         return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
 
     def _make(self, frames: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Columns:
-        """`[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
+        """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
         motion = self._motion(torch.from_numpy(frames).to(self._device))  # [v, C, T, H, W]
         if self._teacher is None:
             return {"motion": motion.to(torch.float16).cpu().numpy()}

@@ -83,6 +83,8 @@ class PipelineSpec(Config):
 
     plan: PlanSpec
     """Which windows come when."""
+    flow_url: str | None = None
+    """Shards of precomputed motion, if the stage reads any."""
     stage_json: str | None
     """The `StageSpec` of a stage that needs motion, for the actors that compute it."""
     cluster: ClusterConfig
@@ -123,7 +125,7 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     dataset = ray.data.read_datasource(PlanSource(len(layout)), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         fetch_row,
-        fn_kwargs={"spec": spec.plan, "layout": layout},
+        fn_kwargs={"spec": spec.plan, "layout": layout, "flow_url": spec.flow_url},
         batch_size=1,
         num_cpus=cluster.cpus_per_fetch,
         **APART,
@@ -146,9 +148,14 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
 
 
 def motion_pool(cluster: ClusterConfig) -> ActorPoolStrategy:
-    """The actors that compute motion. Their number changes no order: blocks leave in the order of the source."""
+    """The actors that compute motion. Their number changes no order: blocks leave in the order of the source.
+
+    On a GPU two packets are in an actor's hands: one is taken out of shared memory, or put back there, while the other is
+    computed on. Computing itself stays one at a time.
+    """
     most = max(cluster.motion_actors, cluster.max_motion_actors or 0)
-    return ActorPoolStrategy(min_size=cluster.motion_actors, max_size=most)
+    in_hand = 2 if cluster.gpus_per_motion else 1
+    return ActorPoolStrategy(min_size=cluster.motion_actors, max_size=most, max_concurrent_calls_per_actor=in_hand)
 
 
 def in_order(dataset: Dataset) -> Dataset:

@@ -128,13 +128,13 @@ def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
         data_url=data_url, subset=job.data.train_subset, window=job.data.window, seed=job.seed, epochs=1, global_batch=1
     )
     layout = PacketLayout(first_step=0, total_steps=1, global_batch=1, world_size=1, windows=1)
-    columns = fetch_packet(0, plan, layout)
+    columns = fetch_packet(0, plan, layout, job.motion.flow_url)
     if not columns["valid"].all():
         raise ValueError(
             f"a training window cannot be read, so nothing can be measured on it: {columns['error'][0]}; "
             "`tadscale data lint --decode` finds all bad videos"
         )
-    return columns, seconds(lambda: fetch_packet(0, plan, layout), "cpu")
+    return columns, seconds(lambda: fetch_packet(0, plan, layout, job.motion.flow_url), "cpu")
 
 
 def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple[Columns, Columns, float, float]:
@@ -142,7 +142,8 @@ def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple
     compute = build_motion(job.motion)
     network = build_network("teacher", job.model, classes, job.motion).eval().to(device)
     assert isinstance(network, Detector)
-    frames, mask = torch.from_numpy(columns["frames"]).to(device), torch.from_numpy(columns["mask"]).to(device)
+    source = "frames" if job.motion.flow_url is None else "flow"
+    frames, mask = torch.from_numpy(columns[source]).to(device), torch.from_numpy(columns["mask"]).to(device)
     with torch.inference_mode():
         motion = compute(frames)  # [1, C, T, H, W]
         output = network(motion, mask)

@@ -94,6 +94,11 @@ class StageSpec(Config):
         return self.mode in ("conventional", "decomposed")
 
     @property
+    def flow_url(self) -> str | None:
+        """Shards of precomputed motion, where any is read."""
+        return self.motion.flow_url if self.needs_motion else None
+
+    @property
     def needs_motion(self) -> bool:
         """Whether motion is computed at all."""
         return self.mode != "baseline"

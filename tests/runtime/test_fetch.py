@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tadscale.data.flow_shards import write_flow
+from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
+from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.storage import StorageError
 from tadscale.data.windows import load_window
+from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.runtime.fetch import fetch_packet
 from tadscale.runtime.packets import PacketLayout
 from tadscale.runtime.plan_spec import open_plan
@@ -53,6 +58,25 @@ def test_a_packet_holds_the_windows_of_the_plan(sprites):
         assert columns["labels"][nth, :count].tolist() == expected.labels.tolist()
         assert (columns["labels"][nth, count:] == -1).all()
         assert np.array_equal(columns["segments_frames"][nth, :count], expected.segments_frames)
+
+
+def test_precomputed_flow_travels_beside_the_frames(sprites, tmp_path):
+    spec, flow_url = plan_of(sprites), str(tmp_path / "flow")
+    manifest, plan = open_plan(spec)
+    some = replace(manifest, rows=manifest.rows[1:])  # the first video has none
+    write_flow(some, flow_url, build_motion(MotionConfig(name="dis")), WINDOW, device="cpu", ledger=QuarantineLedger())
+    for step in range(plan.total_steps):
+        columns = fetch_packet(step, spec, layout_of(plan, 4), flow_url)
+        assert columns["flow"].shape == columns["frames"].shape
+        for nth, window in enumerate(plan.batch(step).tolist()):
+            row = plan.row(step, nth, window)
+            if window < 0 or row.video == 0:
+                assert not columns["valid"][nth]
+                assert ("no flow of this key" in str(columns["error"][nth])) == (row.video == 0)
+                continue
+            key = manifest.row(row.video).key
+            expected = load_flow(flow_url, key, row.start_frames, row.valid_frames, WINDOW)
+            assert np.array_equal(columns["flow"][nth], expected)
 
 
 def test_empty_slots_are_masked_and_blame_nobody(sprites):

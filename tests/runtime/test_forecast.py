@@ -34,7 +34,7 @@ def job(**settings) -> JobConfig:
 
 
 def by_mode(job: JobConfig, windows: int = 10, cpus: int = 100):
-    return {stage.mode: stage for stage in forecast(job, windows, RATES, cpus)}
+    return {stage.mode: stage for stage in forecast(job, windows, RATES, cpus).stages}
 
 
 def test_the_slowest_part_decides():

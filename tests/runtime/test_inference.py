@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from tadscale.data.flow_shards import write_flow
+from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
+from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.windows import load_window, tile
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.detector import rgb_input
 from tadscale.runtime.weights import load_network, save_network
 from tadscale.serving.inference import InferenceConfig, merge_windows
-from tests.runtime.conftest import ONE_WORKER, save_untrained
+from tests.runtime.conftest import ONE_WORKER, WINDOW, save_untrained
 from tests.runtime.test_fetch import damage
 
 INFERENCE = InferenceConfig(window_top_k=20, nms=NmsConfig(top_k=10))
@@ -40,13 +43,14 @@ def slowly(urls: list[str], data_url: str, key: str) -> list[tuple[float, float,
     for window_id in np.flatnonzero(table.video == index):
         start, valid = int(table.start_frames[window_id]), int(table.valid_frames[window_id])
         window = load_window(manifest.row(index), start, valid, spec.window)
-        frames, mask = torch.from_numpy(window.frames)[None], torch.from_numpy(window.mask)[None]
-        outputs = [
-            network.detect(
-                build_motion(described.motion)(frames) if described.mode == "teacher" else rgb_input(frames), mask
-            )
-            for network, described in loaded
-        ]
+        mask = torch.from_numpy(window.mask)[None]
+        outputs = []
+        for network, described in loaded:
+            flow_url = described.motion.flow_url
+            moving = load_flow(flow_url, key, start, valid, spec.window) if flow_url else window.frames
+            motion = build_motion(described.motion)(torch.from_numpy(moving)[None])
+            seen = motion if described.mode == "teacher" else rgb_input(torch.from_numpy(window.frames)[None])
+            outputs.append(network.detect(seen, mask))
         head = loaded[0][0].head
         output = head.fuse(outputs) if len(outputs) > 1 else outputs[0]
         [decoded] = head.decode(output, top_k=INFERENCE.window_top_k, min_score=INFERENCE.nms.min_score)
@@ -84,6 +88,31 @@ def test_one_pass_serves_several_detectors_and_their_fusion(networks, sprites, t
             assert len(got) == len(expected) == INFERENCE.nms.top_k
             for one, other in zip(got, expected, strict=True):
                 assert all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-4) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
+    from tadscale.runtime.inference import Detector, detect_videos
+
+    flow_url = str(tmp_path / "flow")
+    dis = build_motion(MotionConfig(name="dis"))
+    write_flow(read_manifest(sprites), flow_url, dis, WINDOW, device="cpu", ledger=QuarantineLedger())
+    motion = MotionConfig(name="precomputed", flow_url=flow_url)
+    teacher = save_untrained(make_spec(tmp_path, mode="teacher", motion=motion), tmp_path / "teacher", 0)
+    data_url = damage(tmp_path / "data", "test-00001", sprites)
+    result = detect_videos(
+        [Detector(name="teacher", weights_urls=(teacher,))],
+        data_url=data_url,
+        subset="test",
+        cluster=ONE_WORKER,
+        inference=INFERENCE,
+    )
+    assert [failure.key for failure in result.failures] == ["test-00001"]
+    got = [d for d in result.detections["teacher"] if d.video == "test-00002"]
+    expected = slowly([teacher], sprites, "test-00002")
+    assert len(got) == len(expected) == INFERENCE.nms.top_k
+    for one, (start_s, end_s, score, _) in zip(got, expected, strict=True):
+        assert [one.start_s, one.end_s, one.score] == pytest.approx([start_s, end_s, score], rel=1e-4, abs=1e-4)
 
 
 def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):

@@ -82,6 +82,17 @@ def test_what_is_remembered_is_what_would_be_made(spec, mode):
     assert all(not told[name][2].any() for name in added)  # the invalid window's
 
 
+def test_precomputed_motion_is_read_and_not_computed(spec):
+    motion = MotionConfig(name="precomputed", flow_url="somewhere")
+    columns = packet([3, 5], [True, False])
+    columns["flow"] = np.random.default_rng(0).integers(1, 256, columns["frames"].shape).astype(np.uint8)
+    made = MotionTeacher(spec.model_copy(update={"mode": "teacher", "motion": motion}), "cpu", 1)(columns)
+    assert {"flow", "frames"}.isdisjoint(made)
+    expected = (columns["flow"][0, ..., :2].astype(np.float32) - 128) / 127  # [T, H, W, 2]
+    assert np.abs(made["motion"][0] - np.moveaxis(expected, -1, 0)).max() < 1e-3
+    assert not made["motion"][1].any()
+
+
 def test_without_memory_windows_share_a_batch(spec):
     teacher = MotionTeacher(spec, "cpu", 1)
     counts = counting(teacher)

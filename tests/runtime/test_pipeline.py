@@ -39,7 +39,8 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
             time.sleep(random.random() ** 3 * 0.04 * rank)  # ranks of different speed
         return seen
 
-    growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=3))
+    # Two packets in hand, as on a GPU; none is asked for.
+    growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=3, gpus_per_motion=1))
     source = ray.data.read_datasource(PlanSource(36), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = source.map_batches(late, batch_size=1, num_cpus=0.25, **APART)
     dataset = dataset.map_batches(LateActor, batch_size=1, num_cpus=0.25, compute=growing)

@@ -1,0 +1,97 @@
+"""Motion computed ahead of training: shards of flow pictures, under the keys of the videos that they belong to."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tadscale.data.decode import decode_frames
+from tadscale.data.encode import encode_lossless
+from tadscale.data.manifest import Manifest, VideoRow
+from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
+from tadscale.data.shards import VideoSample, write_shards
+from tadscale.data.storage import read_range
+from tadscale.data.windows import WindowConfig, video_frames
+from tadscale.flow.codes import motion_pictures
+from tadscale.flow.motion import Motion
+
+CHUNK_FRAMES = 128  # decoded and in memory at a time: 19 MB of a video at 224 px
+
+
+def write_flow(
+    videos: Manifest,
+    url: str,
+    motion: Motion,
+    window: WindowConfig,
+    *,
+    device: str,
+    ledger: QuarantineLedger,
+    overwrite: bool = False,
+) -> Manifest:
+    """Compute the flow of all videos, at the windows' frame rate and size, and write it as shards that `load_flow` reads.
+
+    A window that is cut out of them differs from one whose flow is computed on the fly by rounding (half of clip_px / 127),
+    and in its last field, which is here the true one, there the one before it once more.
+
+    Args:
+        videos: whose flow.
+        url: a folder or prefix for the shards.
+        motion: two channels.
+        window: frame rate and size.
+        device: where flow is computed.
+        ledger: takes videos that cannot be decoded: they have no flow then, and are quarantined again in training.
+        overwrite: replace shards that are already there.
+
+    Raises:
+        ValueError: the motion is no flow, or the folder holds shards.
+        QuarantineExceeded: more videos are bad than the ledger's budget allows.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    if motion.channels != 2:
+        raise ValueError(
+            "only flow is kept as pictures (two channels, u and v): a temporal gradient costs less to compute than to "
+            "read; set motion.name to tvl1, dis or raft"
+        )
+    samples = _samples(videos, motion, window, device, ledger)
+    return write_shards(samples, url, classes=videos.classes, ledger=ledger, overwrite=overwrite)
+
+
+def flow_of_video(
+    video: bytes, duration_s: float, motion: Motion, window: WindowConfig, device: str
+) -> Iterator[NDArray[np.uint8]]:
+    """The flow pictures `[H, W, 3]` of a video, one for each sampled frame. Raises `UndecodableVideo`."""
+    total = int(video_frames(duration_s, window.fps))
+    for first in range(0, total, CHUNK_FRAMES):
+        upto = min(first + CHUNK_FRAMES + 1, total)  # one more: flow leads to the next frame
+        start = min(first, upto - 2) if total > 1 else first  # two at least: a pair
+        times_s = np.arange(start, upto) / window.fps
+        frames = torch.from_numpy(decode_frames(video, times_s, (window.height, window.width)))  # [n, H, W, 3]
+        if len(frames) == 1:
+            frames = frames.expand(2, -1, -1, -1)
+        with torch.inference_mode():
+            fields = motion(frames[None].contiguous().to(device))[0].cpu().numpy()  # [2, n, H, W]
+        yield from motion_pictures(fields[:, first - start : min(first + CHUNK_FRAMES, total) - start])
+
+
+def _samples(
+    videos: Manifest, motion: Motion, window: WindowConfig, device: str, ledger: QuarantineLedger
+) -> Iterator[VideoSample]:
+    for row in videos.rows:
+        try:
+            video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+            pictures = flow_of_video(video, row.duration_s, motion, window, device)
+            encoded = encode_lossless(pictures, window.height, window.width, window.fps)
+        except DataError as error:
+            ledger.add(QuarantineEntry(row.shard, row.key, error.reason, "flow"))
+        else:
+            yield VideoSample(row.key, encoded, _annotation(row))
+
+
+def _annotation(row: VideoRow) -> dict[str, object]:
+    segments = zip(row.labels, row.start_s, row.end_s, strict=True)
+    return {
+        "duration": row.duration_s,
+        "subset": row.subset,
+        "annotations": [{"label": label, "segment": [start, end]} for label, start, end in segments],
+    }

@@ -1,0 +1,135 @@
+"""Flow computed ahead: written as shards, read as windows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tadscale.cli import main
+from tadscale.data.augment import AugmentDraw
+from tadscale.data.decode import decode_frames
+from tadscale.data.flow_shards import CHUNK_FRAMES, flow_of_video, write_flow
+from tadscale.data.flow_windows import check_flow, load_flow, open_flow
+from tadscale.data.manifest import read_manifest
+from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineLedger
+from tadscale.data.shards import VideoSample, write_shards
+from tadscale.data.sprites import SpritesConfig, draw_videos
+from tadscale.data.windows import WindowConfig, load_window, tile
+from tadscale.flow.motion import MotionConfig, build_motion
+
+WINDOW = WindowConfig(frames=16, stride_frames=16, fps=5.0, height=32, width=32)
+DIS = build_motion(MotionConfig(name="dis"))
+SPRITES = SpritesConfig(train=3, validation=0, test=1, duration_s=6.0, fps=10, size=32)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> tuple[str, str]:
+    """Videos, and their flow."""
+    videos, flow = (str(tmp_path_factory.mktemp(name)) for name in ("videos", "flow"))
+    manifest = write_shards(draw_videos(SPRITES), videos)
+    ledger = QuarantineLedger()
+    written = write_flow(manifest, flow, DIS, WINDOW, device="cpu", ledger=ledger)
+    assert len(written) == 4
+    assert not len(ledger)
+    return videos, flow
+
+
+def test_a_window_holds_the_flow_that_would_be_computed(shards):
+    videos, flow = shards
+    manifest = read_manifest(videos)
+    table = tile(manifest, WINDOW)
+    precomputed = build_motion(MotionConfig(name="precomputed", flow_url=flow))
+    for video, start, valid in zip(table.video, table.start_frames, table.valid_frames, strict=True):
+        row = manifest.row(int(video))
+        frames = load_window(row, int(start), int(valid), WINDOW).frames
+        computed = DIS(torch.from_numpy(frames)[None])  # [1, 2, T, H, W]
+        read = precomputed(torch.from_numpy(load_flow(flow, row.key, int(start), int(valid), WINDOW))[None])
+        assert (read - computed)[:, :, : valid - 1].abs().max() <= 0.5 / 127 + 1e-6
+
+
+def test_padding_does_not_move(shards):
+    pictures = load_flow(shards[1], "train-00000", 20, 10, WINDOW)
+    assert pictures[:10].std() > 0
+    assert (pictures[10:] == 128).all()
+
+
+def test_the_flow_of_a_flipped_crop_is_that_of_the_flipped_cropped_frames(shards):
+    """Not to the pixel: flow is not computed from enlarged pictures here, but it points the same way."""
+    videos, flow = shards
+    row, draw = read_manifest(videos).row(0), AugmentDraw(crop_area=0.6, crop_y=0.3, crop_x=0.8, flip=True)
+    precomputed = build_motion(MotionConfig(name="precomputed", flow_url=flow))
+
+    def agreement(given: AugmentDraw) -> float:
+        computed = DIS(torch.from_numpy(load_window(row, 0, 16, WINDOW, draw).frames)[None])[0, :, :-1].flatten(1)
+        read = precomputed(torch.from_numpy(load_flow(flow, row.key, 0, 16, WINDOW, given))[None])[0, :, :-1].flatten(1)
+        return float(
+            min(torch.nn.functional.cosine_similarity(a, b, dim=0) for a, b in zip(computed, read, strict=True))
+        )
+
+    assert agreement(draw) > 0.7
+    assert agreement(draw._replace(flip=False)) < 0.3
+
+
+def test_long_videos_go_in_chunks_without_a_seam():
+    def moving(frames):  # a motion that tells each pair apart: the mean of both frames
+        fields = frames[:, :-1].float().mean(-1) + frames[:, 1:].float().mean(-1)  # [1, T - 1, H, W]
+        fields = torch.cat([fields, fields[:, -1:]], dim=1) / 512
+        return fields[:, None].repeat(1, 2, 1, 1, 1)
+
+    seconds = (2 * CHUNK_FRAMES + 1) / 5  # the last chunk holds one frame
+    [sample] = draw_videos(SpritesConfig(train=1, validation=0, test=0, duration_s=seconds, fps=5, size=32))
+    whole = WINDOW.model_copy(update={"frames": 2 * CHUNK_FRAMES + 1})
+    frames = decode_frames(sample.video, np.arange(whole.frames) / 5, (32, 32))
+    expected = moving(torch.from_numpy(frames)[None])[0]  # [2, T, H, W]
+    pictures = np.stack(list(flow_of_video(sample.video, seconds, moving, WINDOW, "cpu")))
+    assert pictures.shape == (whole.frames, 32, 32, 3)
+    assert np.abs((pictures[..., 0].astype(np.float32) - 128) / 127 - expected[0].numpy()).max() <= 0.5 / 127 + 1e-6
+
+
+def test_a_video_without_flow_is_a_bad_one(shards):
+    with pytest.raises(DataError, match="no flow of this key"):
+        load_flow(shards[1], "nobody", 0, 16, WINDOW)
+
+
+def test_flow_of_other_videos_or_another_rate_is_refused(shards, tmp_path):
+    videos, flow = (read_manifest(url) for url in shards)
+    check_flow(shards[1], videos, WINDOW)
+    with pytest.raises(ValueError, match="has 5 frames a second, and windows are sampled at 10"):
+        check_flow(shards[1], videos, WINDOW.model_copy(update={"fps": 10.0}))
+    [sample] = draw_videos(SpritesConfig(train=1, validation=0, test=0, duration_s=4.0, size=32))
+    strangers = write_shards([VideoSample("stranger", sample.video, sample.annotation)], str(tmp_path))
+    with pytest.raises(ValueError, match="flow for none of the 1 videos"):
+        check_flow(shards[1], strangers, WINDOW)
+    assert flow.row(0).key in open_flow(shards[1])
+
+
+def test_bad_videos_are_left_out_and_named(shards, tmp_path):
+    manifest = read_manifest(shards[0])
+    rows = tuple(row._replace(video_sha256="0" * 64) if row.key == "train-00001" else row for row in manifest.rows)
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    written = write_flow(replace(manifest, rows=rows), str(tmp_path), DIS, WINDOW, device="cpu", ledger=ledger)
+    assert len(written) == 3
+    assert [(entry.key, entry.stage) for entry in ledger] == [("train-00001", "flow")]
+
+
+def test_gradients_are_not_kept(shards, tmp_path):
+    gradient = build_motion(MotionConfig(name="temporal_gradient_fast"))
+    with pytest.raises(ValueError, match="costs less to compute than to read"):
+        write_flow(read_manifest(shards[0]), str(tmp_path), gradient, WINDOW, device="cpu", ledger=QuarantineLedger())
+
+
+def test_the_command_writes_what_a_job_can_name(shards, tmp_path, capsys):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"{{kind: distill, name: x, storage: runs, data: {{url: {shards[0]}, "
+        "window: {frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}, motion: {name: dis}}"
+    )
+    out = str(tmp_path / "flow")
+    assert main(["data", "flow", str(path), out]) == 0
+    assert "0 left out" in capsys.readouterr().out
+    ours, fixture = (read_manifest(url) for url in (out, shards[1]))
+    assert ours.digest == fixture.digest
+    assert main(["data", "flow", str(path), out]) == 1  # never replaced unasked
+    again = ["--set", "motion.name=precomputed", "--set", f"motion.flow_url={out}"]
+    assert main(["data", "flow", str(path), str(tmp_path / "more"), *again]) == 1
