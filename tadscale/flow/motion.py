@@ -9,6 +9,7 @@ from tadscale.config import Config
 from tadscale.flow.dis import Dis, DisConfig
 from tadscale.flow.estimator import FlowMotion
 from tadscale.flow.precomputed import Precomputed
+from tadscale.flow.raft import Raft, RaftConfig
 from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
 from tadscale.flow.tvl1 import Tvl1, Tvl1Config
 
@@ -50,8 +51,9 @@ class Motion(Protocol):
 class MotionConfig(Config):
     """Which motion modality, and its settings."""
 
-    name: Literal["tvl1", "dis", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
+    name: Literal["tvl1", "dis", "raft", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
     """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow 10 to 50 times cheaper on a CPU.
+    `raft`: learned optical flow, from a file of weights, for frames of at least 128 px a side; at home on a GPU.
     `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart. `precomputed`: flow that lies in shards of
     its own, as `tadscale data flow` writes them; it must fit the windows' frame rate."""
     clip_px: float | None = Field(default=None, gt=0)
@@ -61,6 +63,8 @@ class MotionConfig(Config):
     """Settings of `tvl1`."""
     dis: DisConfig = DisConfig()
     """Settings of `dis`."""
+    raft: RaftConfig = RaftConfig()
+    """Settings of `raft`."""
     flow_url: str | None = None
     """Shards of flow pictures under the videos' keys, for `precomputed`."""
 
@@ -82,6 +86,12 @@ class MotionConfig(Config):
             raise ValueError(f"clip_px bounds optical flow, and {self.name} has no displacements: leave clip_px out")
         return self
 
+    @model_validator(mode="after")
+    def _raft_has_weights(self) -> Self:
+        if self.name == "raft":
+            self.raft.weights_path()
+        return self
+
 
 def build_motion(config: MotionConfig) -> Motion:
     """The motion modality that the settings name."""
@@ -90,6 +100,8 @@ def build_motion(config: MotionConfig) -> Motion:
             return FlowMotion(Tvl1(config.tvl1), config.clip_px)
         case "dis":
             return FlowMotion(Dis(config.dis), config.clip_px)
+        case "raft":
+            return FlowMotion(Raft(config.raft), config.clip_px)
         case "precomputed":
             return Precomputed()
         case "temporal_gradient_fast":
