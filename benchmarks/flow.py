@@ -1,19 +1,24 @@
 """Cost and accuracy of every flow method on one CPU thread, against OpenCV's DualTVL1 where there is one.
 
-    python -m benchmarks.flow [--sizes 112x112 224x224 256x340] [--noise 0] [--compile]
+    python -m benchmarks.flow [--sizes 112x112 224x224 256x340] [--noise 0] [--compile] [--raft small=FILE large=FILE]
 
 DualTVL1 is in OpenCV's contrib wheel alone (`pip install opencv-contrib-python-headless`, in an environment of its own:
 it does not live beside the plain wheel). Cost is CPU time of the one thread, so that other processes on the machine
-disturb it little. Scenes: see flow_scenes.py. Error is the mean end-point error in pixels over visible pixels.
+disturb it little. RAFT costs the same whatever its weights: without a file of trained ones only its cost is shown, of
+untrained ones. Scenes: see flow_scenes.py. Error is the mean end-point error in pixels over visible pixels.
 """
 
 import argparse
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import safetensors.torch
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -21,12 +26,16 @@ from torch import Tensor
 
 from benchmarks.flow_scenes import FlowScene, standard_scenes
 from tadscale.flow.dis import Dis, DisConfig
+from tadscale.flow.raft import Raft, RaftConfig
+from tadscale.flow.raft_network import RaftNetwork, Variant
+from tadscale.flow.raft_operations import MIN_SIDE_PX
 from tadscale.flow.temporal_gradient import TemporalGradient
 from tadscale.flow.tvl1 import Tvl1, Tvl1Config
 
 VIDEO_FPS = 30
 COPIES = 4  # of the scenes, in the batch that is timed: a window of video has about as many pairs
 FAR = ("translation 8 px", "translation 16 px")  # beyond the reach of some pyramids: shown apart from the rest
+VARIANTS: tuple[Variant, ...] = ("small", "large")
 Flow = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -45,13 +54,15 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     for size in arguments.sizes:
         height, width = (int(side) for side in size.split("x"))
         scenes = standard_scenes(height, width)
         frames = tuple(noisy_frames(scenes, arguments.noise))
         results = [measure(name, flow, scenes, *frames) for name, flow in methods(arguments.compile).items()]
         results += [measure_gradient(frames[0])]
+        if min(height, width) >= MIN_SIDE_PX:
+            results += [measure_raft(variant, arguments.raft.get(variant), scenes, *frames) for variant in VARIANTS]
         if hasattr(cv2, "optflow"):
             results.insert(0, measure_dual_tvl1(scenes, *frames))
         console.print(table(f"height {height} x width {width}, noise {arguments.noise:g}", results))
@@ -66,7 +77,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--noise", type=float, default=0.0, help="standard deviation of noise on the frames, grey levels"
     )
     parser.add_argument("--compile", action="store_true", help="also TV-L1 under torch.compile (needs a C++ compiler)")
-    return parser.parse_args(argv)
+    parser.add_argument("--raft", nargs="+", default=[], metavar="VARIANT=FILE", help="trained weights of RAFT")
+    arguments = parser.parse_args(argv)
+    arguments.raft = dict(given.split("=", 1) for given in arguments.raft)
+    return arguments
 
 
 def methods(compiled: bool) -> dict[str, Flow]:
@@ -104,6 +118,22 @@ def measure_gradient(first: Tensor) -> Result:
     frames = first[None, ..., None].repeat(1, 1, 1, 1, 3)  # [1, T, H, W, 3]
     cost = min(cpu_seconds(lambda: TemporalGradient(1)(frames)) for _ in range(5)) / frames.shape[1]
     return Result("temporal gradient", 1e3 * cost, {})
+
+
+def measure_raft(
+    variant: Variant, weights: str | None, scenes: list[FlowScene], first: Tensor, second: Tensor
+) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        untrained = Path(folder, "untrained.safetensors")
+        if weights is None:
+            safetensors.torch.save_file(RaftNetwork(variant).state_dict(), untrained)
+        flow = Raft(RaftConfig(variant=variant, weights=weights or str(untrained))).flow
+    found: list[Tensor] = []
+    cost = cpu_seconds(lambda: found.append(flow(first, second))) / len(first)  # seconds each: once is exact enough
+    if weights is None:
+        return Result(f"raft {variant} (cost only)", 1e3 * cost, {})
+    errors = {scene.name: scene.end_point_error(one.numpy()) for scene, one in zip(scenes, found[0], strict=True)}
+    return Result(f"raft {variant}", 1e3 * cost, errors)
 
 
 def measure_dual_tvl1(scenes: list[FlowScene], first: Tensor, second: Tensor) -> Result:
