@@ -1,5 +1,10 @@
 """TV-L1 optical flow (Zach, Pock, Bischof, DAGM 2007), batched over pairs of frames, on any torch device."""
 
+import os
+from functools import cache
+from importlib.util import find_spec
+from shutil import which
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -8,12 +13,15 @@ from tadscale.config import Config
 from tadscale.flow.estimator import check_pairs
 from tadscale.flow.tvl1_fused import FusedTvl1Solver
 from tadscale.flow.tvl1_solver import Tvl1Solver
+from tadscale.flow.tvl1_triton import TritonTvl1Solver
 from tadscale.flow.warp import MIN_LEVEL_SIDE_PX, pyramid, resize_flow, spatial_gradient, warp
 
 REVISION = 1  # to be raised when a change to the code changes the flow: it is part of the fingerprint
 CHUNK_PIXELS_DEVICE = (
     16_000_000  # where there is no cache to stay in: 320 pairs of 224 px, in 34 planes of 4 bytes, 2.2 GB
 )
+CHUNK_PAIRS = 65_535  # CUDA's limit to the third axis of a grid
+SolverType = type[Tvl1Solver] | type[TritonTvl1Solver]
 
 
 class Tvl1Config(Config):
@@ -40,7 +48,7 @@ class Tvl1Config(Config):
     """Tightness of the coupling between the two halves of the problem. Smaller is tighter, and converges more slowly."""
     compile: bool = False
     """Fuse the inner iteration with torch.compile: two thirds of the time on a CPU, at the cost of some seconds at start
-    and of a C++ compiler (CPU) or Triton (GPU) at run time. The flow is the same but for rounding."""
+    and of a C++ compiler at run time. The flow is the same but for rounding. A GPU with Triton has kernels of its own."""
 
 
 class Tvl1:
@@ -50,10 +58,15 @@ class Tvl1:
     pyramid of factor 1/2 and bilinear warping (both for speed); a data term whose gradient is the mean of both frames'
     (Wedel et al., *An Improved Algorithm for TV-L1 Optical Flow*, 2009, blend them too; it widens the range of
     displacements that converge), and which is switched off where the flow points outside the picture. No median filter.
+
+    Args:
+        config: see `Tvl1Config`.
+        solver_type: what runs a level's iterations, in place of `fastest_solver`'s choice: the same but for rounding.
     """
 
-    def __init__(self, config: Tvl1Config | None = None) -> None:
+    def __init__(self, config: Tvl1Config | None = None, solver_type: SolverType | None = None) -> None:
         self.config = config or Tvl1Config()
+        self.solver_type = solver_type
 
     @torch.no_grad()
     def flow(self, frames_a: Tensor, frames_b: Tensor) -> Tensor:
@@ -74,9 +87,9 @@ class Tvl1:
     def _refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         """One level of the pyramid, chunk by chunk: frames `[N, H, W]`, flow `[2, N, H, W]`, refined in place."""
         count, height, width = first.shape
-        solver_type = FusedTvl1Solver if self.config.compile else Tvl1Solver
+        solver_type = self.solver_type or fastest_solver(first, self.config.compile)
         limit = solver_type.chunk_pixels_cpu if first.device.type == "cpu" else CHUNK_PIXELS_DEVICE
-        chunk = max(1, min(count, limit // (height * width)))
+        chunk = max(1, min(count, limit // (height * width), CHUNK_PAIRS))
         solver = solver_type(chunk, height, width, self.config, first)
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
@@ -85,7 +98,11 @@ class Tvl1:
             flow[:, part] = self._refine_chunk(solver, first[part], second[part], flow[:, part])
         return flow
 
-    def _refine_chunk(self, solver: Tvl1Solver, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    def _refine_chunk(
+        self, solver: Tvl1Solver | TritonTvl1Solver, first: Tensor, second: Tensor, flow: Tensor
+    ) -> Tensor:
+        if isinstance(solver, TritonTvl1Solver):
+            return solver.refine(first, second, flow)
         own = spatial_gradient(first)  # [2, n, H, W]
         source = torch.cat((second[None], spatial_gradient(second))).transpose(0, 1)  # [n, 3, H, W]
         solver.reset()
@@ -95,3 +112,17 @@ class Tvl1:
             gradient = (own + warped[:, 1:].transpose(0, 1)).mul_(inside).mul_(0.5)  # [2, n, H, W]
             flow = solver.solve(flow, residual, gradient)
         return flow
+
+
+def fastest_solver(frames: Tensor, compiled: bool) -> SolverType:
+    """What runs the iterations on the frames' device: our own kernels, in float32 on a GPU where Triton can work, and
+    torch's everywhere else, compiled or not."""
+    if frames.device.type == "cuda" and frames.dtype == torch.float32 and triton_works():
+        return TritonTvl1Solver
+    return FusedTvl1Solver if compiled else Tvl1Solver
+
+
+@cache
+def triton_works() -> bool:
+    """Whether Triton is installed, and the C compiler with which it builds the launchers of its kernels."""
+    return find_spec("triton") is not None and bool(os.environ.get("CC") or which("gcc") or which("clang"))
