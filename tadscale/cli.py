@@ -167,8 +167,13 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.rates import measure_rates
 
     job = load_job(options.job, options.set)
+    modes = stage_modes(job)
+    if not modes:
+        raise ValueError(
+            f"{options.job} only evaluates: there is no training to plan; name a job of kind distill or teacher"
+        )
     cpus = options.cpus or os.cpu_count() or 1
-    rates, windows = measure_rates(job, stage_modes(job))
+    rates, windows = measure_rates(job, modes)
     expected = forecast(job, windows, rates, cpus)
     console.print(forecast_table(expected))
     for line in forecast_lines(expected):

@@ -61,9 +61,7 @@ def train_stage(
         TrainingFailed: the workers failed too often.
         StorageError: the storage cannot be reached.
     """
-    spec = spec.model_copy(
-        update={name: _absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
-    )
+    spec = anchored(spec)
     manifest, plan = open_plan(spec.plan)
     done = check_stored(spec, plan)
     if done is not None:
@@ -234,6 +232,15 @@ def _result(spec: StageSpec, plan: Plan, summary: Summary) -> StageResult:
     )
 
 
+def anchored(spec: StageSpec) -> StageSpec:
+    """The same stage, its local paths as seen from here: workers run in other folders."""
+    motion = spec.motion
+    raft = motion.raft.model_copy(update={"weights": _absolute(motion.raft.weights)})
+    paths = {name: _absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
+    return spec.model_copy(
+        update=paths | {"motion": motion.model_copy(update={"flow_url": _absolute(motion.flow_url), "raft": raft})}
+    )
+
+
 def _absolute(url: str | None) -> str | None:
-    """Local paths as seen from here: workers run in other folders."""
     return url if url is None or "://" in url else str(Path(url).absolute())

@@ -98,6 +98,11 @@ optim: {{epochs: 2, global_batch: 4}}
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_job_that_trains_nothing_has_no_plan(capsys):
+    assert main(["plan", "jobs/evaluate.yaml"]) == 1
+    assert "only evaluates" in capsys.readouterr().err
+
+
 def test_gpu_jobs_are_not_measured_where_there_is_no_gpu(tmp_path, capsys):
     import torch
 
