@@ -11,7 +11,7 @@ from tadscale.data.encode import encode_lossless
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
-from tadscale.data.storage import read_range
+from tadscale.data.storage import read_range, same_place
 from tadscale.data.windows import WindowConfig, video_frames
 from tadscale.flow.codes import motion_pictures
 from tadscale.flow.motion import Motion
@@ -31,8 +31,9 @@ def write_flow(
 ) -> Manifest:
     """Compute the flow of all videos, at the windows' frame rate and size, and write it as shards that `load_flow` reads.
 
-    A window that is cut out of them differs from one whose flow is computed on the fly by rounding (half of clip_px / 127),
-    and in its last field, which is here the true one, there the one before it once more.
+    A window that is cut out of them differs from one whose flow is computed on the fly by rounding (half of clip_px / 127)
+    and at its end. On the fly the last field is the one before it once more; here it is the true one, and a video shorter
+    than the window ends in its last field once more and zeros, where on the fly it ends in flow to the black padding.
 
     Args:
         videos: whose flow.
@@ -44,10 +45,15 @@ def write_flow(
         overwrite: replace shards that are already there.
 
     Raises:
-        ValueError: the motion is no flow, or the folder holds shards.
+        ValueError: the motion is no flow, or the folder holds shards, or is that of the videos.
         QuarantineExceeded: more videos are bad than the ledger's budget allows.
         StorageError: the storage cannot be reached or refuses.
     """
+    if same_place(url, videos.url):
+        raise ValueError(
+            f"{url} is where the videos lie: the shards of flow have the same names and would take their place; choose "
+            "another folder"
+        )
     if motion.channels != 2:
         raise ValueError(
             "only flow is kept as pictures (two channels, u and v): a temporal gradient costs less to compute than to "

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.augment import NO_AUGMENT, AugmentDraw
+from tadscale.data.decode import UndecodableVideo
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
-from tadscale.data.quarantine import DataError
+from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.storage import read_range
 from tadscale.data.windows import WindowConfig, decode_view
 from tadscale.flow.codes import ZERO, changed_view
@@ -21,21 +22,29 @@ def open_flow(url: str) -> dict[str, VideoRow]:
     return {row.key: row for row in read_manifest(url).rows}
 
 
-def check_flow(url: str, videos: Manifest, window: WindowConfig) -> None:
+def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: QuarantineBudget) -> None:
     """Refuse flow that does not belong to these videos and windows, before anything is started.
 
     Raises:
-        ValueError: no video has its flow there, or the flow is of another frame rate than the windows.
+        ValueError: more videos lack their flow than may be bad, or the flow is of another frame rate or shape than the
+            windows.
         StorageError: the storage cannot be reached.
     """
+    open_flow.cache_clear()  # it may have been written anew since
     flow = open_flow(url)
-    found = [flow[row.key] for row in videos.rows if row.key in flow]
-    if not found:
+    missing = [row.key for row in videos.rows if row.key not in flow]
+    if len(missing) > budget.allowed(len(videos)):
         raise ValueError(
-            f"{url} holds flow for none of the {len(videos)} videos of {videos.url}: keys must be alike (there "
-            f"{next(iter(flow))!r}, here {videos.rows[0].key!r}); `tadscale data flow` makes such shards"
+            f"{url} lacks the flow of {len(missing)} of the {len(videos)} videos of {videos.url}, such as {missing[0]!r}: "
+            f"keys must be alike (there is {next(iter(flow))!r}); `tadscale data flow` makes such shards"
         )
-    for row in found:
+    for row in (flow[row.key] for row in videos.rows if row.key in flow):
+        if row.width * window.height != row.height * window.width:
+            raise ValueError(
+                f"{row.url}: the flow of {row.key!r} is {row.width} x {row.height} and windows are {window.width} x "
+                f"{window.height} (width x height): stretched, its u and v would no longer fit each other; compute it at "
+                "data.window's size"
+            )
         if abs(row.fps - window.fps) > FPS_SLACK * window.fps:
             raise ValueError(
                 f"{row.url}: the flow of {row.key!r} has {row.fps:g} frames a second, and windows are sampled at "
@@ -71,7 +80,10 @@ def cut_flow(
     """Cut a window out of flow pictures that have been fetched. Raises `UndecodableVideo`."""
     times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
     pictures = np.full((config.frames, config.height, config.width, 3), ZERO, np.uint8)  # [T, H, W, 3]
-    view = decode_view(video, times_s, config, draw)
+    try:
+        view = decode_view(video, times_s, config, draw)
+    except UndecodableVideo as error:
+        raise UndecodableVideo(f"its flow: {error.reason}") from error
     if draw != NO_AUGMENT:
         view = changed_view(view, zoom=draw.crop_area**-0.5, flip=draw.flip)
     pictures[:valid_frames] = view

@@ -97,6 +97,17 @@ def _s3() -> Any:
     return filesystem
 
 
+def same_place(url: str, other: str) -> bool:
+    """Whether two URLs name one folder, however they are written. Raises what `open_filesystem` raises."""
+
+    def place(which: str) -> tuple[type, str]:
+        filesystem, path = open_filesystem(which)
+        local = which.partition("://")[1] == "" or which.startswith("file://")
+        return type(filesystem), str(Path(path).resolve()) if local else path.rstrip("/")
+
+    return place(url) == place(other)
+
+
 def join(url: str, *names: str) -> str:
     """`url/name/...`, for paths and URLs alike."""
     return "/".join([url.rstrip("/"), *names])

@@ -93,6 +93,11 @@ class MotionConfig(Config):
         return self
 
 
+def motion_channels(config: MotionConfig) -> int:
+    """Channels of the modality's fields, without building it: RAFT reads its weights for that."""
+    return 3 if config.name.startswith("temporal_gradient") else 2
+
+
 def build_motion(config: MotionConfig) -> Motion:
     """The motion modality that the settings name."""
     match config.name:

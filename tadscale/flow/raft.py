@@ -34,7 +34,8 @@ class RaftConfig(Config):
     variant: Variant = "small"
     """`small`: 1.0 million parameters. `large`: 5.3 million, more exact, three times the time (on a CPU)."""
     weights: str | None = None
-    """Path of the weights, a `.pth` or `.safetensors` file with torchvision's names, on every machine that computes motion.
+    """Path of the weights, a `.pth` or `.safetensors` file with torchvision's names, on every machine that computes motion
+    and where the job is started.
     torchvision publishes `raft_small_C_T_V2-01064c6d.pth` and `raft_large_C_T_SKHT_V2-ff5fadd5.pth`. Nothing is
     downloaded."""
     updates: int = Field(default=12, ge=1)

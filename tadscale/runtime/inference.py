@@ -16,7 +16,7 @@ from tadscale.config import Config
 from tadscale.data.decode import decode_frames
 from tadscale.data.flow_windows import check_flow, cut_flow, flow_row
 from tadscale.data.manifest import Manifest, read_manifest
-from tadscale.data.quarantine import DataError, QuarantineEntry
+from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
 from tadscale.data.storage import read_range
 from tadscale.data.windows import WindowConfig, tile
 from tadscale.flow.motion import build_motion
@@ -100,7 +100,7 @@ def detect_videos(
         next((spec.motion.flow_url for spec in specs if spec.mode == "teacher"), None),
     )
     if job.flow_url is not None:
-        check_flow(job.flow_url, manifest, job.window)
+        check_flow(job.flow_url, manifest, job.window, QuarantineBudget(max_fraction=1.0))  # a job is strict before
     found: dict[str, list[Detection]] = {detector.name: [] for detector in detectors}
     failures = []
     for video, rows in groupby(_rows(_build(job, len(manifest), cluster)), key=lambda row: row.video):

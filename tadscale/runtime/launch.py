@@ -23,6 +23,7 @@ from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
 from tadscale.data.storage import join, write_bytes
 from tadscale.engine.loop import StepRecord
+from tadscale.flow.motion import build_motion
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
 from tadscale.runtime.monitor import Summary, start_monitor
 from tadscale.runtime.motion_teacher import check_teacher
@@ -181,8 +182,10 @@ def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest,
         plan.slots(0, 0, workers)  # refuses a number that does not divide the global batch
     if spec.distils:
         check_teacher(spec, manifest)
+    if spec.needs_motion:
+        build_motion(spec.motion)  # weights that are missing are missed now, and not when the model is published
     if spec.flow_url is not None:
-        check_flow(spec.flow_url, manifest, spec.window)
+        check_flow(spec.flow_url, manifest, spec.window, spec.quarantine)
     return cluster.preset()
 
 

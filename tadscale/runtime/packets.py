@@ -27,6 +27,8 @@ class PacketLayout:
 
     A rank trains a contiguous share of every global batch. Its shares, one step after the other, are cut into packets;
     packet `p` is the next of rank `p % world_size`: the round-robin by which `streaming_split` deals out single-row blocks.
+    The cuts lie where they lie in a run from the start, so that a resumed run computes on the same packets, but for its
+    first: a teacher's last bits depend on how many windows share a batch.
     """
 
     first_step: int
@@ -42,18 +44,20 @@ class PacketLayout:
         return self.global_batch // self.world_size
 
     def __len__(self) -> int:
-        return self.world_size * -(-self._windows_a_rank // self.windows)
+        return self.world_size * (-(-self.total_steps * self.share // self.windows) - self._first_cut)
 
     def slots(self, packet: int) -> list[tuple[int, int]]:
-        """Step and slot of every window of a packet; a rank's last packet may hold fewer than the others."""
+        """Step and slot of every window of a packet; a rank's first and last packet may hold fewer than the others."""
         nth, rank = divmod(packet, self.world_size)
-        start = nth * self.windows
-        turns = (divmod(i, self.share) for i in range(start, min(start + self.windows, self._windows_a_rank)))
-        return [(self.first_step + step, rank * self.share + i) for step, i in turns]
+        start = (self._first_cut + nth) * self.windows  # counted over all steps of one rank
+        turns = range(
+            max(start, self.first_step * self.share), min(start + self.windows, self.total_steps * self.share)
+        )
+        return [(turn // self.share, rank * self.share + turn % self.share) for turn in turns]
 
     @property
-    def _windows_a_rank(self) -> int:
-        return (self.total_steps - self.first_step) * self.share
+    def _first_cut(self) -> int:
+        return self.first_step * self.share // self.windows
 
 
 def windows_per_packet(share: int, config: WindowConfig) -> int:

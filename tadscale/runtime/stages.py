@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import join, list_names, read_bytes
@@ -54,6 +55,7 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
     with track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run:
         connect(job.cluster)
         manifest = _open_data(job, console)
+        _check_flow(job, manifest)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
         if job.kind == "evaluate":
             stages = _finished_stages(job)
@@ -84,6 +86,15 @@ def _open_data(job: JobConfig, console: Console) -> Manifest:
         f"data       {len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}", highlight=False
     )
     return manifest
+
+
+def _check_flow(job: JobConfig, manifest: Manifest) -> None:
+    """Precomputed flow must be there for the test videos, too: a video that lacks it would count against all detectors."""
+    if job.motion.flow_url is None:
+        return
+    budget = QuarantineBudget(max_fraction=job.data.quarantine_budget)
+    for subset in (job.data.train_subset, job.data.test_subset):
+        check_flow(job.motion.flow_url, manifest.subset(subset), job.data.window, budget)
 
 
 def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:

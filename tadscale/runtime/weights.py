@@ -10,7 +10,7 @@ from tadscale.config import Config
 from tadscale.data.storage import join, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
 from tadscale.engine.steps import Mode
-from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.flow.motion import MotionConfig, motion_channels
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
 from tadscale.models.student import Student, inference_state
@@ -44,7 +44,7 @@ def build_network(mode: Mode, model: ModelConfig, num_classes: int, motion: Moti
     """The untrained network of a mode, as it is trained."""
     if mode == "decomposed":
         return Student(model, num_classes=num_classes)
-    in_channels = build_motion(motion).channels if mode == "teacher" else 3
+    in_channels = motion_channels(motion) if mode == "teacher" else 3
     return Detector(model, in_channels=in_channels, num_classes=num_classes)
 
 

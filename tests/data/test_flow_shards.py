@@ -1,5 +1,6 @@
 """Flow computed ahead: written as shards, read as windows."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from tadscale.cli import main
 from tadscale.data.augment import AugmentDraw
 from tadscale.data.decode import decode_frames
 from tadscale.data.flow_shards import CHUNK_FRAMES, flow_of_video, write_flow
-from tadscale.data.flow_windows import check_flow, load_flow, open_flow
+from tadscale.data.flow_windows import check_flow, cut_flow, load_flow, open_flow
 from tadscale.data.manifest import read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.sprites import SpritesConfig, draw_videos
+from tadscale.data.storage import read_range
 from tadscale.data.windows import WindowConfig, load_window, tile
 from tadscale.flow.motion import MotionConfig, build_motion
 
@@ -94,13 +96,19 @@ def test_a_video_without_flow_is_a_bad_one(shards):
 
 def test_flow_of_other_videos_or_another_rate_is_refused(shards, tmp_path):
     videos, flow = (read_manifest(url) for url in shards)
-    check_flow(shards[1], videos, WINDOW)
+    none = QuarantineBudget(max_fraction=0, min_videos=0)
+    check_flow(shards[1], videos, WINDOW, none)
     with pytest.raises(ValueError, match="has 5 frames a second, and windows are sampled at 10"):
-        check_flow(shards[1], videos, WINDOW.model_copy(update={"fps": 10.0}))
+        check_flow(shards[1], videos, WINDOW.model_copy(update={"fps": 10.0}), none)
+    with pytest.raises(ValueError, match="u and v would no longer fit"):
+        check_flow(shards[1], videos, WINDOW.model_copy(update={"width": 64}), none)
+    check_flow(shards[1], videos, WINDOW.model_copy(update={"width": 64, "height": 64}), none)
     [sample] = draw_videos(SpritesConfig(train=1, validation=0, test=0, duration_s=4.0, size=32))
-    strangers = write_shards([VideoSample("stranger", sample.video, sample.annotation)], str(tmp_path))
-    with pytest.raises(ValueError, match="flow for none of the 1 videos"):
-        check_flow(shards[1], strangers, WINDOW)
+    both = [VideoSample(key, sample.video, sample.annotation) for key in ("train-00000", "stranger")]
+    strangers = write_shards(both, str(tmp_path))
+    with pytest.raises(ValueError, match=r"lacks the flow of 1 of the 2 videos .* such as 'stranger'"):
+        check_flow(shards[1], strangers, WINDOW, none)
+    check_flow(shards[1], strangers, WINDOW, QuarantineBudget())  # bears one
     assert flow.row(0).key in open_flow(shards[1])
 
 
@@ -111,6 +119,24 @@ def test_bad_videos_are_left_out_and_named(shards, tmp_path):
     written = write_flow(replace(manifest, rows=rows), str(tmp_path), DIS, WINDOW, device="cpu", ledger=ledger)
     assert len(written) == 3
     assert [(entry.key, entry.stage) for entry in ledger] == [("train-00001", "flow")]
+
+
+def test_the_videos_are_never_replaced_by_their_flow(shards, tmp_path):
+    videos = tmp_path / "videos"
+    shutil.copytree(shards[0], videos)
+    before = sorted((path.name, path.stat().st_size) for path in videos.iterdir())
+    manifest = read_manifest(str(videos))
+    for url in (str(videos), f"{videos}/", f"file://{videos}", f"{videos}/../videos"):
+        with pytest.raises(ValueError, match="is where the videos lie"):
+            write_flow(manifest, url, DIS, WINDOW, device="cpu", ledger=QuarantineLedger(), overwrite=True)
+    assert sorted((path.name, path.stat().st_size) for path in videos.iterdir()) == before
+
+
+def test_damaged_flow_is_named_as_such(shards):
+    row = open_flow(shards[1])["train-00000"]
+    video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+    with pytest.raises(DataError, match="its flow: "):
+        cut_flow(video, 25, 16, WINDOW)  # beyond its end
 
 
 def test_gradients_are_not_kept(shards, tmp_path):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from benchmarks.flow_scenes import affine, moving_texture
 from tadscale.flow.dis import DisConfig
 from tadscale.flow.estimator import default_clip_px, luma
-from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.flow.motion import MotionConfig, build_motion, motion_channels
 from tadscale.flow.tvl1 import Tvl1Config
 
 FLOWS = ["tvl1", "dis"]
@@ -39,6 +39,11 @@ def test_as_many_fields_as_frames_within_one(name, video):
     assert fields.shape == (1, motion.channels, LENGTH, HEIGHT, WIDTH)
     assert fields.dtype == torch.float32 and fields.is_contiguous()
     assert fields.abs().max() <= 1 and fields.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_are_known_without_building(name):
+    assert motion_channels(MotionConfig(name=name)) == build_motion(MotionConfig(name=name)).channels
 
 
 @pytest.mark.parametrize("name", NAMES)

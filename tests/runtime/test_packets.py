@@ -23,6 +23,15 @@ def test_round_robin_gives_every_rank_its_contiguous_share_in_order(world_size, 
         assert all(0 < len(packet) <= windows and len(packet) % min(windows, share) == 0 for packet in packets)
 
 
+def test_a_resumed_run_is_cut_where_the_whole_one_is():
+    whole, resumed = (
+        PacketLayout(first_step=first, total_steps=10, global_batch=4, world_size=2, windows=8) for first in (0, 3)
+    )
+    packets = [[whole.slots(p) for p in range(len(whole))], [resumed.slots(p) for p in range(len(resumed))]]
+    assert [sorted({step for step, _ in slots}) for slots in packets[0][::2]] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [sorted({step for step, _ in slots}) for slots in packets[1][::2]] == [[3], [4, 5, 6, 7], [8, 9]]
+
+
 def test_a_packet_is_the_largest_divisor_of_the_share_that_fits():
     large = WindowConfig(frames=128, height=224, width=224)  # 19 MB a window
     assert windows_per_packet(12, large) == 3 == MAX_PACKET_BYTES // (128 * 224 * 224 * 3)

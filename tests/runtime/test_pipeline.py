@@ -40,13 +40,13 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
         return seen
 
     # Two packets in hand, as on a GPU; none is asked for.
-    growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=3, gpus_per_motion=1))
-    source = ray.data.read_datasource(PlanSource(36), num_cpus=0, compute=TaskPoolStrategy(size=1))
+    growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=2, gpus_per_motion=1))
+    source = ray.data.read_datasource(PlanSource(24), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = source.map_batches(late, batch_size=1, num_cpus=0.25, **APART)
     dataset = dataset.map_batches(LateActor, batch_size=1, num_cpus=0.25, compute=growing)
-    shards = deal(in_order(dataset), 3)
+    shards = deal(in_order(dataset), 2)
     seen = ray.get([consume.remote(shard, rank) for rank, shard in enumerate(shards)], timeout=120)
-    assert seen == [list(range(rank, 36, 3)) for rank in range(3)]
+    assert seen == [list(range(rank, 24, 2)) for rank in range(2)]
 
 
 def test_motion_travels_in_place_of_frames_for_the_teacher(make_spec, tmp_path):
