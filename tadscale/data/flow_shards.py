@@ -11,8 +11,8 @@ from tadscale.data.encode import encode_lossless
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
-from tadscale.data.storage import read_range, same_place
-from tadscale.data.windows import WindowConfig, video_frames
+from tadscale.data.storage import same_place
+from tadscale.data.windows import WindowConfig, read_video, video_frames
 from tadscale.flow.codes import motion_pictures
 from tadscale.flow.motion import Motion
 
@@ -85,7 +85,7 @@ def _samples(
 ) -> Iterator[VideoSample]:
     for row in videos.rows:
         try:
-            video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+            video = read_video(row)
             pictures = flow_of_video(video, row.duration_s, motion, window, device)
             encoded = encode_lossless(pictures, window.height, window.width, window.fps)
         except DataError as error:

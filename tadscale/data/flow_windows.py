@@ -9,8 +9,7 @@ from tadscale.data.augment import NO_AUGMENT, AugmentDraw
 from tadscale.data.decode import UndecodableVideo
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget
-from tadscale.data.storage import read_range
-from tadscale.data.windows import WindowConfig, decode_view
+from tadscale.data.windows import WindowConfig, decode_view, read_video
 from tadscale.flow.codes import ZERO, changed_view
 
 FPS_SLACK = 1e-3  # relative: 29.97 is stored as 30000/1001
@@ -52,12 +51,12 @@ def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: Quarant
             )
 
 
-def flow_row(url: str, key: str) -> VideoRow:
-    """Where the flow of a video lies. Raises `DataError` if it has none."""
+def read_flow(url: str, key: str) -> bytes:
+    """Fetch the flow of a video. Raises `DataError` if it has none or it is damaged, `StorageError` if it cannot be had."""
     row = open_flow(url).get(key)
     if row is None:
         raise DataError(f"no flow of this key in {url}")
-    return row
+    return read_video(row)
 
 
 def load_flow(
@@ -69,9 +68,7 @@ def load_flow(
         DataError: there is no flow of that key, or it is damaged or ends before the video.
         StorageError: the storage cannot be reached or refuses.
     """
-    row = flow_row(url, key)
-    video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
-    return cut_flow(video, start_frames, valid_frames, config, draw)
+    return cut_flow(read_flow(url, key), start_frames, valid_frames, config, draw)
 
 
 def cut_flow(

@@ -114,6 +114,11 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
     )
 
 
+def read_video(row: VideoRow) -> bytes:
+    """Fetch one video with a ranged read. Raises `DataError` if it is damaged, `StorageError` if it cannot be had."""
+    return read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+
+
 def load_window(
     row: VideoRow, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
 ) -> Window:
@@ -123,7 +128,7 @@ def load_window(
         DataError: the member is damaged or cannot be decoded; the slot should be masked and the key quarantined.
         StorageError: the storage cannot be reached or refuses.
     """
-    video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
+    video = read_video(row)
     return cut_window(video, row, start_frames, valid_frames, config, draw)
 
 

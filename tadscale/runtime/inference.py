@@ -14,11 +14,10 @@ from torch import Tensor
 
 from tadscale.config import Config
 from tadscale.data.decode import decode_frames
-from tadscale.data.flow_windows import check_flow, cut_flow, flow_row
+from tadscale.data.flow_windows import check_flow, cut_flow, read_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
-from tadscale.data.storage import read_range
-from tadscale.data.windows import WindowConfig, tile
+from tadscale.data.windows import WindowConfig, read_video, tile
 from tadscale.flow.motion import build_motion
 from tadscale.models.detector import rgb_input
 from tadscale.models.heads.base import Predictions, WindowDetections
@@ -172,8 +171,8 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
     table = tile(manifest, job.window)
     ids = np.flatnonzero(table.video == index)
     try:
-        video = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
-        flow = _fetch_flow(job.flow_url, row.key) if job.flow_url else None
+        video = read_video(row)
+        flow = read_flow(job.flow_url, row.key) if job.flow_url else None
         for first in range(0, len(ids), WINDOWS_PER_PACKET):
             part = ids[first : first + WINDOWS_PER_PACKET]
             packet = _packet(video, index, table.start_frames[part], table.valid_frames[part], job.window)
@@ -198,11 +197,6 @@ def _packet(
         "valid_frames": valid[None],
         "error": np.array([""]),
     }
-
-
-def _fetch_flow(url: str, key: str) -> bytes:
-    row = flow_row(url, key)
-    return read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256)
 
 
 def _failed(index: int, reason: str, job: _Job) -> dict[str, NDArray]:

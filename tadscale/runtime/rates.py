@@ -1,9 +1,6 @@
 """What a window costs on this machine, measured stage by stage: fetching, motion, the teacher, a training step."""
 
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +26,6 @@ from tadscale.runtime.packets import Columns, PacketLayout
 from tadscale.runtime.plan_spec import PlanSpec
 from tadscale.runtime.weights import build_network
 
-BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"  # it ends with its parent, however that ends
 REPEATS = 5  # after one that warms up; the median counts
 
 
@@ -52,8 +48,7 @@ class Rates(NamedTuple):
 def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
     """Time each part of a job on one of its own training windows, on the devices that the job names.
 
-    Where anything of it computes on CPUs, all other CPUs are kept busy meanwhile, as the job will: two hardware threads of
-    one core are each slower than either alone, by a third for a training step here.
+    Each part is timed alone: on cores that all parts share, the job itself takes longer (the demo's stages a third).
 
     Returns:
         The rates, and how many windows an epoch has.
@@ -68,8 +63,7 @@ def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
             "the job computes on GPUs, and this machine has none: measure on a node of the cluster, or set "
             "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 for the times on CPUs"
         )
-    on_cpu = "cpu" in (cluster.device, cluster.motion_device)
-    with _training_videos(job) as (data_url, windows), _others_busy((os.cpu_count() or 1) - 1 if on_cpu else 0):
+    with _training_videos(job) as (data_url, windows):
         return _measure(job, modes, data_url), windows
 
 
@@ -103,17 +97,6 @@ def _training_videos(job: JobConfig) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         write_shards(draw_videos(few), folder, classes=class_names(few))
         yield folder, len(tile(_Undrawn(sprites), job.data.window))
-
-
-@contextmanager
-def _others_busy(cpus: int) -> Iterator[None]:
-    others = [subprocess.Popen([sys.executable, "-c", BUSY, str(os.getpid())]) for _ in range(cpus)]
-    try:
-        yield
-    finally:
-        for process in others:
-            process.kill()
-            process.wait()
 
 
 class _Undrawn:
