@@ -25,17 +25,26 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.flow_scenes import FlowScene, standard_scenes
+from benchmarks.tvl1_compiled import CompiledTvl1Solver
 from tadscale.flow.dis import Dis, DisConfig
+from tadscale.flow.motion import Motion
+from tadscale.flow.precomputed import Precomputed
 from tadscale.flow.raft import Raft, RaftConfig
 from tadscale.flow.raft_network import RaftNetwork, Variant
 from tadscale.flow.raft_operations import MIN_SIDE_PX
-from tadscale.flow.temporal_gradient import TemporalGradient
+from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
 from tadscale.flow.tvl1 import Tvl1, Tvl1Config
+from tadscale.flow.tvl1_solver import Tvl1Solver
 
 VIDEO_FPS = 30
 COPIES = 4  # of the scenes, in the batch that is timed: a window of video has about as many pairs
 FAR = ("translation 8 px", "translation 16 px")  # beyond the reach of some pyramids: shown apart from the rest
 VARIANTS: tuple[Variant, ...] = ("small", "large")
+MOTIONS: dict[str, Motion] = {
+    "temporal gradient, fast": TemporalGradient(FAST_SPAN_FRAMES),
+    "temporal gradient, slow": TemporalGradient(SLOW_SPAN_FRAMES),
+    "precomputed, once decoded": Precomputed(),
+}
 Flow = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -60,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         scenes = standard_scenes(height, width)
         frames = tuple(noisy_frames(scenes, arguments.noise))
         results = [measure(name, flow, scenes, *frames) for name, flow in methods(arguments.compile).items()]
-        results += [measure_gradient(frames[0])]
+        results += [measure_motion(name, motion, frames[0]) for name, motion in MOTIONS.items()]
         if min(height, width) >= MIN_SIDE_PX:
             results += [measure_raft(variant, arguments.raft.get(variant), scenes, *frames) for variant in VARIANTS]
         if hasattr(cv2, "optflow"):
@@ -90,8 +99,9 @@ def methods(compiled: bool) -> dict[str, Flow]:
         config = Tvl1Config(warps=warps, iterations=iterations)
         label = f"tvl1 {warps} x {iterations}" + (" (default)" if config == Tvl1Config() else "")
         found[label] = Tvl1(config).flow
+    found["tvl1 3 x 20, torch"] = Tvl1(solver_type=Tvl1Solver).flow
     if compiled:
-        found["tvl1 3 x 20 compiled"] = Tvl1(Tvl1Config(compile=True)).flow
+        found["tvl1 3 x 20, torch.compile"] = Tvl1(solver_type=CompiledTvl1Solver).flow
     for preset in ("medium", "fast", "ultrafast"):
         found[f"dis {preset}"] = Dis(DisConfig(preset=preset)).flow
     return found
@@ -114,10 +124,11 @@ def measure(method: str, flow: Flow, scenes: list[FlowScene], first: Tensor, sec
     return Result(method, 1e3 * cost, errors)
 
 
-def measure_gradient(first: Tensor) -> Result:
-    frames = first[None, ..., None].repeat(1, 1, 1, 1, 3)  # [1, T, H, W, 3]
-    cost = min(cpu_seconds(lambda: TemporalGradient(1)(frames)) for _ in range(5)) / frames.shape[1]
-    return Result("temporal gradient", 1e3 * cost, {})
+def measure_motion(name: str, motion: Motion, first: Tensor) -> Result:
+    """Cost of what is not flow between two frames, on windows of as many frames as there are scenes."""
+    frames = first[None, ..., None].repeat(COPIES, 1, 1, 1, 3)  # [COPIES, T, H, W, 3]
+    cost = min(cpu_seconds(lambda: motion(frames)) for _ in range(5)) / (COPIES * len(first))
+    return Result(name, 1e3 * cost, {})
 
 
 def measure_raft(

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.flow_scenes import FlowScene, standard_scenes
-from tadscale.flow.tvl1 import SolverType, Tvl1, Tvl1Config
-from tadscale.flow.tvl1_fused import FusedTvl1Solver
+from benchmarks.tvl1_compiled import CompiledTvl1Solver
+from tadscale.flow.tvl1 import Tvl1, Tvl1Config
 from tadscale.flow.tvl1_solver import Tvl1Solver
 from tadscale.flow.tvl1_triton import TritonTvl1Solver
 from tadscale.flow.warp import pyramid
@@ -30,13 +30,14 @@ VIDEO_FPS = 30
 FAR = ("translation 8 px", "translation 16 px")
 CONFIG = Tvl1Config()
 Flow = Callable[[Tensor, Tensor], Tensor]
+SolverType = type[Tvl1Solver] | type[TritonTvl1Solver]
 
 # Work is counted as if every operation fetched its operands from memory, each byte of them once: what caches save is not
 # taken off, so that a share of the copy's bandwidth above 1 means that they did. Planes of 4 bytes a pixel, by the code:
 # tvl1_solver.py's iteration reads and writes 93 (the data term 10, the step of u 7, four additions of p 24, differences 8,
-# their norm 20, the steps of p and their division 24); tvl1_fused.py's two kernels 13 and 14; what a warp does before its
+# their norm 20, the steps of p and their division 24); tvl1_compiled.py's two kernels 13 and 14; what a warp does before its
 # iterations, in torch, 90.
-TORCH_PLANES = {Tvl1Solver: 93, FusedTvl1Solver: 27}
+TORCH_PLANES = {Tvl1Solver: 93, CompiledTvl1Solver: 27}
 TORCH_WARP_PLANES = 90
 TORCH_LEVEL_PLANES = 26  # gradients of both frames, and their stacking
 LEVEL_PLANES = 10  # of all paths: pyramids of both frames 4, the flow resized 2 and copied 4
@@ -126,7 +127,7 @@ def paths(frames: list[Tensor], sweep: bool) -> list[Path]:
         Path("kernels, as a CUDA graph", captured(kernels.flow, frames), TritonTvl1Solver),
         Path("kernels, float16 dual variable", Tvl1(CONFIG, half).flow, half),
         Path("torch", Tvl1(CONFIG, Tvl1Solver).flow, Tvl1Solver),
-        Path("torch.compile", Tvl1(CONFIG, FusedTvl1Solver).flow, FusedTvl1Solver),
+        Path("torch.compile", Tvl1(CONFIG, CompiledTvl1Solver).flow, CompiledTvl1Solver),
     ]
     for tile in ((64, 64), (64, 32), (32, 64)) if sweep else ():
         for iterations in (2, 4, 5, 7, 10):

@@ -1,9 +1,11 @@
 """TV-L1 optical flow (Zach, Pock, Bischof, DAGM 2007), batched over pairs of frames, on any torch device."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from shutil import which
+from typing import Protocol
 
 import torch
 from pydantic import Field
@@ -11,25 +13,20 @@ from torch import Tensor
 
 from tadscale.config import Config
 from tadscale.flow.estimator import check_pairs
-from tadscale.flow.tvl1_fused import FusedTvl1Solver
+from tadscale.flow.tvl1_numba import NumbaTvl1Solver
 from tadscale.flow.tvl1_solver import Tvl1Solver
 from tadscale.flow.tvl1_triton import TritonTvl1Solver
-from tadscale.flow.warp import MIN_LEVEL_SIDE_PX, pyramid, resize_flow, spatial_gradient, warp
+from tadscale.flow.warp import MIN_LEVEL_SIDE_PX, pyramid, resize_flow
 
 REVISION = 1  # to be raised when a change to the code changes the flow: it is part of the fingerprint
-CHUNK_PIXELS_DEVICE = (
-    16_000_000  # where there is no cache to stay in: 320 pairs of 224 px, in 34 planes of 4 bytes, 2.2 GB
-)
-CHUNK_PAIRS = 65_535  # CUDA's limit to the third axis of a grid
-SolverType = type[Tvl1Solver] | type[TritonTvl1Solver]
 
 
 class Tvl1Config(Config):
     """Settings of TV-L1 optical flow.
 
     tau, data_weight and theta default to the published values (IPOL 2013, and OpenCV's); levels, warps and iterations to
-    our choice. For pairs of 224 px on one core, by benchmarks/flow.py, warps x iterations: 2 x 10 takes 9 ms and errs by
-    .038 px in the mean, 3 x 10 14 ms and .032 px, 3 x 20 21 ms and .029 px; OpenCV's DualTVL1 445 ms and .046 px on those
+    our choice. For pairs of 224 px on one core, by benchmarks/flow.py, warps x iterations: 2 x 10 takes 4 ms and errs by
+    .038 px in the mean, 3 x 10 6 ms and .032 px, 3 x 20 8 ms and .029 px; OpenCV's DualTVL1 445 ms and .046 px on those
     scenes that it can follow. Fewer than 3 x 20 leave noise in the flow of decoded video that DualTVL1 smooths away.
     """
 
@@ -46,9 +43,21 @@ class Tvl1Config(Config):
     """lambda: weight of the data term against total variation, for grey levels in [0, 255]. Smaller is smoother."""
     theta: float = Field(default=0.3, gt=0)
     """Tightness of the coupling between the two halves of the problem. Smaller is tighter, and converges more slowly."""
-    compile: bool = False
-    """Fuse the inner iteration with torch.compile: two thirds of the time on a CPU, at the cost of some seconds at start
-    and of a C++ compiler at run time. The flow is the same but for rounding. A GPU with Triton has kernels of its own."""
+
+
+class Solver(Protocol):
+    """Refines the flow of some pairs at one level of the pyramid: all implementations agree but for rounding."""
+
+    def __init__(self, count: int, height: int, width: int, config: Tvl1Config, like: Tensor) -> None: ...
+
+    @classmethod
+    def chunk(cls, height: int, width: int, device: torch.device) -> int:
+        """How many pairs to make a solver for, for speed."""
+        ...
+
+    def refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        """Frames `[N, H, W]` and flow `[2, N, H, W]` in pixels to the refined flow, which the next call may overwrite."""
+        ...
 
 
 class Tvl1:
@@ -64,7 +73,7 @@ class Tvl1:
         solver_type: what runs a level's iterations, in place of `fastest_solver`'s choice: the same but for rounding.
     """
 
-    def __init__(self, config: Tvl1Config | None = None, solver_type: SolverType | None = None) -> None:
+    def __init__(self, config: Tvl1Config | None = None, solver_type: type[Solver] | None = None) -> None:
         self.config = config or Tvl1Config()
         self.solver_type = solver_type
 
@@ -81,45 +90,45 @@ class Tvl1:
         return flow.transpose(0, 1).contiguous()  # [N, 2, H, W]
 
     def fingerprint(self) -> str:
-        settings = ", ".join(f"{name}={value}" for name, value in self.config if name != "compile")
+        settings = ", ".join(f"{name}={value}" for name, value in self.config)
         return f"tvl1/{REVISION}({settings})"
 
     def _refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        """One level of the pyramid, chunk by chunk: frames `[N, H, W]`, flow `[2, N, H, W]`, refined in place."""
+        """One level of the pyramid: frames `[N, H, W]`, flow `[2, N, H, W]`, refined in place."""
+        solver_type = self.solver_type or fastest_solver(first)
+        # Torch's operations are parallel by themselves; the loops of Numba are not, and let go of Python's lock.
+        threads = min(torch.get_num_threads(), len(first)) if solver_type is NumbaTvl1Solver else 1
+        if threads == 1:
+            self._refine_chunks(solver_type, first, second, flow)
+            return flow
+        with ThreadPoolExecutor(threads) as pool:
+            shares = zip(*(frames.tensor_split(threads, -3) for frames in (first, second, flow)), strict=True)
+            for done in [pool.submit(self._refine_chunks, solver_type, *share) for share in shares]:
+                done.result()
+        return flow
+
+    @torch.inference_mode()  # its threads do not inherit their caller's mode
+    def _refine_chunks(self, solver_type: type[Solver], first: Tensor, second: Tensor, flow: Tensor) -> None:
+        """Chunk by chunk, so that what a solver works in stays in the cache."""
         count, height, width = first.shape
-        solver_type = self.solver_type or fastest_solver(first, self.config.compile)
-        limit = solver_type.chunk_pixels_cpu if first.device.type == "cpu" else CHUNK_PIXELS_DEVICE
-        chunk = max(1, min(count, limit // (height * width), CHUNK_PAIRS))
+        chunk = min(count, solver_type.chunk(height, width, first.device))
         solver = solver_type(chunk, height, width, self.config, first)
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
             if count - start < chunk:
                 solver = solver_type(count - start, height, width, self.config, first)
-            flow[:, part] = self._refine_chunk(solver, first[part], second[part], flow[:, part])
-        return flow
-
-    def _refine_chunk(
-        self, solver: Tvl1Solver | TritonTvl1Solver, first: Tensor, second: Tensor, flow: Tensor
-    ) -> Tensor:
-        if isinstance(solver, TritonTvl1Solver):
-            return solver.refine(first, second, flow)
-        own = spatial_gradient(first)  # [2, n, H, W]
-        source = torch.cat((second[None], spatial_gradient(second))).transpose(0, 1)  # [n, 3, H, W]
-        solver.reset()
-        for _ in range(self.config.warps):
-            warped, inside = warp(source, flow)  # [n, 3, H, W], [n, H, W]
-            residual = (warped[:, 0] - first).mul_(inside)  # [n, H, W]
-            gradient = (own + warped[:, 1:].transpose(0, 1)).mul_(inside).mul_(0.5)  # [2, n, H, W]
-            flow = solver.solve(flow, residual, gradient)
-        return flow
+            flow[:, part].copy_(solver.refine(first[part], second[part], flow[:, part]))
 
 
-def fastest_solver(frames: Tensor, compiled: bool) -> SolverType:
-    """What runs the iterations on the frames' device: our own kernels, in float32 on a GPU where Triton can work, and
-    torch's everywhere else, compiled or not."""
-    if frames.device.type == "cuda" and frames.dtype == torch.float32 and triton_works():
-        return TritonTvl1Solver
-    return FusedTvl1Solver if compiled else Tvl1Solver
+def fastest_solver(frames: Tensor) -> type[Solver]:
+    """What runs a level on the frames' device: in float32 our own kernels on a GPU where Triton can work, and loops that
+    Numba compiles on a CPU; torch's operations everywhere else."""
+    if frames.dtype == torch.float32:
+        if frames.device.type == "cuda" and triton_works():
+            return TritonTvl1Solver
+        if frames.device.type == "cpu" and find_spec("numba") is not None:
+            return NumbaTvl1Solver
+    return Tvl1Solver
 
 
 @cache

@@ -21,9 +21,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from tadscale.flow.warp import spatial_gradient, warp
+
 if TYPE_CHECKING:
     from tadscale.flow.tvl1 import Tvl1Config
 
+# Pixels to make a solver for on a CPU, so that its buffers (18 planes of 4 bytes) stay in the cache. Of 50, 100, 200, 400,
+# 800 thousand, with the cache shared by other processes: 5.0, 5.4, 6.3, 7.4, 9.0 ms for a pair of 112 px.
+CHUNK_PIXELS_CPU = 64_000
+CHUNK_PIXELS_GPU = 16_000_000  # no cache to stay in: 320 pairs of 224 px, in 34 planes of 4 bytes, 2.2 GB
 FLAT_GRADIENT = 1e-6  # added to |g|^2 (grey levels^2 / px^2), so that a flat patch divides by something
 
 
@@ -32,13 +38,9 @@ class Tvl1Solver:
 
     Args:
         count, height, width: pairs of frames, and their size.
-        config: tau, data_weight, theta, iterations.
+        config: tau, data_weight, theta, iterations, and warps for `refine`.
         like: a tensor of the dtype and on the device to work in.
     """
-
-    # Pixels to make a solver for on a CPU, so that its buffers (18 planes of 4 bytes) stay in the cache. Of 50, 100, 200,
-    # 400, 800 thousand, with the cache shared by other processes: 5.0, 5.4, 6.3, 7.4, 9.0 ms for a pair of 112 px.
-    chunk_pixels_cpu = 64_000
 
     def __init__(self, count: int, height: int, width: int, config: "Tvl1Config", like: Tensor) -> None:
         self.config = config
@@ -63,6 +65,23 @@ class Tvl1Solver:
         self.edge_x = self.d_x.view(self.shape)[..., -1]  # [2, count, height]
         self.edge_y = self.d_y.view(self.shape)[..., -1, :]  # [2, count, width]
         self.one, self.tiny = like.new_ones(1), like.new_full((1,), torch.finfo(like.dtype).tiny)
+
+    @classmethod
+    def chunk(cls, height: int, width: int, device: torch.device) -> int:
+        """How many pairs to make a solver for."""
+        return max(1, (CHUNK_PIXELS_CPU if device.type == "cpu" else CHUNK_PIXELS_GPU) // (height * width))
+
+    def refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        """Run all warps of a level of the pyramid: frames `[N, H, W]`, flow `[2, N, H, W]` to the refined flow."""
+        own = spatial_gradient(first)  # [2, N, H, W]
+        source = torch.cat((second[None], spatial_gradient(second))).transpose(0, 1)  # [N, 3, H, W]
+        self.reset()
+        for _ in range(self.config.warps):
+            warped, inside = warp(source, flow)  # [N, 3, H, W], [N, H, W]
+            residual = (warped[:, 0] - first).mul_(inside)  # [N, H, W]
+            gradient = (own + warped[:, 1:].transpose(0, 1)).mul_(inside).mul_(0.5)  # [2, N, H, W]
+            flow = self.solve(flow, residual, gradient)
+        return flow
 
     def reset(self) -> None:
         """Forget the dual variable: the next call solves an unrelated problem."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tadscale.flow.tvl1_solver import FLAT_GRADIENT
+from tadscale.flow.tvl1_solver import CHUNK_PIXELS_GPU, FLAT_GRADIENT
 
 if TYPE_CHECKING:
     from tadscale.flow.tvl1 import Tvl1Config
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 STRIP = 8  # pixels of a column that a thread holds in one piece
 PIXELS_PER_THREAD = 16  # two strips: with 10 variables a pixel they take 251 of a thread's 255 registers
 SMALLEST_TILE = 16
+CHUNK_PAIRS = 65_535  # CUDA's limit to the third axis of a grid
 DATA_TILE = (8, 64)  # of `linearise`: height, width
 
 
@@ -28,7 +29,6 @@ class TritonTvl1Solver:
         like: a float32 tensor on the device to work on. One on the CPU needs Triton's interpreter.
     """
 
-    chunk_pixels_cpu = 1_000_000  # of the interpreter, which has no cache to stay in
     # Height and width. As much as the registers of a multiprocessor hold at once (64 K of 4 bytes).
     tile = (64, 64)
     # For k iterations a launch reads 9 planes, those of overlapping tiles in part twice, and writes 6: at 224 px 17, 14, 10
@@ -46,6 +46,11 @@ class TritonTvl1Solver:
         self.flows = list(like.new_empty(2, 2, *shape))
         self.duals = list(like.new_empty(2, 4, *shape, dtype=self.dual_dtype))
         self.data = like.new_empty(3, *shape)
+
+    @classmethod
+    def chunk(cls, height: int, width: int, device: torch.device) -> int:
+        """How many pairs to make a solver for."""
+        return min(max(1, CHUNK_PIXELS_GPU // (height * width)), CHUNK_PAIRS)
 
     def refine(self, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         """Run all warps of a level from a flow.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tadscale.flow import tvl1_fused
+from benchmarks import tvl1_compiled
+from benchmarks.tvl1_compiled import CompiledTvl1Solver
 from tadscale.flow.tvl1 import Tvl1Config
-from tadscale.flow.tvl1_fused import FusedTvl1Solver
 from tadscale.flow.tvl1_solver import FLAT_GRADIENT, Tvl1Solver
 
 COUNT, HEIGHT, WIDTH = 3, 7, 10
@@ -66,10 +66,10 @@ def problem(seed):
     return flow, residual, gradient
 
 
-@pytest.mark.parametrize("solver_type", [Tvl1Solver, FusedTvl1Solver])
+@pytest.mark.parametrize("solver_type", [Tvl1Solver, CompiledTvl1Solver])
 def test_solver_equals_the_published_iteration(solver_type, monkeypatch):
-    # The fused steps are tested as they are written; what torch.compile makes of them is tested in test_tvl1.py.
-    monkeypatch.setattr(tvl1_fused, "_compiled_steps", lambda: (tvl1_fused._primal, tvl1_fused._dual))
+    # The benchmarks' steps are tested as they are written: compiling them takes half a minute.
+    monkeypatch.setattr(tvl1_compiled, "_compiled_steps", lambda: (tvl1_compiled._primal, tvl1_compiled._dual))
     solver = solver_type(COUNT, HEIGHT, WIDTH, CONFIG, torch.empty(0, dtype=torch.float64))
     duals = np.zeros((COUNT, 2, 2, HEIGHT, WIDTH))
     for seed in (0, 1):  # the second call is a second warp: it starts from the dual variable of the first

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from benchmarks.flow_scenes import affine, moving_object
 from tadscale.flow import tvl1
 from tadscale.flow.tvl1 import Tvl1, Tvl1Config, fastest_solver
-from tadscale.flow.tvl1_fused import FusedTvl1Solver
+from tadscale.flow.tvl1_numba import NumbaTvl1Solver
 from tadscale.flow.tvl1_solver import FLAT_GRADIENT, Tvl1Solver
 from tadscale.flow.tvl1_triton import DATA_TILE, PIXELS_PER_THREAD, STRIP, TritonTvl1Solver
 
@@ -77,7 +77,7 @@ def problem(case, device="cpu"):
 
 def by_torch(case, first, second, flow):
     solver = Tvl1Solver(case.count, *case.size, case.config(), first)
-    return Tvl1(case.config())._refine_chunk(solver, first, second, flow)
+    return solver.refine(first, second, flow)
 
 
 def by_triton(case, first, second, flow):
@@ -159,18 +159,17 @@ def test_the_data_term_compiles_for_a_gpu(tmp_path, monkeypatch):
     assert "FFMA" in machine_code(linearise, {"TILE_Y": DATA_TILE[0], "TILE_X": DATA_TILE[1]}, warps=4)
 
 
-def test_the_fastest_solver_depends_on_device_dtype_and_triton(monkeypatch):
-    frames = torch.zeros(1, 8, 8)
-    assert fastest_solver(frames, compiled=False) is Tvl1Solver
-    assert fastest_solver(frames, compiled=True) is FusedTvl1Solver
-    on_gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+def test_the_fastest_solver_depends_on_device_dtype_and_what_is_installed(monkeypatch):
+    def fastest(device, dtype):
+        return fastest_solver(SimpleNamespace(device=torch.device(device), dtype=dtype))
+
     monkeypatch.setattr(tvl1, "triton_works", lambda: True)
-    assert fastest_solver(on_gpu, compiled=False) is TritonTvl1Solver
-    on_gpu.dtype = torch.float64
-    assert fastest_solver(on_gpu, compiled=False) is Tvl1Solver
-    on_gpu.dtype = torch.float32
+    assert fastest("cpu", torch.float32) is NumbaTvl1Solver
+    assert fastest("cuda", torch.float32) is TritonTvl1Solver
+    assert fastest("cpu", torch.float64) is fastest("cuda", torch.float64) is Tvl1Solver
     monkeypatch.setattr(tvl1, "triton_works", lambda: False)
-    assert fastest_solver(on_gpu, compiled=True) is FusedTvl1Solver
+    monkeypatch.setattr(tvl1, "find_spec", lambda name: None)
+    assert fastest("cpu", torch.float32) is fastest("cuda", torch.float32) is Tvl1Solver
 
 
 @pytest.mark.parametrize(("installed", "compiler", "works"), [(1, "gcc", True), (1, None, False), (None, "gcc", False)])
