@@ -1,11 +1,13 @@
 """Pairs of grey frames whose optical flow is known in closed form.
 
 A scene is a texture that is a function of real coordinates (a sum of plane waves), seen before and after an affine map, so
-that the second frame is rendered exactly, without resampling the first. Used by the tests and by the flow benchmark.
+that the second frame is rendered exactly, without resampling the first. Used by the tests and by the flow benchmarks. Real
+pictures can be moved, too; they are resampled, both frames alike.
 """
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ Array = NDArray[np.floating]
 WAVES = 48
 WAVELENGTHS_PX = (5.0, 80.0)
 OBJECT_RADIUS = 0.22  # of the shorter side
+PICTURE_BORDER_PX = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,34 @@ def moving_texture(name: str, height: int, width: int, motion: Array, seed: int 
     first = _texture(points, seed)
     second = _texture(_apply(np.linalg.inv(motion), points), seed)
     return FlowScene(name=name, first=first, second=second, flow=flow, visible=_inside(points + flow))
+
+
+def moving_picture(name: str, picture: NDArray[np.uint8], half: Array, noise: float = 0, seed: int = 0) -> FlowScene:
+    """A real picture `[H + 2 b, W + 2 b]` with a border b of `PICTURE_BORDER_PX` that moves by twice an affine map `[3, 3]`
+    of its middle `[H, W]`.
+
+    Both frames are sampled once (bicubic), half the motion before and half after the picture, so that both are as blurred.
+    Noise of some grey levels (standard deviation) is each frame's own.
+    """
+    height, width = (side - 2 * PICTURE_BORDER_PX for side in picture.shape)
+    points = _grid(height, width)
+    flow = _apply(half @ half, points) - points
+    random = np.random.default_rng(seed)
+    frames = [_sample(picture, _apply(motion, points)) for motion in (half, np.linalg.inv(half))]
+    first, second = (_as_uint8(frame + random.normal(0, noise, frame.shape)) for frame in frames)
+    return FlowScene(name=name, first=first, second=second, flow=flow, visible=_inside(points + flow))
+
+
+def picture_scenes(picture: NDArray[np.uint8], noise: float = 0, seed: int = 0) -> list[FlowScene]:
+    """A real picture in four motions: translation by 1.5 and by 6 px, rotation, zoom. See `moving_picture`."""
+    size = [side - 2 * PICTURE_BORDER_PX for side in picture.shape]
+    halves = {
+        "translation 1.5 px": affine(*size, shift_px=(0.6, -0.45)),
+        "translation 6 px": affine(*size, shift_px=(-2.4, 1.8)),
+        "rotation 2 deg": affine(*size, degrees=1),
+        "zoom 4 %": affine(*size, zoom=1.02),
+    }
+    return [moving_picture(name, picture, half, noise, seed) for name, half in halves.items()]
 
 
 def moving_object(name: str, height: int, width: int, background: Array, motion: Array, seed: int = 0) -> FlowScene:
@@ -110,6 +141,13 @@ def _apply(matrix: Array, points: Array) -> Array:
     return np.einsum("ij,jhw->ihw", matrix[:2, :2], points) + matrix[:2, 2].reshape(2, 1, 1)
 
 
+def _sample(picture: NDArray[np.uint8], points: Array) -> Array:
+    """A picture where points of its middle lie, without its border; the border's last pixels go on outside."""
+    x, y = (points + PICTURE_BORDER_PX).astype(np.float32)
+    sampled = cv2.remap(picture.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, np.float64)
+
+
 def _inside(points: Array) -> NDArray[np.bool_]:
     height, width = points.shape[1:]
     x, y = points
@@ -127,4 +165,8 @@ def _texture(points: Array, seed: int) -> NDArray[np.uint8]:
     total = np.zeros_like(x)  # [H, W], unit variance is amplitude * sqrt(1 / 2)
     for length, angle, start, size in zip(wavelength, direction, phase, amplitude, strict=True):
         total += size * np.sin(2 * np.pi / length * (np.cos(angle) * x + np.sin(angle) * y) + start)
-    return np.rint(127.5 + 110 * np.clip(total / 1.6, -1, 1)).astype(np.uint8)
+    return _as_uint8(127.5 + 110 * np.clip(total / 1.6, -1, 1))
+
+
+def _as_uint8(grey: Array) -> NDArray[np.uint8]:
+    return np.rint(grey).clip(0, 255).astype(np.uint8)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from benchmarks.flow_scenes import affine, moving_object, moving_texture, standard_scenes
+from benchmarks.flow_scenes import (
+    PICTURE_BORDER_PX,
+    affine,
+    moving_object,
+    moving_picture,
+    moving_texture,
+    picture_scenes,
+    standard_scenes,
+)
 
 
 def test_whole_pixel_translation_moves_the_picture():
@@ -47,3 +55,19 @@ def test_standard_scenes_have_texture_and_differ():
     scenes = standard_scenes(48, 64)
     assert len({scene.name for scene in scenes}) == len(scenes)
     assert all(scene.first.std() > 20 and scene.visible.mean() > 0.4 for scene in scenes)
+
+
+def test_a_picture_moves_by_twice_its_half():
+    border = PICTURE_BORDER_PX
+    picture = np.random.default_rng(0).integers(0, 256, (20 + 2 * border, 30 + 2 * border), dtype=np.uint8)
+    scene = moving_picture("shift", picture, affine(20, 30, shift_px=(2, -1)))
+    assert (scene.flow[0] == 4).all() and (scene.flow[1] == -2).all()
+    np.testing.assert_array_equal(scene.first, picture[border - 1 : border + 19, border + 2 : border + 32])
+    np.testing.assert_array_equal(scene.second[:-2, 4:], scene.first[2:, :-4])
+
+
+def test_noise_is_each_frames_own():
+    picture = np.full((20 + 2 * PICTURE_BORDER_PX, 30 + 2 * PICTURE_BORDER_PX), 128, np.uint8)
+    for scene in picture_scenes(picture, noise=4):
+        difference = scene.first.astype(float) - scene.second
+        assert difference.std() == pytest.approx(4 * 2**0.5, rel=0.15)
