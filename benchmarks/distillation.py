@@ -31,7 +31,7 @@ from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.steps import STEPS, Mode
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import build_motion, window_motion
 from tadscale.job import JobConfig, load_job
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
@@ -61,7 +61,11 @@ class Subset:
             self.segments[row, : len(window.labels)] = torch.from_numpy(window.segments_frames)
             self.labels[row, : len(window.labels)] = torch.from_numpy(window.labels)
         motion = build_motion(job.motion)
-        self.motion = torch.cat([motion(self.frames[row : row + 1]).half() for row in range(len(loaded))])
+        valid = self.mask.sum(1).tolist()
+        windows = [
+            window_motion(motion, self.frames[row : row + 1], valid[row : row + 1]) for row in range(len(loaded))
+        ]
+        self.motion = torch.cat([made.half() for made in windows])  # [W, C, T, H, W]
 
     def _load(self, job: JobConfig, index: int) -> Window:
         table = self.windows

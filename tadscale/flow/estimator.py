@@ -41,6 +41,7 @@ class FlowMotion:
     """
 
     channels = 2
+    span_frames = 1
 
     def __init__(self, estimator: FlowEstimator, clip_px: float | None = None) -> None:
         self.estimator = estimator
@@ -51,7 +52,7 @@ class FlowMotion:
 
         Field t is the flow from frame t to frame t + 1; the last field repeats the one before it.
         """
-        check_frames(frames, span_frames=1)
+        check_frames(frames, self.span_frames)
         batch, length, height, width, _ = frames.shape
         grey = luma(frames)  # [B, T, H, W]
         first, second = grey[:, :-1].flatten(0, 1), grey[:, 1:].flatten(0, 1)  # [B * (T - 1), H, W]

@@ -1,7 +1,9 @@
 """What the teacher sees: a motion modality made from frames, chosen by one word."""
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -20,6 +22,11 @@ class Motion(Protocol):
     @property
     def channels(self) -> int:
         """Channels of a field: 2 for optical flow (u, v), 3 for a temporal gradient (R, G, B)."""
+        ...
+
+    @property
+    def span_frames(self) -> int:
+        """How far a field looks ahead: it is made of frames t and t + span_frames."""
         ...
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -46,6 +53,33 @@ class Motion(Protocol):
         and the frame rate of the frames.
         """
         ...
+
+
+def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -> Tensor:
+    """Motion of windows of which some are longer than their video: of the frames that exist, and none where there are none.
+
+    Flow into the padding would show the picture leaving for black. Padded windows are computed by their lengths; a video too
+    short for the modality stands still at its end.
+
+    Args:
+        motion: the modality.
+        frames: `[B, T, H, W, 3]` uint8, padded at the end.
+        valid_frames: of each window, at least 1.
+
+    Returns:
+        `[B, C, T, H, W]`, see `Motion`.
+    """
+    length = frames.shape[1]
+    if min(valid_frames) == length > motion.span_frames:
+        return motion(frames)
+    out = frames.new_zeros(frames.shape[0], motion.channels, *frames.shape[1:4], dtype=torch.float32)
+    for count in sorted(set(valid_frames)):
+        rows = [row for row, valid in enumerate(valid_frames) if valid == count]
+        given = frames[rows, :count]
+        missing = max(0, motion.span_frames + 1 - count)
+        given = torch.cat([given, given[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)  # [b, count or more, H, W, 3]
+        out[rows, :, :count] = motion(given)[:, :, :count]
+    return out
 
 
 class MotionConfig(Config):

@@ -10,6 +10,7 @@ class Precomputed:
     """Motion of two channels, u and v, out of the pictures that hold it (see `codes`)."""
 
     channels = 2
+    span_frames = 0
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Pictures `[B, T, H, W, 3]` uint8 -> flow `[B, 2, T, H, W]` float32 in [-1, 1], as `Motion` has it."""

@@ -14,7 +14,7 @@ from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import DataError
 from tadscale.data.windows import Window, WindowConfig, load_window, tile
 from tadscale.flow.colour import motion_colours
-from tadscale.flow.motion import Motion, MotionConfig, build_motion
+from tadscale.flow.motion import Motion, MotionConfig, build_motion, window_motion
 from tadscale.report.palette import class_colours
 
 CLIP_FRAMES = 100
@@ -58,7 +58,7 @@ def previews(manifest: Manifest, window: WindowConfig, motion: MotionConfig, cou
 def side_by_side(
     window: Window, motion: Motion, classes: Sequence[str], moving: NDArray[np.uint8] | None = None
 ) -> NDArray[np.uint8]:
-    """Pictures `[T, H', W', 3]` of a window's first `CLIP_FRAMES` frames: RGB, the motion, the temporal gradient.
+    """Pictures `[T, H', W', 3]` of a window's first frames, at most `CLIP_FRAMES`: RGB, the motion, the temporal gradient.
 
     Where the motion is itself a temporal gradient, it is not shown twice. Both sides are even, as H.264 wants them.
 
@@ -68,12 +68,13 @@ def side_by_side(
         classes: of the data set, for the colours of the actions.
         moving: `[T, H, W, 3]` what the motion is made of; by default the window's frames.
     """
-    frames = torch.from_numpy(window.frames[:CLIP_FRAMES]).unsqueeze(0)  # [1, T, H, W, 3]
+    length = min(CLIP_FRAMES, int(window.mask.sum()))  # without the padding of a short video
+    frames = torch.from_numpy(window.frames[:length]).unsqueeze(0)  # [1, T, H, W, 3]
     gradient = build_motion(MotionConfig(name="temporal_gradient_fast"))
-    source = frames if moving is None else torch.from_numpy(moving[:CLIP_FRAMES]).unsqueeze(0)
-    shown = [frames[0], motion_colours(motion(source)[0])]
+    source = frames if moving is None else torch.from_numpy(moving[:length]).unsqueeze(0)
+    shown = [frames[0], motion_colours(window_motion(motion, source, [length])[0])]
     if motion.channels == 2:
-        shown.append(motion_colours(gradient(frames)[0]))
+        shown.append(motion_colours(window_motion(gradient, frames, [length])[0]))
     scale = max(1, -(-MIN_HEIGHT // frames.shape[2]))
     gap = np.full((frames.shape[1], frames.shape[2] * scale, GAP, 3), 255, np.uint8)
     parts: list[NDArray[np.uint8]] = []

@@ -18,7 +18,7 @@ from tadscale.data.flow_windows import check_flow, cut_flow, read_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
 from tadscale.data.windows import WindowConfig, read_video, tile
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import rgb_input
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
@@ -235,7 +235,8 @@ class _Networks:
         starts, device = packet["start_frames"], self._job.device
         windows, mask = _cut(packet["frames"], starts, packet["valid_frames"], self._job.window.frames, device)
         moving = torch.from_numpy(packet["flow"].copy()).to(device) if "flow" in packet else windows
-        predictions = {url: self._predict(url, windows, moving, mask) for url in self._networks}
+        valid = packet["valid_frames"].tolist()
+        predictions = {url: self._predict(url, windows, moving, mask, valid) for url in self._networks}
         rows: list[list[Any]] = []
         for index, detector in enumerate(self._job.detectors):
             head = self._networks[detector.weights_urls[0]][0].get_submodule("head")
@@ -248,13 +249,13 @@ class _Networks:
                 rows.append([index, start, *(column.cpu().tolist() for column in found)])
         return rows
 
-    def _predict(self, url: str, windows: Tensor, moving: Tensor, mask: Tensor) -> Predictions:
+    def _predict(self, url: str, windows: Tensor, moving: Tensor, mask: Tensor, valid: list[int]) -> Predictions:
         """Of one network: on windows, or on the motion that is made of `moving`, which may be precomputed."""
         network, mode = self._networks[url]
         if mode != "teacher":
             return network.detect(rgb_input(windows), mask)
         assert self._motion is not None
-        return network.detect(self._motion(moving), mask)
+        return network.detect(window_motion(self._motion, moving, valid), mask)
 
 
 def _cut(frames: NDArray, starts: NDArray, valid: NDArray, length: int, device: str) -> tuple[Tensor, Tensor]:

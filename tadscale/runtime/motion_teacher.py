@@ -7,7 +7,7 @@ from torch import nn
 
 from tadscale.data.manifest import Manifest
 from tadscale.engine.batch import TEACHER_PREFIX
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import build_motion, window_motion
 from tadscale.runtime.memo import WindowMemo
 from tadscale.runtime.packets import Columns
 from tadscale.runtime.stage import StageSpec
@@ -67,7 +67,8 @@ class MotionTeacher:
 
     def _make(self, frames: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Columns:
         """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
-        motion = self._motion(torch.from_numpy(frames).to(self._device))  # [v, C, T, H, W]
+        given = torch.from_numpy(frames).to(self._device)
+        motion = window_motion(self._motion, given, mask.sum(1).tolist())  # [v, C, T, H, W]
         if self._teacher is None:
             return {"motion": motion.to(torch.float16).cpu().numpy()}
         output = self._teacher(motion, torch.from_numpy(mask).to(self._device))

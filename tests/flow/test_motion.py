@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from benchmarks.flow_scenes import affine, moving_texture
 from tadscale.flow.dis import DisConfig
 from tadscale.flow.estimator import default_clip_px, luma
-from tadscale.flow.motion import MotionConfig, build_motion, motion_channels
+from tadscale.flow.motion import MotionConfig, build_motion, motion_channels, window_motion
 from tadscale.flow.tvl1 import Tvl1Config
 
 FLOWS = ["tvl1", "dis"]
@@ -53,6 +53,27 @@ def test_the_last_field_is_repeated(name, video):
     for t in range(LENGTH - span, LENGTH):
         assert torch.equal(fields[:, :, t], fields[:, :, LENGTH - span - 1])
     assert not torch.equal(fields[:, :, LENGTH - span - 1], fields[:, :, LENGTH - span - 2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padding_is_no_motion_and_leaves_the_frames_before_it_alone(name, video):
+    motion = build_motion(MotionConfig(name=name))
+    short = LENGTH - 1  # 8 frames: enough for the slow gradient
+    padded = video.clone()
+    padded[:, short:] = 0
+    found = window_motion(motion, torch.cat([padded, video]), [short, LENGTH])
+    torch.testing.assert_close(found[0, :, :short], motion(video[:, :short])[0], atol=1e-3, rtol=0)
+    assert not found[0, :, short:].any()
+    torch.testing.assert_close(found[1], motion(video)[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("padding", [0, 3])
+def test_a_video_of_one_frame_stands_still(name, padding, video):
+    window = torch.nn.functional.pad(video[:, :1], (0, 0, 0, 0, 0, 0, 0, padding))
+    motion = build_motion(MotionConfig(name=name))
+    assert window_motion(motion, window, [1]).shape == (1, motion.channels, 1 + padding, HEIGHT, WIDTH)
+    assert window_motion(motion, window, [1]).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("name", FLOWS)

@@ -115,3 +115,20 @@ def test_a_packet_without_a_valid_window_has_the_same_columns(spec):
     none, some = teacher(packet([-1, -1], [False, False])), teacher(packet([1, 2], [True, True]))
     assert {name: (v.shape, v.dtype) for name, v in none.items()} == {n: (v.shape, v.dtype) for n, v in some.items()}
     assert not none["teacher/feature"].any()
+
+
+def test_another_motion_than_the_driver_s_is_refused(spec):
+    elsewhere = spec.model_copy(update={"motion_fingerprint": "raft/1(weights=0123)"})
+    with pytest.raises(ValueError, match="differ; put the same one on every machine"):
+        MotionTeacher(elsewhere, "cpu", 1)
+
+
+def test_padding_is_not_seen_as_motion(spec):
+    """A black frame after the last one would be motion everywhere."""
+    short = packet([3], [True])
+    short["frames"][:, 9:], short["mask"][:, 9:] = 0, False
+    teacher = spec.model_copy(update={"mode": "teacher"})
+    motion = MotionTeacher(teacher, "cpu", 1)(short)["motion"]  # [1, C, T, H, W]
+    alone = {name: value[:, :9] if name in ("frames", "mask") else value for name, value in short.items()}
+    assert np.array_equal(motion[:, :, :9], MotionTeacher(teacher, "cpu", 1)(alone)["motion"])
+    assert not motion[:, :, 9:].any()
