@@ -16,6 +16,7 @@ from tadscale.config import Config
 from tadscale.data.decode import decode_frames
 from tadscale.data.flow_windows import check_flow, cut_flow, read_flow
 from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
 from tadscale.data.windows import WindowConfig, read_video, tile
 from tadscale.flow.motion import build_motion, window_motion
@@ -86,6 +87,8 @@ def detect_videos(
     manifest = read_manifest(data_url).subset(subset)
     specs = [read_spec(url) for url in _networks(detectors)]
     _check_alike(specs, manifest, list(_networks(detectors)))
+    for spec in specs:
+        _check_motion(spec)
     connect(cluster)
     check_capacity(cluster, motion=True, training=False)
     job = _Job(
@@ -129,7 +132,7 @@ def _networks(detectors: Sequence[Detector]) -> dict[str, None]:
 
 def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequence[str]) -> None:
     def facts(spec: NetworkSpec) -> dict[str, Any]:
-        seen = {"motion": spec.motion} if spec.mode == "teacher" else {}
+        seen = {"motion": spec.motion_fingerprint} if spec.mode == "teacher" else {}
         return {"classes": spec.classes, **{name: getattr(spec.window, name) for name in SAMPLING}, **seen}
 
     for spec, url in zip(specs, urls, strict=True):
@@ -145,6 +148,14 @@ def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequenc
                 f"{url} differs in {differing} from the other networks: one pass over the videos cannot serve both; "
                 "evaluate them in two calls"
             )
+
+
+def _check_motion(spec: NetworkSpec) -> None:
+    if spec.mode == "teacher" and (found := motion_fingerprint(spec.motion)) != spec.motion_fingerprint:
+        raise ValueError(
+            f"the teacher was trained on the motion {spec.motion_fingerprint}, and that is {found} now: weights or flow "
+            "shards were replaced since, or this tadscale computes it otherwise; train the teacher anew"
+        )
 
 
 def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:

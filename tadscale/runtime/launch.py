@@ -19,11 +19,11 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
+from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
 from tadscale.data.storage import join, write_bytes
 from tadscale.engine.loop import StepRecord
-from tadscale.flow.motion import build_motion
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
 from tadscale.runtime.monitor import Summary, start_monitor
 from tadscale.runtime.motion_teacher import check_teacher
@@ -62,7 +62,7 @@ def train_stage(
         TrainingFailed: the workers failed too often.
         StorageError: the storage cannot be reached.
     """
-    spec = anchored(spec)
+    spec = identified(anchored(spec))
     manifest, plan = open_plan(spec.plan)
     done = check_stored(spec, plan)
     if done is not None:
@@ -182,8 +182,6 @@ def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest,
         plan.slots(0, 0, workers)  # refuses a number that does not divide the global batch
     if spec.distils:
         check_teacher(spec, manifest)
-    if spec.needs_motion:
-        build_motion(spec.motion)  # weights that are missing are missed now, and not when the model is published
     if spec.flow_url is not None:
         check_flow(spec.flow_url, manifest, spec.window, spec.quarantine)
     return cluster.preset()
@@ -243,6 +241,12 @@ def anchored(spec: StageSpec) -> StageSpec:
     return spec.model_copy(
         update=paths | {"motion": motion.model_copy(update={"flow_url": _absolute(motion.flow_url), "raft": raft})}
     )
+
+
+def identified(spec: StageSpec) -> StageSpec:
+    """The same stage, knowing its motion by content. Raises what `motion_fingerprint` raises."""
+    found = motion_fingerprint(spec.motion) if spec.needs_motion else ""
+    return spec.model_copy(update={"motion_fingerprint": found})
 
 
 def _absolute(url: str | None) -> str | None:

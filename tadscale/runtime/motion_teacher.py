@@ -34,6 +34,11 @@ class MotionTeacher:
         torch.set_num_threads(threads)
         self._device = device
         self._motion = build_motion(spec.motion)
+        if not spec.motion_fingerprint.startswith(self._motion.fingerprint()):
+            raise ValueError(
+                f"motion is {self._motion.fingerprint()} on this machine, and {spec.motion_fingerprint} where the job was "
+                "started: the files of weights differ; put the same one on every machine that computes motion"
+            )
         self._source = "frames" if spec.motion.flow_url is None else "flow"
         self._teacher = _load_teacher(spec).to(device) if spec.distils else None
         repeats = spec.optim.epochs > 1 and not spec.window.augment.varies
@@ -105,7 +110,7 @@ def check_teacher(spec: StageSpec, manifest: Manifest) -> None:
     teacher = read_spec(spec.teacher_url)
     sampling = ("frames", "fps", "height", "width")
     pairs = {
-        "motion": (teacher.motion, spec.motion),
+        "motion": (teacher.motion_fingerprint, spec.motion_fingerprint),
         **{f"window.{name}": (getattr(teacher.window, name), getattr(spec.window, name)) for name in sampling},
         "classes": (teacher.classes, manifest.classes),
         "model.dim": (teacher.model.dim, spec.model.dim),

@@ -10,7 +10,6 @@ import yaml
 from tadscale.data.manifest import read_manifest
 from tadscale.data.storage import join, read_bytes
 from tadscale.engine.steps import Mode
-from tadscale.flow.motion import build_motion
 from tadscale.job import JobConfig
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.report.model_card import Evaluation, ModelCard, model_card
@@ -54,7 +53,7 @@ def _spec(job: JobConfig, mode: Mode, network: NetworkSpec) -> DetectorSpec:
         window=network.window,
         inference=job.evaluate.inference,
         weights_sha256=network.weights_sha256,
-        motion_fingerprint=build_motion(network.motion).fingerprint(),
+        motion_fingerprint=network.motion_fingerprint or None,
         manifest_digest=network.manifest_digest,
         plan_digest=network.plan_digest,
         code_version=code_version(),
@@ -93,7 +92,7 @@ def _card(
             "plan": student.plan_digest,
             "weights": network.weights_sha256,
         },
-        motion=build_motion(network.motion).fingerprint(),
+        motion=network.motion_fingerprint or "none",
         classes=network.classes,
         evaluations=[
             Evaluation(model=name, ground_truth=ground_truth, videos=videos, result=scores[name]) for name in ordered

@@ -35,6 +35,8 @@ class StageSpec(Config):
     """Epochs, global batch, optimiser."""
     motion: MotionConfig = MotionConfig()
     """What the teacher sees."""
+    motion_fingerprint: str = ""
+    """What that is by content; filled in when the stage is started, and empty where there is no motion."""
     model: ModelConfig = ModelConfig()
     """Backbone and head."""
     distill: DistillConfig = DistillConfig()

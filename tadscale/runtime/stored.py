@@ -15,6 +15,7 @@ FREE = (
     "run_url",
     "data_url",
     "teacher_url",
+    "motion",  # its fingerprint decides, wherever weights or shards lie
     "checkpoint_every_steps",
     "keep_checkpoints",
     "quarantine",

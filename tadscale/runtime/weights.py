@@ -32,6 +32,8 @@ class NetworkSpec(Config):
     """How its videos were sampled and cut."""
     motion: MotionConfig
     """What the teacher sees (or saw, for a student)."""
+    motion_fingerprint: str = ""
+    """What that is by content; empty where there was no motion."""
     plan_digest: str
     """Which window was trained at which step."""
     manifest_digest: str

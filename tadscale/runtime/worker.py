@@ -169,6 +169,7 @@ class _Rank:
             classes=self._manifest.classes,
             window=self._spec.window,
             motion=self._spec.motion,
+            motion_fingerprint=self._spec.motion_fingerprint,
             plan_digest=self._plan.digest,
             manifest_digest=self._plan.manifest_digest,
         )

@@ -29,6 +29,7 @@ def save_untrained(spec: StageSpec, folder: Path, seed: int) -> str:
     import torch
 
     from tadscale.data.manifest import read_manifest
+    from tadscale.data.motion_identity import motion_fingerprint
     from tadscale.runtime.weights import NetworkSpec, build_network, save_network
 
     torch.manual_seed(seed)
@@ -39,6 +40,7 @@ def save_untrained(spec: StageSpec, folder: Path, seed: int) -> str:
         classes=classes,
         window=spec.window,
         motion=spec.motion,
+        motion_fingerprint=motion_fingerprint(spec.motion),
         plan_digest="",
         manifest_digest="",
     )

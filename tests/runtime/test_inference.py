@@ -100,19 +100,23 @@ def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
     motion = MotionConfig(name="precomputed", flow_url=flow_url)
     teacher = save_untrained(make_spec(tmp_path, mode="teacher", motion=motion), tmp_path / "teacher", 0)
     data_url = damage(tmp_path / "data", "test-00001", sprites)
-    result = detect_videos(
-        [Detector(name="teacher", weights_urls=(teacher,))],
-        data_url=data_url,
-        subset="test",
-        cluster=ONE_WORKER,
-        inference=INFERENCE,
-    )
+    detectors = [Detector(name="teacher", weights_urls=(teacher,))]
+
+    def detect():
+        return detect_videos(detectors, data_url=data_url, subset="test", cluster=ONE_WORKER, inference=INFERENCE)
+
+    result = detect()
     assert [failure.key for failure in result.failures] == ["test-00001"]
     got = [d for d in result.detections["teacher"] if d.video == "test-00002"]
     expected = slowly([teacher], sprites, "test-00002")
     assert len(got) == len(expected) == INFERENCE.nms.top_k
     for one, (start_s, end_s, score, _) in zip(got, expected, strict=True):
         assert [one.start_s, one.end_s, one.score] == pytest.approx([start_s, end_s, score], rel=1e-4, abs=1e-4)
+
+    other = build_motion(MotionConfig(name="dis", clip_px=1.0))
+    write_flow(read_manifest(sprites), flow_url, other, WINDOW, device="cpu", ledger=QuarantineLedger(), overwrite=True)
+    with pytest.raises(ValueError, match="shards were replaced since"):
+        detect()
 
 
 def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):

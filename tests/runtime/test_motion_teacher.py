@@ -8,25 +8,29 @@ from tadscale.data.augment import Augment
 from tadscale.engine.optim import OptimConfig
 from tadscale.flow.motion import MotionConfig
 from tadscale.models.config import ModelConfig
+from tadscale.runtime.launch import identified
 from tadscale.runtime.motion_teacher import MotionTeacher
 from tadscale.runtime.stage import StageSpec
 from tadscale.runtime.weights import NetworkSpec, build_network, save_network
 from tests.runtime.conftest import WINDOW
 
 CLASSES = ("a", "b", "c")
+FLOW_SHARDS = "precomputed(8 bits) manifest=0123456789abcdef"
 
 
 @pytest.fixture
 def spec(tmp_path) -> StageSpec:
     """A distilling stage of several epochs, with a teacher of random weights."""
-    spec = StageSpec(
-        mode="decomposed",
-        run_url=str(tmp_path),
-        data_url="nowhere",
-        window=WINDOW,
-        optim=OptimConfig(epochs=3),
-        motion=MotionConfig(name="temporal_gradient_slow"),
-        teacher_url=str(tmp_path / "teacher"),
+    spec = identified(
+        StageSpec(
+            mode="decomposed",
+            run_url=str(tmp_path),
+            data_url="nowhere",
+            window=WINDOW,
+            optim=OptimConfig(epochs=3),
+            motion=MotionConfig(name="temporal_gradient_slow"),
+            teacher_url=str(tmp_path / "teacher"),
+        )
     )
     torch.manual_seed(0)
     network = build_network("teacher", ModelConfig(), len(CLASSES), spec.motion)
@@ -61,7 +65,7 @@ def counting(teacher: MotionTeacher) -> list[int]:
         counts.append(len(frames))
         return compute(frames)
 
-    counted.channels = compute.channels
+    counted.channels, counted.span_frames = compute.channels, compute.span_frames
     teacher._motion = counted
     return counts
 
@@ -83,10 +87,10 @@ def test_what_is_remembered_is_what_would_be_made(spec, mode):
 
 
 def test_precomputed_motion_is_read_and_not_computed(spec):
-    motion = MotionConfig(name="precomputed", flow_url="somewhere")
+    flow = {"motion": MotionConfig(name="precomputed", flow_url="somewhere"), "motion_fingerprint": FLOW_SHARDS}
     columns = packet([3, 5], [True, False])
     columns["flow"] = np.random.default_rng(0).integers(1, 256, columns["frames"].shape).astype(np.uint8)
-    made = MotionTeacher(spec.model_copy(update={"mode": "teacher", "motion": motion}), "cpu", 1)(columns)
+    made = MotionTeacher(spec.model_copy(update={"mode": "teacher"} | flow), "cpu", 1)(columns)
     assert {"flow", "frames"}.isdisjoint(made)
     expected = (columns["flow"][0, ..., :2].astype(np.float32) - 128) / 127  # [T, H, W, 2]
     assert np.abs(made["motion"][0] - np.moveaxis(expected, -1, 0)).max() < 1e-3

@@ -52,9 +52,10 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
 def test_motion_travels_in_place_of_frames_for_the_teacher(make_spec, tmp_path):
     from tadscale.data.windows import load_window
     from tadscale.flow.motion import build_motion
+    from tadscale.runtime.launch import identified
     from tadscale.runtime.pipeline import PipelineSpec, batches, build_dataset, deal
 
-    spec = make_spec(tmp_path, mode="teacher")
+    spec = identified(make_spec(tmp_path, mode="teacher"))
     manifest, plan = open_plan(spec.plan)
     layout = PacketLayout(
         first_step=plan.total_steps - 2,
