@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tadscale.data.annotations import detections_document
 from tadscale.data.manifest import Manifest
+from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
 from tadscale.data.storage import join, read_bytes, write_bytes
 from tadscale.job import JobConfig
 from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
@@ -54,6 +55,7 @@ def evaluate_models(
 
     Raises:
         ValueError: the test subset has no annotated segment.
+        QuarantineExceeded: more of its videos are bad than may be; what was found in the others is written all the same.
         StorageError: the storage cannot be reached.
     """
     found = detect_videos(
@@ -71,6 +73,10 @@ def evaluate_models(
     }
     _record(job, run, found, scores)
     _picture(run, stages, videos, found.detections)
+    bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+    for failure in found.failures:
+        bad.add(failure)
+    bad.check(len(videos.segments))
     return scores
 
 
