@@ -95,7 +95,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def methods(compiled: bool) -> dict[str, Flow]:
     """What is measured, by the name in the table."""
     found: dict[str, Flow] = {}
-    for warps, iterations in ((3, 20), (3, 10), (2, 10)):
+    for warps, iterations in ((3, 20), (3, 10), (2, 10), (1, 5)):
         config = Tvl1Config(warps=warps, iterations=iterations)
         label = f"tvl1 {warps} x {iterations}" + (" (default)" if config == Tvl1Config() else "")
         found[label] = Tvl1(config).flow

@@ -1,4 +1,4 @@
-"""Dense inverse search (DIS) optical flow, through OpenCV: the fast method for CPUs."""
+"""Dense inverse search (DIS) optical flow, through OpenCV, on CPUs."""
 
 from types import ModuleType
 from typing import Literal
@@ -14,8 +14,9 @@ class DisConfig(Config):
     """Settings of DIS optical flow."""
 
     preset: Literal["ultrafast", "fast", "medium"] = "medium"
-    """OpenCV's preset. At 224 px on one core: `medium` 3.4 ms a pair, mean error .07 px; `fast` 0.7 ms, .18 px; `ultrafast`
-    0.4 ms, .25 px. At 112 px the faster two lose displacements of 16 px (benchmarks/flow.py)."""
+    """OpenCV's preset. At 224 px on one core: `medium` 4.8 ms a pair, mean error .07 px; `fast` 1.0 ms, .18 px; `ultrafast`
+    0.5 ms, .25 px. At 112 px the faster two lose displacements of 16 px (benchmarks/flow.py). All lose themselves where
+    there is little texture (benchmarks/flow_clips.py)."""
 
 
 class Dis:

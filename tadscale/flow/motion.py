@@ -86,7 +86,8 @@ class MotionConfig(Config):
     """Which motion modality, and its settings."""
 
     name: Literal["tvl1", "dis", "raft", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
-    """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow 10 to 50 times cheaper on a CPU.
+    """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow that is two to ten times cheaper on a CPU, and
+    less exact.
     `raft`: learned optical flow, from a file of weights, for frames of at least 128 px a side; at home on a GPU.
     `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart. `precomputed`: flow that lies in shards of
     its own, as `tadscale data flow` writes them; it must fit the windows' frame rate."""
