@@ -1,6 +1,7 @@
 """Evaluation's detections: every video decoded once, seen by several networks and their late fusions, over Ray Data."""
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from tadscale.models.detector import rgb_input
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
 from tadscale.runtime.pipeline import APART, PlanSource, in_order, motion_pool
+from tadscale.runtime.upload import Upload
 from tadscale.runtime.weights import NetworkSpec, load_network, read_spec
 from tadscale.segments import Detection
 from tadscale.serving.inference import InferenceConfig, merge_windows
@@ -228,6 +230,8 @@ class _Networks:
     def __init__(self, job: _Job) -> None:
         torch.set_num_threads(job.threads)
         self._job = job
+        self._upload = Upload(job.device)
+        self._computing = threading.Lock()
         loaded = {url: load_network(url) for url in _networks(job.detectors)}
         self._networks: dict[str, tuple[Any, str]] = {
             url: (network.to(job.device), spec.mode) for url, (network, spec) in loaded.items()
@@ -237,16 +241,26 @@ class _Networks:
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, NDArray]) -> dict[str, NDArray]:
-        """One packet to one row: what was found, as JSON (`_Row`s without their video)."""
+        """One packet to one row: what was found, as JSON (`_Row`s without their video).
+
+        Threads may call at once: they upload side by side, and compute one at a time.
+        """
         [error] = batch["error"].tolist()
         rows = [] if error else self._detect({name: column[0] for name, column in batch.items()})
         return {"video": batch["video"], "error": batch["error"], "rows": np.array([json.dumps(rows)])}
 
     def _detect(self, packet: dict[str, NDArray]) -> list[list[Any]]:
-        starts, device = packet["start_frames"], self._job.device
-        windows, mask = _cut(packet["frames"], starts, packet["valid_frames"], self._job.window.frames, device)
-        moving = torch.from_numpy(packet["flow"].copy()).to(device) if "flow" in packet else windows
-        valid = packet["valid_frames"].tolist()
+        starts, valid = packet["start_frames"], packet["valid_frames"]
+        cut, exists = _cut(packet["frames"], starts, valid, self._job.window.frames)
+        windows, mask = self._upload(cut), self._upload(exists)
+        moving = self._upload(packet["flow"].copy()) if "flow" in packet else windows
+        with self._computing:
+            return self._read(starts.tolist(), windows, moving, mask, valid.tolist())
+
+    def _read(
+        self, starts: list[int], windows: Tensor, moving: Tensor, mask: Tensor, valid: list[int]
+    ) -> list[list[Any]]:
+        """What each detector makes of windows `[n, T, H, W, 3]`, of which `valid` frames exist, mask `[n, T]`."""
         predictions = {url: self._predict(url, windows, moving, mask, valid) for url in self._networks}
         rows: list[list[Any]] = []
         for index, detector in enumerate(self._job.detectors):
@@ -254,9 +268,7 @@ class _Networks:
             members = [predictions[url] for url in detector.weights_urls]
             fused = head.fuse(members) if len(members) > 1 else members[0]
             nms, top_k = self._job.inference.nms, self._job.inference.window_top_k
-            for start, found in zip(
-                starts.tolist(), head.decode(fused, top_k=top_k, min_score=nms.min_score), strict=True
-            ):
+            for start, found in zip(starts, head.decode(fused, top_k=top_k, min_score=nms.min_score), strict=True):
                 rows.append([index, start, *(column.cpu().tolist() for column in found)])
         return rows
 
@@ -269,13 +281,12 @@ class _Networks:
         return network.detect(window_motion(self._motion, moving, valid), mask)
 
 
-def _cut(frames: NDArray, starts: NDArray, valid: NDArray, length: int, device: str) -> tuple[Tensor, Tensor]:
+def _cut(frames: NDArray, starts: NDArray, valid: NDArray, length: int) -> tuple[NDArray, NDArray]:
     """Windows `[n, T, H, W, 3]` and their masks `[n, T]` out of the frames that they share, as `load_window` makes them."""
     windows = np.zeros((len(starts), length, *frames.shape[1:]), np.uint8)
     for window, start, count in zip(windows, starts - starts[0], valid, strict=True):
         window[:count] = frames[start : start + count]
-    mask = np.arange(length) < valid[:, None]
-    return torch.from_numpy(windows).to(device), torch.from_numpy(mask).to(device)
+    return windows, np.arange(length) < valid[:, None]
 
 
 def _rows(dataset: Dataset) -> Iterator[_Row]:

@@ -1,9 +1,11 @@
 """Motion, and the frozen teacher on it: an actor of the pipeline, on a GPU where there is one."""
 
+import threading
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tadscale.data.manifest import Manifest
 from tadscale.engine.batch import TEACHER_PREFIX
@@ -11,6 +13,7 @@ from tadscale.flow.motion import build_motion, window_motion
 from tadscale.runtime.memo import WindowMemo
 from tadscale.runtime.packets import Columns
 from tadscale.runtime.stage import StageSpec
+from tadscale.runtime.upload import Upload
 from tadscale.runtime.weights import load_network, read_spec
 
 
@@ -32,7 +35,8 @@ class MotionTeacher:
 
     def __init__(self, spec: StageSpec, device: str, threads: int, memo_bytes: int = 0) -> None:
         torch.set_num_threads(threads)
-        self._device = device
+        self._upload = Upload(device)
+        self._computing = threading.Lock()
         self._motion = build_motion(spec.motion)
         if not spec.motion_fingerprint.startswith(self._motion.fingerprint()):
             raise ValueError(
@@ -46,14 +50,21 @@ class MotionTeacher:
 
     @torch.inference_mode()
     def __call__(self, columns: Columns) -> Columns:
-        """One packet's columns, as `fetch_packet` makes them, to those that the training workers get."""
+        """One packet's columns, as `fetch_packet` makes them, to those that the training workers get.
+
+        Threads may call at once: they upload side by side, and compute one at a time.
+        """
         valid = columns["valid"]
-        if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
-            made = self._make(np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1]))
-        elif self._memo is None:
-            made = self._make(columns[self._source][valid], columns["mask"][valid])
+        if self._memo is not None and valid.any():
+            with self._computing:
+                made = self._remembered(columns, np.flatnonzero(valid), self._memo)
         else:
-            made = self._remembered(columns, np.flatnonzero(valid), self._memo)
+            frames, mask = columns[self._source][valid], columns["mask"][valid]
+            if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
+                frames, mask = np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1])
+            given = self._upload(frames)
+            with self._computing:
+                made = self._make(given, mask)
         dropped = ("flow",) if self._teacher else ("flow", "frames")
         passed = {name: value for name, value in columns.items() if name not in dropped}
         return passed | {name: _spread(value, valid) for name, value in made.items()}
@@ -65,18 +76,19 @@ class MotionTeacher:
         def recall(row: int) -> Columns:
             one = slice(row, row + 1)
             window = int(columns["window"][row])
-            return memo.recall(window, lambda: self._make(columns[self._source][one], columns["mask"][one]))
+            return memo.recall(
+                window, lambda: self._make(self._upload(columns[self._source][one]), columns["mask"][one])
+            )
 
         windows = [recall(row) for row in rows.tolist()]
         return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
 
-    def _make(self, frames: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Columns:
+    def _make(self, frames: Tensor, mask: NDArray[np.bool_]) -> Columns:
         """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
-        given = torch.from_numpy(frames).to(self._device)
-        motion = window_motion(self._motion, given, mask.sum(1).tolist())  # [v, C, T, H, W]
+        motion = window_motion(self._motion, frames, mask.sum(1).tolist())  # [v, C, T, H, W]
         if self._teacher is None:
             return {"motion": motion.to(torch.float16).cpu().numpy()}
-        output = self._teacher(motion, torch.from_numpy(mask).to(self._device))
+        output = self._teacher(motion, torch.from_numpy(mask).to(motion.device))
         made = {"feature": output.feature} | output.predictions
         return {
             TEACHER_PREFIX + name: (value.float() if value.is_floating_point() else value).cpu().numpy()

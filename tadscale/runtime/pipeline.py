@@ -150,12 +150,17 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
 def motion_pool(cluster: ClusterConfig) -> ActorPoolStrategy:
     """The actors that compute motion. Their number changes no order: blocks leave in the order of the source.
 
-    On a GPU two packets are in an actor's hands: one is taken out of shared memory, or put back there, while the other is
-    computed on. Computing itself stays one at a time.
+    On a GPU two packets are in an actor's hands: one is taken out of shared memory and copied to the device, or put back,
+    while the other is computed on. The actors themselves compute one at a time.
     """
     most = max(cluster.motion_actors, cluster.max_motion_actors or 0)
-    in_hand = 2 if cluster.gpus_per_motion else 1
-    return ActorPoolStrategy(min_size=cluster.motion_actors, max_size=most, max_concurrent_calls_per_actor=in_hand)
+    on_gpu = cluster.gpus_per_motion > 0
+    return ActorPoolStrategy(
+        min_size=cluster.motion_actors,
+        max_size=most,
+        max_concurrent_calls_per_actor=2 if on_gpu else 1,
+        enable_true_multi_threading=on_gpu,
+    )
 
 
 def in_order(dataset: Dataset) -> Dataset:

@@ -1,5 +1,8 @@
 """What the motion actors make of packets."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +139,24 @@ def test_padding_is_not_seen_as_motion(spec):
     alone = {name: value[:, :9] if name in ("frames", "mask") else value for name, value in short.items()}
     assert np.array_equal(motion[:, :, :9], MotionTeacher(teacher, "cpu", 1)(alone)["motion"])
     assert not motion[:, :, 9:].any()
+
+
+def test_threads_compute_one_at_a_time_and_alike(spec):
+    teacher = MotionTeacher(spec, "cpu", 1)
+    inside, compute = [0], teacher._make
+
+    def watched(*given):
+        inside[0] += 1
+        assert inside[0] == 1
+        time.sleep(0.05)  # another thread would come in now
+        made = compute(*given)
+        inside[0] -= 1
+        return made
+
+    teacher._make = watched
+    packets = [packet([n, n + 1], [True, True]) for n in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(teacher, packets))
+    for one, given in zip(found, packets, strict=True):
+        alone = MotionTeacher(spec, "cpu", 1)(given)
+        assert all(np.array_equal(one[name], alone[name]) for name in alone)
