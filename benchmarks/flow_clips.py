@@ -54,7 +54,7 @@ class Measured(NamedTuple):
     ms_per_pair: float
     from_converged_px: float
     residual: float
-    error_px: float | None  # of known motions; None: not measured
+    error_px: float | None  # of known motions; None where not measured
 
 
 def main() -> None:

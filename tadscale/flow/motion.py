@@ -59,7 +59,7 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
     """Motion of windows of which some are longer than their video: of the frames that exist, and none where there are none.
 
     Flow into the padding would show the picture leaving for black. Padded windows are computed by their lengths; a video too
-    short for the modality stands still at its end.
+    short for the modality goes on with its last picture.
 
     Args:
         motion: the modality.
@@ -68,6 +68,9 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
 
     Returns:
         `[B, C, T, H, W]`, see `Motion`.
+
+    Raises:
+        ValueError: frames of another shape or dtype.
     """
     length = frames.shape[1]
     if min(valid_frames) == length > motion.span_frames:
@@ -86,8 +89,8 @@ class MotionConfig(Config):
     """Which motion modality, and its settings."""
 
     name: Literal["tvl1", "dis", "raft", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
-    """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow that is two to ten times cheaper on a CPU, and
-    less exact.
+    """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow for a half (`medium`) to a sixteenth
+    (`ultrafast`) of the cost on a CPU, and less exact.
     `raft`: learned optical flow, from a file of weights, for frames of at least 128 px a side; at home on a GPU.
     `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart. `precomputed`: flow that lies in shards of
     its own, as `tadscale data flow` writes them; it must fit the windows' frame rate."""

@@ -26,7 +26,7 @@ class Tvl1Config(Config):
 
     tau, data_weight and theta default to the published values (IPOL 2013, and OpenCV's); levels, warps and iterations to
     our choice. For pairs of 224 px on one core, by benchmarks/flow.py, warps x iterations: 2 x 10 takes 4 ms and errs by
-    .038 px in the mean, 3 x 10 6 ms and .032 px, 3 x 20 8 ms and .029 px; OpenCV's DualTVL1 445 ms and .046 px on those
+    .038 px in the mean, 3 x 10 6 ms and .032 px, 3 x 20 8 ms and .029 px; OpenCV's DualTVL1 551 ms and .046 px on those
     scenes that it can follow. Fewer than 3 x 20 leave noise in the flow of decoded video that DualTVL1 smooths away.
     """
 
@@ -82,6 +82,8 @@ class Tvl1:
         """See `FlowEstimator.flow`. Computes on the frames' device, in float64 for float64 frames, else in float32."""
         check_pairs(frames_a, frames_b, MIN_LEVEL_SIDE_PX)
         dtype = torch.float64 if frames_a.dtype == torch.float64 else torch.float32
+        if len(frames_a) == 0:
+            return frames_a.new_zeros(0, 2, *frames_a.shape[1:], dtype=dtype)
         levels_a = pyramid(frames_a.to(dtype), self.config.levels)
         levels_b = pyramid(frames_b.to(dtype), self.config.levels)
         flow = levels_a[-1].new_zeros(2, *levels_a[-1].shape)  # [2, N, h, w] of the coarsest level

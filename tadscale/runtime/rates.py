@@ -18,7 +18,7 @@ from tadscale.data.windows import tile
 from tadscale.engine.batch import TEACHER_PREFIX, WindowBatch
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.steps import STEPS, Mode
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import build_motion, window_motion
 from tadscale.job import JobConfig
 from tadscale.models.detector import Detector
 from tadscale.runtime.fetch import fetch_packet
@@ -128,10 +128,12 @@ def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple
     assert isinstance(network, Detector)
     source = "frames" if job.motion.flow_url is None else "flow"
     frames, mask = torch.from_numpy(columns[source]).to(device), torch.from_numpy(columns["mask"]).to(device)
+    valid = columns["mask"].sum(1).tolist()
     with torch.inference_mode():
-        motion = compute(frames)  # [1, C, T, H, W]
+        motion = window_motion(compute, frames, valid)  # [1, C, T, H, W]
         output = network(motion, mask)
-        motion_s, teacher_s = seconds(lambda: compute(frames), device), seconds(lambda: network(motion, mask), device)
+        motion_s = seconds(lambda: window_motion(compute, frames, valid), device)
+        teacher_s = seconds(lambda: network(motion, mask), device)
     made = {"feature": output.feature} | output.predictions
     taught = {TEACHER_PREFIX + name: value.cpu().numpy() for name, value in made.items()}
     return {"motion": motion.to(torch.float16).cpu().numpy()}, taught, motion_s, teacher_s

@@ -54,7 +54,7 @@ def test_a_pair_does_not_depend_on_its_batch(scenes, flows):
 
 @pytest.mark.parametrize("solver_type", [NumbaTvl1Solver, Tvl1Solver])
 def test_chunks_of_pairs_do_not_change_the_flow(solver_type, scenes, flows, monkeypatch):
-    monkeypatch.setattr(solver_type, "chunk", classmethod(lambda *_: 3))  # 3 + 3 + 2
+    monkeypatch.setattr(solver_type, "chunk", classmethod(lambda *_: 3))
     torch.testing.assert_close(Tvl1(solver_type=solver_type).flow(*frames_of(scenes)), flows, atol=2e-3, rtol=0)
 
 
@@ -86,6 +86,11 @@ def test_still_frames_do_not_move():
     assert Tvl1().flow(frame, frame).abs().max() < 2e-3
     black = torch.zeros_like(frame)
     assert (Tvl1().flow(black, black) == 0).all()
+
+
+@pytest.mark.parametrize("solver_type", [NumbaTvl1Solver, Tvl1Solver])
+def test_no_pairs_have_no_flow(solver_type):
+    assert Tvl1(solver_type=solver_type).flow(torch.zeros(0, 32, 40), torch.zeros(0, 32, 40)).shape == (0, 2, 32, 40)
 
 
 def test_a_cut_to_black_stays_finite():
