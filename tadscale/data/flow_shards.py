@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tadscale.data.decode import decode_frames
 from tadscale.data.encode import encode_lossless
 from tadscale.data.manifest import Manifest, VideoRow
+from tadscale.data.motion_identity import note_motion
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import same_place
@@ -32,8 +33,8 @@ def write_flow(
     """Compute the flow of all videos, at the windows' frame rate and size, and write it as shards that `load_flow` reads.
 
     A window that is cut out of them differs from one whose flow is computed on the fly by rounding (half of clip_px / 127)
-    and at its end. On the fly the last field is the one before it once more; here it is the true one, and a video shorter
-    than the window ends in its last field once more and zeros, where on the fly it ends in flow to the black padding.
+    and at its end: on the fly the last field is the one before it once more; here it is the true one, except at the end of
+    the video.
 
     Args:
         videos: whose flow.
@@ -60,7 +61,9 @@ def write_flow(
             "read; set motion.name to tvl1, dis or raft"
         )
     samples = _samples(videos, motion, window, device, ledger)
-    return write_shards(samples, url, classes=videos.classes, ledger=ledger, overwrite=overwrite)
+    written = write_shards(samples, url, classes=videos.classes, ledger=ledger, overwrite=overwrite)
+    note_motion(url, motion, window)
+    return written
 
 
 def flow_of_video(

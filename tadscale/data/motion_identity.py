@@ -1,13 +1,22 @@
 """What a motion is, by content: a teacher's is told from another's by more than names and places."""
 
-from tadscale.data.manifest import read_manifest
-from tadscale.flow.motion import MotionConfig, build_motion
+import hashlib
+import json
 
+from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.storage import join, list_names, read_bytes, write_bytes
+from tadscale.data.windows import WindowConfig
+from tadscale.flow.motion import Motion, MotionConfig, build_motion
+
+MOTION_NAME = "motion.json"
 DIGEST_DIGITS = 16
 
 
 def motion_fingerprint(config: MotionConfig) -> str:
-    """Method and every parameter, and the digest of what it reads: a network's weights, or the manifest of flow shards.
+    """Method and every parameter, and what it reads: a network's weights, or shards of flow by what made them.
+
+    Flow of videos that came later is the same motion, and so is flow whose labels were corrected. Of shards that do not say
+    what made them, the digest of their videos stands for it.
 
     Raises:
         ValueError: the weights are not there or not readable, or the shards have no manifest.
@@ -16,4 +25,27 @@ def motion_fingerprint(config: MotionConfig) -> str:
     made = build_motion(config).fingerprint()
     if config.flow_url is None:
         return made
-    return f"{made} manifest={read_manifest(config.flow_url).digest[:DIGEST_DIGITS]}"
+    manifest = read_manifest(config.flow_url)
+    if MOTION_NAME in list_names(config.flow_url):
+        return f"{made} of {json.loads(read_bytes(join(config.flow_url, MOTION_NAME)))['motion']}"
+    return f"{made} of videos {_digest(manifest)}"
+
+
+def check_same_motion(motion: Motion, fingerprint: str) -> None:
+    """Raise a ValueError if a motion, as built on this machine, is not the one that the job was started with."""
+    if not fingerprint.startswith(motion.fingerprint()):  # where shards are read, it goes on with what made them
+        raise ValueError(
+            f"motion is {motion.fingerprint()} on this machine, and {fingerprint} where the job was started: the files of "
+            "weights differ, or the versions of tadscale; have the same on every machine that computes motion"
+        )
+
+
+def note_motion(url: str, motion: Motion, window: WindowConfig) -> None:
+    """Write beside shards of flow what made them. Raises `StorageError`."""
+    text = f"{motion.fingerprint()} {window.height}x{window.width} at {window.fps:g} fps"
+    write_bytes(join(url, MOTION_NAME), json.dumps({"motion": text}).encode())
+
+
+def _digest(manifest: Manifest) -> str:
+    videos = sorted(f"{row.key} {row.video_sha256}" for row in manifest.rows)
+    return hashlib.sha256("\n".join(videos).encode()).hexdigest()[:DIGEST_DIGITS]

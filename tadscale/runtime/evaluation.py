@@ -16,6 +16,7 @@ from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.report.curves import plot_curves, read_log
 from tadscale.report.timeline import Timeline, plot_timeline
 from tadscale.report.timeline_html import timeline_html
+from tadscale.runtime.anchor import anchored_motion
 from tadscale.runtime.inference import Detector, VideosDetected, detect_videos
 from tadscale.runtime.run import Run
 from tadscale.runtime.stage import StageResult
@@ -64,6 +65,7 @@ def evaluate_models(
         subset=job.data.test_subset,
         cluster=job.cluster,
         inference=job.evaluate.inference,
+        motion=anchored_motion(job.motion),
     )
     videos = TestVideos.of(manifest, job.data.test_subset)
     truth = GroundTruth.from_segments(videos.segments)

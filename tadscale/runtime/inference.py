@@ -17,10 +17,10 @@ from tadscale.config import Config
 from tadscale.data.decode import decode_frames
 from tadscale.data.flow_windows import check_flow, cut_flow, read_flow
 from tadscale.data.manifest import Manifest, read_manifest
-from tadscale.data.motion_identity import motion_fingerprint
+from tadscale.data.motion_identity import check_same_motion, motion_fingerprint
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
 from tadscale.data.windows import WindowConfig, read_video, tile
-from tadscale.flow.motion import build_motion, window_motion
+from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.models.detector import rgb_input
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
@@ -62,7 +62,13 @@ class _Job(NamedTuple):
     inference: InferenceConfig
     device: str
     threads: int
-    flow_url: str | None
+    motion: MotionConfig | None
+    motion_fingerprint: str
+
+    @property
+    def flow_url(self) -> str | None:
+        """Shards of precomputed motion, where any is read."""
+        return self.motion.flow_url if self.motion else None
 
 
 def detect_videos(
@@ -72,6 +78,7 @@ def detect_videos(
     subset: str,
     cluster: ClusterConfig,
     inference: InferenceConfig = InferenceConfig(),  # noqa: B008 - frozen
+    motion: MotionConfig | None = None,
 ) -> VideosDetected:
     """Detect actions in all videos of a subset, in one pass over the data for all detectors.
 
@@ -81,6 +88,7 @@ def detect_videos(
         subset: which of the manifest's videos.
         cluster: `cpus_per_fetch`, and the `motion` fields for the processes that run the networks.
         inference: how detections are read off and merged.
+        motion: what teachers see, where its weights or shards lie elsewhere than in training; by default as it was then.
 
     Raises:
         ValueError: the networks differ in classes, sampling or motion, or the cluster is too small.
@@ -89,8 +97,8 @@ def detect_videos(
     manifest = read_manifest(data_url).subset(subset)
     specs = [read_spec(url) for url in _networks(detectors)]
     _check_alike(specs, manifest, list(_networks(detectors)))
-    for spec in specs:
-        _check_motion(spec)
+    taught = next((spec for spec in specs if spec.mode == "teacher"), None)
+    seen = _checked_motion(taught, motion or taught.motion) if taught else None
     connect(cluster)
     check_capacity(cluster, motion=True, training=False)
     job = _Job(
@@ -101,7 +109,8 @@ def detect_videos(
         inference,
         cluster.motion_device,
         cluster.threads_per_motion,
-        next((spec.motion.flow_url for spec in specs if spec.mode == "teacher"), None),
+        seen,
+        taught.motion_fingerprint if taught else "",
     )
     if job.flow_url is not None:
         check_flow(job.flow_url, manifest, job.window, QuarantineBudget(max_fraction=1.0))  # a job is strict before
@@ -152,12 +161,13 @@ def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequenc
             )
 
 
-def _check_motion(spec: NetworkSpec) -> None:
-    if spec.mode == "teacher" and (found := motion_fingerprint(spec.motion)) != spec.motion_fingerprint:
+def _checked_motion(teacher: NetworkSpec, motion: MotionConfig) -> MotionConfig:
+    if (found := motion_fingerprint(motion)) != teacher.motion_fingerprint:
         raise ValueError(
-            f"the teacher was trained on the motion {spec.motion_fingerprint}, and that is {found} now: weights or flow "
-            "shards were replaced since, or this tadscale computes it otherwise; train the teacher anew"
+            f"the teacher was trained on the motion {teacher.motion_fingerprint}, and that is {found} now: settings, "
+            "weights or flow shards were changed since, or this tadscale computes it otherwise; train the teacher anew"
         )
+    return motion
 
 
 def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
@@ -236,8 +246,9 @@ class _Networks:
         self._networks: dict[str, tuple[Any, str]] = {
             url: (network.to(job.device), spec.mode) for url, (network, spec) in loaded.items()
         }
-        motions = [spec.motion for _, spec in loaded.values() if spec.mode == "teacher"]
-        self._motion = build_motion(motions[0]) if motions else None
+        self._motion = build_motion(job.motion) if job.motion else None
+        if self._motion is not None:
+            check_same_motion(self._motion, job.motion_fingerprint)
 
     @torch.inference_mode()
     def __call__(self, batch: dict[str, NDArray]) -> dict[str, NDArray]:

@@ -24,6 +24,7 @@ from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
 from tadscale.data.storage import join, write_bytes
 from tadscale.engine.loop import StepRecord
+from tadscale.runtime.anchor import absolute, anchored_motion
 from tadscale.runtime.cluster import ClusterConfig, check_capacity, connect
 from tadscale.runtime.monitor import Summary, start_monitor
 from tadscale.runtime.motion_teacher import check_teacher
@@ -235,19 +236,11 @@ def _result(spec: StageSpec, plan: Plan, summary: Summary) -> StageResult:
 
 def anchored(spec: StageSpec) -> StageSpec:
     """The same stage, its local paths as seen from here: workers run in other folders."""
-    motion = spec.motion
-    raft = motion.raft.model_copy(update={"weights": _absolute(motion.raft.weights)})
-    paths = {name: _absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
-    return spec.model_copy(
-        update=paths | {"motion": motion.model_copy(update={"flow_url": _absolute(motion.flow_url), "raft": raft})}
-    )
+    paths = {name: absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
+    return spec.model_copy(update=paths | {"motion": anchored_motion(spec.motion)})
 
 
 def identified(spec: StageSpec) -> StageSpec:
     """The same stage, knowing its motion by content. Raises what `motion_fingerprint` raises."""
     found = motion_fingerprint(spec.motion) if spec.needs_motion else ""
     return spec.model_copy(update={"motion_fingerprint": found})
-
-
-def _absolute(url: str | None) -> str | None:
-    return url if url is None or "://" in url else str(Path(url).absolute())

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tadscale.data.manifest import Manifest
+from tadscale.data.motion_identity import check_same_motion
 from tadscale.engine.batch import TEACHER_PREFIX
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.runtime.memo import WindowMemo
@@ -31,6 +32,9 @@ class MotionTeacher:
         device: where motion and teacher run.
         threads: torch's, in this process.
         memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
+
+    Raises:
+        ValueError: motion here is not what it is where the job was started.
     """
 
     def __init__(self, spec: StageSpec, device: str, threads: int, memo_bytes: int = 0) -> None:
@@ -38,11 +42,7 @@ class MotionTeacher:
         self._upload = Upload(device)
         self._computing = threading.Lock()
         self._motion = build_motion(spec.motion)
-        if not spec.motion_fingerprint.startswith(self._motion.fingerprint()):
-            raise ValueError(
-                f"motion is {self._motion.fingerprint()} on this machine, and {spec.motion_fingerprint} where the job was "
-                "started: the files of weights differ; put the same one on every machine that computes motion"
-            )
+        check_same_motion(self._motion, spec.motion_fingerprint)
         self._source = "frames" if spec.motion.flow_url is None else "flow"
         self._teacher = _load_teacher(spec).to(device) if spec.distils else None
         repeats = spec.optim.epochs > 1 and not spec.window.augment.varies

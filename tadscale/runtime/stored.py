@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from tadscale.data.plan import Plan
 from tadscale.data.storage import join
 from tadscale.runtime.checkpoints import CheckpointStore
@@ -31,7 +33,7 @@ def check_stored(spec: StageSpec, plan: Plan) -> StageResult | None:
     """
     stored = read_text(join(spec.url, SPEC_NAME))
     if stored and not spec.accept_changes:
-        _check_same(StageSpec.model_validate_json(stored), spec)
+        _check_same(_read(stored, spec), spec)
     meta = CheckpointStore(spec.checkpoints_url).latest_meta()
     if meta is not None:
         check_plan(meta, plan, spec)
@@ -50,6 +52,16 @@ def check_plan(meta: dict[str, Any], plan: Plan, spec: StageSpec) -> None:
             f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
             "never. Give the run another name, or set accept_changes: true to go on all the same"
         )
+
+
+def _read(stored: str, spec: StageSpec) -> StageSpec:
+    try:
+        return StageSpec.model_validate_json(stored)
+    except ValidationError as error:
+        raise ValueError(
+            f"{join(spec.url, SPEC_NAME)} was written by another version of tadscale, with other settings: give the run "
+            f"another name, or set accept_changes: true to go on from its checkpoints all the same ({error})"
+        ) from error
 
 
 def _check_same(stored: StageSpec, spec: StageSpec) -> None:

@@ -12,7 +12,7 @@ from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
 from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.windows import load_window, tile
-from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.detector import rgb_input
 from tadscale.runtime.weights import load_network, save_network
@@ -21,6 +21,7 @@ from tests.runtime.conftest import ONE_WORKER, WINDOW, save_untrained
 from tests.runtime.test_fetch import damage
 
 INFERENCE = InferenceConfig(window_top_k=20, nms=NmsConfig(top_k=10))
+DIS = build_motion(MotionConfig(name="dis"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def slowly(urls: list[str], data_url: str, key: str) -> list[tuple[float, float,
         for network, described in loaded:
             flow_url = described.motion.flow_url
             moving = load_flow(flow_url, key, start, valid, spec.window) if flow_url else window.frames
-            motion = build_motion(described.motion)(torch.from_numpy(moving)[None])
+            motion = window_motion(build_motion(described.motion), torch.from_numpy(moving)[None], [valid])
             seen = motion if described.mode == "teacher" else rgb_input(torch.from_numpy(window.frames)[None])
             outputs.append(network.detect(seen, mask))
         head = loaded[0][0].head
@@ -95,8 +96,7 @@ def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
     from tadscale.runtime.inference import Detector, detect_videos
 
     flow_url = str(tmp_path / "flow")
-    dis = build_motion(MotionConfig(name="dis"))
-    write_flow(read_manifest(sprites), flow_url, dis, WINDOW, device="cpu", ledger=QuarantineLedger())
+    write_flow(read_manifest(sprites), flow_url, DIS, WINDOW, device="cpu", ledger=QuarantineLedger())
     motion = MotionConfig(name="precomputed", flow_url=flow_url)
     teacher = save_untrained(make_spec(tmp_path, mode="teacher", motion=motion), tmp_path / "teacher", 0)
     data_url = damage(tmp_path / "data", "test-00001", sprites)
@@ -115,8 +115,34 @@ def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
 
     other = build_motion(MotionConfig(name="dis", clip_px=1.0))
     write_flow(read_manifest(sprites), flow_url, other, WINDOW, device="cpu", ledger=QuarantineLedger(), overwrite=True)
-    with pytest.raises(ValueError, match="shards were replaced since"):
+    with pytest.raises(ValueError, match="flow shards were changed since"):
         detect()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_spec, sprites, tmp_path):
+    from tadscale.runtime.inference import Detector, detect_videos
+
+    longer = WINDOW.model_copy(update={"frames": 40, "stride_frames": 40})
+    write_flow(read_manifest(sprites), f"{tmp_path}/flow", DIS, longer, device="cpu", ledger=QuarantineLedger())
+    motion = MotionConfig(name="precomputed", flow_url=f"{tmp_path}/flow")
+    specs = {
+        "fast": make_spec(tmp_path, mode="teacher", window=longer),
+        "precomputed": make_spec(tmp_path, mode="teacher", window=longer, motion=motion),
+    }
+    urls = {name: save_untrained(spec, tmp_path / name, 0) for name, spec in specs.items()}
+    expected = {name: slowly([url], sprites, "test-00002") for name, url in urls.items()}
+    Path(tmp_path, "flow").rename(tmp_path / "moved")
+    moved = MotionConfig(name="precomputed", flow_url=f"{tmp_path}/moved")
+    for name, where in {"fast": None, "precomputed": moved}.items():
+        detectors = [Detector(name=name, weights_urls=(urls[name],))]
+        result = detect_videos(
+            detectors, data_url=sprites, subset="test", cluster=ONE_WORKER, inference=INFERENCE, motion=where
+        )
+        got = [d for d in result.detections[name] if d.video == "test-00002"]
+        assert len(got) == len(expected[name]) > 0
+        for one, (start_s, end_s, score, _) in zip(got, expected[name], strict=True):
+            assert [one.start_s, one.end_s, one.score] == pytest.approx([start_s, end_s, score], rel=1e-4, abs=1e-4)
 
 
 def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):

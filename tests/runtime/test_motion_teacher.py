@@ -18,7 +18,7 @@ from tadscale.runtime.weights import NetworkSpec, build_network, save_network
 from tests.runtime.conftest import WINDOW
 
 CLASSES = ("a", "b", "c")
-FLOW_SHARDS = "precomputed(8 bits) manifest=0123456789abcdef"
+FLOW_SHARDS = "precomputed(8 bits) of dis(preset=medium)"
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_packet_without_a_valid_window_has_the_same_columns(spec):
 
 def test_another_motion_than_the_driver_s_is_refused(spec):
     elsewhere = spec.model_copy(update={"motion_fingerprint": "raft/1(weights=0123)"})
-    with pytest.raises(ValueError, match="differ; put the same one on every machine"):
+    with pytest.raises(ValueError, match="have the same on every machine"):
         MotionTeacher(elsewhere, "cpu", 1)
 
 
