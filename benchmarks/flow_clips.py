@@ -35,8 +35,6 @@ Frames = NDArray[np.uint8]  # [N, H, W] grey
 Method = Callable[[Frames, Frames], NDArray[np.float32]]  # -> [N, 2, H, W]
 BATCH = 32  # pairs that are timed together, copies of the clip's: a window of video has more
 SPAN = (0.1, 0.9)  # of a clip's length: where pairs are taken
-
-
 NOISE = 2.0  # grey levels, of the pictures that are moved
 
 
@@ -134,9 +132,8 @@ def measure_all(pairs: list[Pair]) -> dict[str, Measured]:
         cost = (time.thread_time() - started) / len(pairs)
         if not name.startswith("DualTVL1"):
             cost = seconds_a_pair(method, first, second)
-        error_px = (
-            None if reference is None else known_error(method, pairs)
-        )  # of the converged one it would take an hour
+        # Of the converged one it would take an hour.
+        error_px = None if reference is None else known_error(method, pairs)
         reference = fields if reference is None else reference
         distance = float(np.hypot(*np.moveaxis(fields - reference, 1, 0)).mean())
         residual = float(np.mean([left_over(pair, field) for pair, field in zip(pairs, fields, strict=True)]))

@@ -19,16 +19,15 @@ def motion_fingerprint(config: MotionConfig) -> str:
     what made them, the digest of their videos stands for it.
 
     Raises:
-        ValueError: the weights are not there or not readable, or the shards have no manifest.
+        ValueError: the weights are not there or not readable, or neither what made the shards nor a manifest is beside them.
         StorageError: the storage cannot be reached.
     """
     made = build_motion(config).fingerprint()
     if config.flow_url is None:
         return made
-    manifest = read_manifest(config.flow_url)
     if MOTION_NAME in list_names(config.flow_url):
         return f"{made} of {json.loads(read_bytes(join(config.flow_url, MOTION_NAME)))['motion']}"
-    return f"{made} of videos {_digest(manifest)}"
+    return f"{made} of videos {_digest(read_manifest(config.flow_url))}"
 
 
 def check_same_motion(motion: Motion, fingerprint: str) -> None:

@@ -26,7 +26,7 @@ def refine(solver_type, config, first, second, flow):
     return solver_type(count, height, width, config, first).refine(first, second, flow).clone()
 
 
-# Four to ten times what was measured: as much as float32 rounds in torch, too (see test_tvl1_triton.py).
+# The tolerances of the GPU kernels, which say where they come from: test_tvl1_triton.py.
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("warps", "iterations", "tolerance_px"), [(1, 1, 1e-4), (1, 20, 5e-4), (3, 20, 2e-3)])
 def test_a_level_equals_torch(size, warps, iterations, tolerance_px):
