@@ -32,12 +32,12 @@ from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.steps import STEPS, Mode
 from tadscale.flow.motion import build_motion, window_motion
-from tadscale.job import JobConfig, load_job
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.models.detector import Detector, rgb_input
 from tadscale.models.heads.base import Head, Predictions, Targets
 from tadscale.models.student import Student
+from tadscale.runtime.stage.job import JobConfig, load_job
 from tadscale.segments import Detection, Segment
 from tadscale.serving.inference import merge_windows
 

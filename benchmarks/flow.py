@@ -29,12 +29,12 @@ from benchmarks.tvl1_compiled import CompiledTvl1Solver
 from tadscale.flow.dis import Dis, DisConfig
 from tadscale.flow.motion import Motion
 from tadscale.flow.precomputed import Precomputed
-from tadscale.flow.raft import Raft, RaftConfig
-from tadscale.flow.raft_network import RaftNetwork, Variant
-from tadscale.flow.raft_operations import MIN_SIDE_PX
+from tadscale.flow.raft.estimator import Raft, RaftConfig
+from tadscale.flow.raft.network import RaftNetwork, Variant
+from tadscale.flow.raft.operations import MIN_SIDE_PX
 from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
-from tadscale.flow.tvl1 import Tvl1, Tvl1Config
-from tadscale.flow.tvl1_solver import Tvl1Solver
+from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.solver import Tvl1Solver
 
 VIDEO_FPS = 30
 COPIES = 4  # of the scenes, in the batch that is timed: a window of video has about as many pairs

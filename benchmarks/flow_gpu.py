@@ -21,9 +21,9 @@ from torch import Tensor
 
 from benchmarks.flow_scenes import FlowScene, standard_scenes
 from benchmarks.tvl1_compiled import CompiledTvl1Solver
-from tadscale.flow.tvl1 import Tvl1, Tvl1Config
-from tadscale.flow.tvl1_solver import Tvl1Solver
-from tadscale.flow.tvl1_triton import TritonTvl1Solver
+from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.solver import Tvl1Solver
+from tadscale.flow.tvl1.triton_solver import TritonTvl1Solver
 from tadscale.flow.warp import pyramid
 
 VIDEO_FPS = 30

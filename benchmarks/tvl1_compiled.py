@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tadscale.flow.tvl1_solver import Tvl1Solver
+from tadscale.flow.tvl1.solver import Tvl1Solver
 
 
 class CompiledTvl1Solver(Tvl1Solver):

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 class Config(BaseModel):
     """One node of the config tree.
 
-    Settings classes stand beside the code that reads them; `tadscale.job.JobConfig` composes them. The string under
-    a field is its documentation, and reaches the exported JSON Schema.
+    Settings classes stand beside the code that reads them; `JobConfig` composes them. The string under a field is its
+    documentation, and reaches the exported JSON Schema.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)

@@ -1,4 +1,4 @@
-"""The three rings: imports point inwards only, and ring 1 is light enough to be carried to a consumer."""
+"""The three rings and their floors: imports point down only, and ring 1 is light enough to be carried to a consumer."""
 
 import ast
 import subprocess
@@ -8,97 +8,103 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tadscale"
-RINGS = {
-    "config": 1,
-    "segments": 1,
-    "flow": 1,
-    "models": 1,
-    "losses": 1,
-    "metrics": 1,
-    "data": 2,
-    "engine": 2,
-    "serving": 2,
-    "runtime": 3,
-    "report": 3,
-    "job": 4,
-    "cli": 4,
-    "__main__": 4,
-    "__init__": 1,
+# From the ground up, ring by ring: a module imports from its own floor and from those below. A floor is a module or a
+# package of the library; what lies in `runtime/` has floors of its own.
+RINGS: dict[int, tuple[str, ...]] = {
+    1: ("", "config", "segments", "losses", "metrics", "flow", "models"),
+    2: ("data", "network", "engine", "serving", "report"),
+    3: (
+        "runtime",
+        "runtime.cluster",
+        "runtime.tracking",
+        "runtime.stage",
+        "runtime.pipeline",
+        "runtime.training",
+        "runtime.evaluation",
+        "runtime.planning",
+        "runtime.models",
+        "runtime.jobs",
+    ),
+    4: ("cli", "__main__"),
 }
-INNER = sorted(name for name, ring in RINGS.items() if ring <= 2 and name != "__init__")
-# Only the edge may be imported from further in, by the job's own stages and what foretells them, and by nothing else.
-JOB_READERS = {
-    "runtime/stages.py",
-    "runtime/evaluation.py",
-    "runtime/publish.py",
-    "runtime/rates.py",
-    "runtime/forecast.py",
-}
+FLOORS = [floor for ring in RINGS.values() for floor in ring]
 CLUSTER_PACKAGES = {"ray", "deepspeed", "mlflow", "webdataset", "s3fs", "boto3"}
 # The wrapper that MLflow itself loads, and nothing imports: it names MLflow's base class.
-MLFLOW_WRAPPERS = {"serving/pyfunc.py"}
+MLFLOW_WRAPPERS = {"tadscale.serving.pyfunc"}
 
 
-def _modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def module_name(path: Path) -> str:
+    return ".".join(("tadscale", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def _imports(path: Path, *, at_top_only: bool = False) -> set[str]:
-    """Modules that a file imports at run time (`if TYPE_CHECKING` left out)."""
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def floor_of(module: str) -> str:
+    parts = module.split(".")[1:]
+    return ".".join(parts[: 2 if parts[:1] == ["runtime"] else 1])
+
+
+def ring_of(module: str) -> int:
+    return next(ring for ring, floors in RINGS.items() if floor_of(module) in floors)
+
+
+def imports(path: Path) -> set[str]:
+    """What a file imports, wherever in it that stands: also inside functions, also for type checkers alone."""
     found: set[str] = set()
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if at_top_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            return
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(path.read_text()))
+            found.update(
+                f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in MODULES else node.module
+                for alias in node.names
+            )
     return found
 
 
-def _part(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+OWN = {module: sorted(imports(path) & set(MODULES)) for module, path in MODULES.items()}
+INNER = [module for module in MODULES if ring_of(module) <= 2 and module not in MLFLOW_WRAPPERS]
 
 
-def test_every_part_has_a_ring():
-    assert {_part(path) for path in _modules()} == set(RINGS)
+def test_every_module_has_a_floor_and_every_floor_a_module():
+    assert {floor_of(module) for module in MODULES} == set(FLOORS)
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_inwards(path):
-    own = RINGS[_part(path)]
-    for module in _imports(path):
-        if not module.startswith("tadscale."):
-            continue
-        target = module.split(".")[1]
-        if target == "job" and str(path.relative_to(PACKAGE)) in JOB_READERS:
-            continue
-        assert RINGS[target] <= own, f"{path.name} (ring {own}) imports {module} (ring {RINGS[target]})"
+def test_every_package_says_what_lives_there():
+    silent = [str(path) for path in PACKAGE.rglob("__init__.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in _modules() if RINGS[_part(path)] <= 2], ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_inner_rings_know_no_cluster_package(path):
-    if str(path.relative_to(PACKAGE)) in MLFLOW_WRAPPERS:
-        return
-    assert not {module.split(".")[0] for module in _imports(path)} & CLUSTER_PACKAGES
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    own = FLOORS.index(floor_of(module))
+    for target in OWN[module]:
+        assert FLOORS.index(floor_of(target)) <= own, f"{module} imports {target}, which stands above it"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not by way of others, and not for a type checker either."""
+    done: set[str] = set()
+
+    def visit(module: str, way: list[str]) -> None:
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for target in OWN[module]:
+                visit(target, [*way, module])
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, [])
+
+
+@pytest.mark.parametrize("module", INNER)
+def test_inner_rings_know_no_cluster_package(module):
+    assert not {name.split(".")[0] for name in imports(MODULES[module])} & CLUSTER_PACKAGES
 
 
 def test_inner_rings_import_in_a_process_without_the_cluster_packages():
     """Whatever they pull in by way of others, too."""
-    names = [
-        "tadscale." + str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-        for path in _modules()
-        if RINGS[_part(path)] <= 2 and str(path.relative_to(PACKAGE)) not in MLFLOW_WRAPPERS | {"__init__.py"}
-    ]
     code = f"""
 import importlib, sys
 class Refuse:
@@ -106,7 +112,7 @@ class Refuse:
         if name.split(".")[0] in {sorted(CLUSTER_PACKAGES)!r}:
             raise ImportError("refused: " + name)
 sys.meta_path.insert(0, Refuse())
-for name in {names!r}:
+for name in {INNER!r}:
     importlib.import_module(name)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

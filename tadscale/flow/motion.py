@@ -11,9 +11,9 @@ from tadscale.config import Config
 from tadscale.flow.dis import Dis, DisConfig
 from tadscale.flow.estimator import FlowMotion
 from tadscale.flow.precomputed import Precomputed
-from tadscale.flow.raft import Raft, RaftConfig
+from tadscale.flow.raft.estimator import Raft, RaftConfig
 from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
-from tadscale.flow.tvl1 import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
 
 
 class Motion(Protocol):

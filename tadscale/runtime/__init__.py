@@ -1,1 +1,2 @@
-"""The cluster and the outside world: Ray Data pipeline, Ray Train and DeepSpeed, checkpoints, inference."""
+"""The cluster and the outside world, ring 3: a package a concern, each above those that it imports:
+models and jobs stand on evaluation, planning and training, these on pipeline, and all on stage, tracking and cluster."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tadscale.runtime.deepspeed_preset import check_preset
+from tadscale.runtime.cluster.deepspeed_preset import check_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {path.stem: path for path in sorted((ROOT / "cluster/deepspeed").glob("*.json"))}

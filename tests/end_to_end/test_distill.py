@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tadscale.runtime.registry import Registry
+from tadscale.runtime.models.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

@@ -11,7 +11,7 @@ from benchmarks.flow_scenes import affine, moving_texture
 from tadscale.flow.dis import DisConfig
 from tadscale.flow.estimator import default_clip_px, luma
 from tadscale.flow.motion import MotionConfig, build_motion, motion_channels, window_motion
-from tadscale.flow.tvl1 import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1Config
 
 FLOWS = ["tvl1", "dis"]
 NAMES = [*FLOWS, "temporal_gradient_fast", "temporal_gradient_slow"]

@@ -16,8 +16,8 @@ from tadscale.models.backbones import BackboneConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.heads import HeadConfig
 from tadscale.models.heads.actionformer import ActionFormerConfig
-from tadscale.runtime.cluster import ENVIRONMENT, ClusterConfig
-from tadscale.runtime.stage import StageSpec
+from tadscale.runtime.cluster.capacity import ENVIRONMENT, ClusterConfig
+from tadscale.runtime.stage.spec import StageSpec
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
 TWO_WORKERS = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=1.0, cpus_per_motion=0.5, max_failures=2)
@@ -30,7 +30,7 @@ def save_untrained(spec: StageSpec, folder: Path, seed: int) -> str:
 
     from tadscale.data.manifest import read_manifest
     from tadscale.data.motion_identity import motion_fingerprint
-    from tadscale.runtime.weights import NetworkSpec, build_network, save_network
+    from tadscale.network import NetworkSpec, build_network, save_network
 
     torch.manual_seed(seed)
     classes = read_manifest(spec.data_url).classes

@@ -16,7 +16,7 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A packaged model; shared, so nobody writes into it."""
-    from tadscale.runtime.packaging import package_model
+    from tadscale.runtime.models.packaging import package_model
 
     folder = tmp_path_factory.mktemp("packaged") / "model"
     package_model(folder, SPEC, student_weights(), card="# Tiny\n")

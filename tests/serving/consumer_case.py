@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from tadscale.runtime.packaging import package_model
+from tadscale.runtime.models.packaging import package_model
 from tadscale.serving import Predictor
 from tests.serving.tiny import SPEC, clip, student_weights
 

@@ -1,0 +1,1 @@
+"""RAFT: the network, and flow from its weights."""

@@ -1,0 +1,179 @@
+"""Where a job runs: its share of a Ray cluster, joining the cluster, and whether it is large enough."""
+
+import json
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from tadscale.config import Config
+from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; said aloud in every process otherwise
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # 60 s are short where nodes start their first processes
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late the end, a failure and SIGTERM are noticed; 2 s by default
+    # glibc keeps freed memory instead of faulting it in again at every step: a step of the demo's network takes
+    # 0.137 CPU-seconds instead of 0.182. Only processes that this one starts see it; the image sets it too.
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+}
+
+
+class ClusterConfig(Config):
+    """How much of a cluster a stage takes. CPUs are Ray's logical ones: shares for scheduling, fractions allowed."""
+
+    address: str | None = None
+    """Of a Ray cluster. By default the one that the job was submitted to, or else this machine."""
+    workers: PositiveInt = 1
+    """Training workers; the number must divide the global batch."""
+    min_workers: PositiveInt | None = None
+    """Train with as few as this while nodes are missing; every number in between must divide the global batch."""
+    cpus_per_worker: PositiveFloat = 1.0
+    """CPUs each training worker reserves."""
+    gpus_per_worker: NonNegativeFloat = 0.0
+    """GPUs each training worker reserves; 0 trains on the CPU, over gloo."""
+    cpus_per_fetch: PositiveFloat = 1.0
+    """CPUs of one task that fetches and decodes a packet; as many run at once as CPUs are left."""
+    motion_actors: PositiveInt = 1
+    """Processes that compute motion and run the teacher; `tadscale plan` says how many training keeps busy."""
+    max_motion_actors: PositiveInt | None = None
+    """Let Ray Data start as many as this while training waits for motion and the cluster has room; by default no more."""
+    cpus_per_motion: PositiveFloat = 1.0
+    """CPUs each of them reserves."""
+    gpus_per_motion: NonNegativeFloat = 0.0
+    """GPUs each of them reserves; fractions share one."""
+    motion_memo_mib: NonNegativeInt = 1024
+    """MiB in which each of them keeps what it made of windows, where these come unchanged in every epoch (no augmentation);
+    0 keeps nothing. A window of 160 frames takes 2 MiB of motion at 56 pixels, or some 0.1 MiB of a teacher's output."""
+    max_failures: NonNegativeInt = 3
+    """How often the worker group is started again after a failure, from its last checkpoint."""
+    deepspeed_preset: str | None = None
+    """Path of a JSON file with DeepSpeed's own settings (ZeRO stage, offload, autocast). By default ZeRO-1, in
+    bfloat16 on GPUs."""
+    wait_for_nodes_s: NonNegativeFloat = Field(default=0.0)
+    """How long to wait for a growing cluster to be large enough, before the job is refused."""
+
+    @model_validator(mode="after")
+    def _actors_grow(self) -> Self:
+        if self.max_motion_actors is not None and self.max_motion_actors < self.motion_actors:
+            raise ValueError(
+                f"max_motion_actors = {self.max_motion_actors} is below motion_actors = {self.motion_actors}, which are "
+                "always there: raise it, or leave it out"
+            )
+        return self
+
+    @property
+    def device(self) -> str:
+        """Where training runs."""
+        return "cuda" if self.gpus_per_worker else "cpu"
+
+    @property
+    def motion_device(self) -> str:
+        """Where motion and teacher run."""
+        return "cuda" if self.gpus_per_motion else "cpu"
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Torch threads of a training worker."""
+        return max(1, int(self.cpus_per_worker))
+
+    @property
+    def threads_per_motion(self) -> int:
+        """Torch threads of a motion actor."""
+        return max(1, int(self.cpus_per_motion))
+
+    def required(self, *, motion: bool, training: bool = True) -> dict[str, float]:
+        """The least that a stage can run on: the training workers, the motion actors, and one fetching task."""
+        workers = (self.min_workers or self.workers) if training else 0
+        cpus = workers * self.cpus_per_worker + self.cpus_per_fetch
+        gpus = workers * self.gpus_per_worker
+        if motion:
+            cpus += self.motion_actors * self.cpus_per_motion
+            gpus += self.motion_actors * self.gpus_per_motion
+        return {"CPU": cpus, "GPU": gpus}
+
+    def preset(self) -> dict[str, Any]:
+        """DeepSpeed's settings. Raises `ValueError` if the file is missing or asks for what is not supported."""
+        if self.deepspeed_preset is None:
+            return ZERO_1_BFLOAT16 if self.gpus_per_worker else ZERO_1
+        try:
+            preset = json.loads(Path(self.deepspeed_preset).read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"cluster.deepspeed_preset: {self.deepspeed_preset} is not readable JSON: {error}"
+            ) from error
+        try:
+            check_preset(preset)
+        except ValueError as error:
+            raise ValueError(f"cluster.deepspeed_preset: {self.deepspeed_preset}: {error}") from error
+        return preset
+
+
+def connect(config: ClusterConfig) -> None:
+    """Join the cluster of `config.address`, or the one the job runs in (`RAY_ADDRESS`), or start one on this machine.
+
+    On this machine the number of logical CPUs is at least what the job needs: two cores run a job of two workers, slower.
+    A process that is connected already stays as it is.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
+    local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == "local" else {}
+    # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
+    # our own: with one, none of the processes that Ray starts ahead could be used.
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def local_cpus(config: ClusterConfig) -> int:
+    """Logical CPUs of a cluster that is started on this machine alone."""
+    return max(os.cpu_count() or 1, math.ceil(config.required(motion=True)["CPU"]))
+
+
+def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True) -> None:
+    """Refuse a job that the cluster can never run.
+
+    Ray Train reserves its CPUs first; Ray Data left with none waits for ever, without a word.
+
+    Raises:
+        ValueError: the cluster is too small, even after `wait_for_nodes_s`.
+    """
+    import ray
+
+    needed = config.required(motion=motion, training=training)
+    deadline = time.monotonic() + config.wait_for_nodes_s
+    while True:
+        total = ray.cluster_resources()
+        short = {name: amount for name, amount in needed.items() if amount > total.get(name, 0.0) + 1e-6}
+        if not short:
+            return
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(min(1.0, deadline - time.monotonic()))
+    workers = config.min_workers or config.workers
+    have = {name: total.get(name, 0.0) for name in short}
+    parts = [
+        f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)" if training else "",
+        f"{config.cpus_per_fetch:g} to fetch and decode",
+        f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
+    ]
+    raise ValueError(
+        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(filter(None, parts))}. "
+        "Without CPUs left for data it would wait for ever. Lower cluster.workers, cluster.cpus_per_worker (0.5 is "
+        "fine), cluster.motion_actors or cluster.cpus_per_motion, add nodes, or set cluster.wait_for_nodes_s if nodes "
+        "are still on their way"
+    )
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}s" for name, amount in resources.items())

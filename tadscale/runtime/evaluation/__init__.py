@@ -1,0 +1,1 @@
+"""Detections of a subset by every network of a job, and their scores."""

@@ -1,0 +1,140 @@
+"""Evaluate every trained network of a job alike: one pass over the test videos, one ground truth, one table."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tadscale.data.annotations import detections_document
+from tadscale.data.manifest import Manifest
+from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+from tadscale.data.storage import join, read_bytes, write_bytes
+from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
+from tadscale.metrics.tables import DetectionTable, GroundTruth
+from tadscale.report.curves import plot_curves, read_log
+from tadscale.report.timeline import Timeline, plot_timeline
+from tadscale.report.timeline_html import timeline_html
+from tadscale.runtime.evaluation.detect_videos import Detector, VideosDetected, detect_videos
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.local_paths import anchored_motion
+from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.tracking.run import Run
+from tadscale.segments import Detection, Segment
+
+TWO_STREAM = "two_stream"
+PICTURED_VIDEOS = 6  # of the test subset, in the timeline picture; the page has all of them
+PICTURED_SCORE = 0.1  # weaker detections are left out of pictures, not of files
+
+
+@dataclass(frozen=True)
+class TestVideos:
+    """The ground truth of a subset, and how long its videos are."""
+
+    segments: dict[str, list[Segment]]
+    duration_s: dict[str, float]
+
+    @classmethod
+    def of(cls, manifest: Manifest, subset: str) -> "TestVideos":
+        """Read them off a manifest."""
+        chosen = manifest.subset(subset)
+        rows = [chosen.row(index) for index in range(len(chosen))]
+        segments = {
+            row.key: [
+                Segment(label, float(start), float(end))
+                for label, start, end in zip(row.labels, row.start_s, row.end_s, strict=True)
+            ]
+            for row in rows
+        }
+        return cls(segments, {row.key: float(row.duration_s) for row in rows})
+
+
+def evaluate_models(
+    job: JobConfig, manifest: Manifest, stages: Mapping[str, StageResult], run: Run
+) -> dict[str, MeanAveragePrecision]:
+    """Detect with every network and with teacher and baseline fused; score, picture and record it all.
+
+    Raises:
+        ValueError: the test subset has no annotated segment.
+        QuarantineExceeded: more of its videos are bad than may be; what was found in the others is written all the same.
+        StorageError: the storage cannot be reached.
+    """
+    found = detect_videos(
+        detectors(stages),
+        data_url=job.data.url,
+        subset=job.data.test_subset,
+        cluster=job.cluster,
+        inference=job.evaluate.inference,
+        motion=anchored_motion(job.motion),
+    )
+    videos = TestVideos.of(manifest, job.data.test_subset)
+    truth = GroundTruth.from_segments(videos.segments)
+    scores = {
+        name: evaluate_detections(DetectionTable.from_detections(rows), truth, job.evaluate.tiou, ties="stable")
+        for name, rows in found.detections.items()
+    }
+    _record(job, run, found, scores)
+    _picture(run, stages, videos, found.detections)
+    bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+    for failure in found.failures:
+        bad.add(failure)
+    bad.check(len(videos.segments))
+    return scores
+
+
+def detectors(stages: Mapping[str, StageResult]) -> list[Detector]:
+    """What is evaluated: each network, and the two-stream ceiling where flow teacher and RGB baseline are both there."""
+    networks = [Detector(name=name, weights_urls=(result.weights_url,)) for name, result in stages.items()]
+    if "teacher" in stages and "baseline" in stages:
+        both = (stages["teacher"].weights_url, stages["baseline"].weights_url)
+        networks.append(Detector(name=TWO_STREAM, weights_urls=both))
+    return networks
+
+
+def _record(job: JobConfig, run: Run, found: VideosDetected, scores: Mapping[str, MeanAveragePrecision]) -> None:
+    """Detections and scores as files beside the stages and in the run."""
+    for name, rows in found.detections.items():
+        document = json.dumps(detections_document(DetectionTable.from_detections(rows))).encode()
+        write_bytes(join(job.run_url, "evaluation", f"{name}.json"), document)
+        run.log_bytes(document, f"detections/{name}.json")
+    tables = {name: score.to_dict() for name, score in scores.items()}
+    write_bytes(join(job.run_url, "evaluation", "scores.json"), json.dumps(tables, indent=1).encode())
+    run.log_dict(tables, "scores.json")
+    run.log_bytes("".join(json.dumps(entry._asdict()) + "\n" for entry in found.failures).encode(), "quarantine.jsonl")
+    for name, score in scores.items():
+        metrics = {f"{name}/mAP_{tiou:g}": value for tiou, value in zip(score.tiou, score.per_tiou, strict=True)}
+        run.log_metrics(metrics | {f"{name}/average_mAP": score.average})
+
+
+def _picture(
+    run: Run, stages: Mapping[str, StageResult], videos: TestVideos, detections: Mapping[str, list[Detection]]
+) -> None:
+    """Timelines of detections against ground truth, and the curves of every stage."""
+    timelines = [
+        Timeline(
+            video=video,
+            duration_s=videos.duration_s[video],
+            ground_truth=tuple(segments),
+            detections={
+                name: [row for row in rows if row.video == video and row.score >= PICTURED_SCORE]
+                for name, rows in detections.items()
+            },
+        )
+        for video, segments in videos.segments.items()
+    ]
+    run.log_text(timeline_html(timelines, "Detections against ground truth"), "timelines.html")
+    with tempfile.TemporaryDirectory() as folder:
+        plot_timeline(timelines[:PICTURED_VIDEOS], Path(folder, "timelines.png"))
+        for name, result in stages.items():
+            log = Path(folder, f"{name}.jsonl")
+            log.write_bytes(read_bytes(result.log_url))
+            plot_curves(read_log(log), Path(folder, f"curves-{name}.png"))
+            log.unlink()
+        run.log_folder(Path(folder), "pictures")
+
+
+def score_facts(score: MeanAveragePrecision) -> dict[str, float]:
+    """The figures that a registered version carries."""
+    return {"average_mAP": score.average} | {
+        f"mAP_{tiou:g}": float(value) for tiou, value in zip(score.tiou, score.per_tiou, strict=True)
+    }

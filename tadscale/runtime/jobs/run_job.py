@@ -1,0 +1,205 @@
+"""A job from its first stage to its last: data, training, evaluation, registration, all on record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from tadscale.data.flow_windows import check_flow
+from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.quarantine import QuarantineBudget
+from tadscale.data.storage import join, list_names, read_bytes
+from tadscale.engine.loop import StepRecord
+from tadscale.engine.steps import STEPS, Mode
+from tadscale.metrics.average_precision import MeanAveragePrecision
+from tadscale.report.preview import previews
+from tadscale.report.progress import StageProgress
+from tadscale.report.summary import summary_table
+from tadscale.runtime.cluster.capacity import connect
+from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.sprites import ensure_sprites
+from tadscale.runtime.models.publish import publish
+from tadscale.runtime.models.registry import ModelVersion
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import StageResult, StageSpec
+from tadscale.runtime.tracking.provenance import provenance_tags
+from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
+from tadscale.runtime.training.launch import RESULT_NAME, train_stage
+
+PREVIEWS = 2  # clips in a run's artifacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSummary:
+    """What a job leaves behind."""
+
+    stages: dict[str, StageResult]
+    scores: dict[str, MeanAveragePrecision]
+    run_id: str
+    tracking_uri: str
+    model: ModelVersion | None
+
+
+def run_job(job: JobConfig, console: Console) -> JobSummary:
+    """Run a job to its end; what an earlier, interrupted run of it finished is not done again.
+
+    Raises:
+        ValueError: a setting does not fit the data, the cluster or what lies in the storage.
+        QuarantineExceeded: more videos are bad than the budget allows.
+        Preempted: the job was told to stop and left a checkpoint.
+        StorageError: the storage cannot be reached.
+    """
+    settings = job.model_dump(mode="json")
+    tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind}
+    with track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run:
+        connect(job.cluster)
+        manifest = _open_data(job, console)
+        _check_flow(job, manifest)
+        run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
+        if job.kind == "evaluate":
+            stages = _finished_stages(job)
+        else:
+            _record_previews(job, manifest, run)
+            stages = _train_stages(job, run, console)
+        scores = evaluate_models(job, manifest, stages, run)
+        student = stages.get(job.student.mode)
+        model = publish(job, student, scores, run) if job.kind == "distill" and student else None
+    summary = JobSummary(
+        stages=stages,
+        scores=scores,
+        run_id=run.run_id,
+        tracking_uri=resolve_tracking_uri(job.tracking, job.storage),
+        model=model,
+    )
+    _conclude(job, summary, console)
+    return summary
+
+
+def _open_data(job: JobConfig, console: Console) -> Manifest:
+    """The manifest; the built-in data are drawn if the job asks for them and they are not there."""
+    if job.data.sprites is None:
+        return read_manifest(job.data.url)
+    with console.status(f"sprites: looking at {job.data.url}"):
+        manifest = ensure_sprites(job.data.sprites, job.data.url)
+    console.print(
+        f"data       {len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}", highlight=False
+    )
+    return manifest
+
+
+def _check_flow(job: JobConfig, manifest: Manifest) -> None:
+    """Precomputed flow must be there for the test videos, too: a video that lacks it would count against all detectors."""
+    if job.motion.flow_url is None:
+        return
+    budget = QuarantineBudget(max_fraction=job.data.quarantine_budget)
+    for subset in (job.data.train_subset, job.data.test_subset):
+        check_flow(job.motion.flow_url, manifest.subset(subset), job.data.window, budget)
+
+
+def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
+    """Clips of what the teacher sees, so that a wrong frame rate, size or motion is seen before it is paid for."""
+    training = manifest.subset(job.data.train_subset)
+    for preview in previews(training, job.data.window, job.motion, PREVIEWS):
+        name = preview.key.replace("/", "_")
+        run.log_bytes(preview.clip_mp4, f"preview/{name}.mp4")
+        run.log_bytes(preview.still_png, f"preview/{name}.png")
+
+
+def _train_stages(job: JobConfig, run: Run, console: Console) -> dict[str, StageResult]:
+    """Train what the job's kind asks for, in order: the student needs the teacher."""
+    stages = {"teacher": _train(job, "teacher", None, run, console)}
+    if job.kind == "distill":
+        if job.baseline:
+            stages["baseline"] = _train(job, "baseline", None, run, console)
+        teacher_url = stages["teacher"].weights_url
+        stages[job.student.mode] = _train(job, job.student.mode, teacher_url, run, console)
+    return stages
+
+
+def _train(job: JobConfig, mode: Mode, teacher_url: str | None, run: Run, console: Console) -> StageResult:
+    """One stage, as a nested run, with its progress on the console."""
+    spec = stage_spec(job, mode, teacher_url)
+    with track_stage(run, mode, {"mode": mode}) as nested, StageProgress(mode, console) as progress:
+
+        def on_record(record: StepRecord) -> None:
+            progress.show(record)
+            nested.log_metrics(_metrics(record), record.step)
+
+        result = train_stage(spec, job.cluster, on_record)
+        _record_stage(nested, result)
+    return result
+
+
+def stage_spec(job: JobConfig, mode: Mode, teacher_url: str | None) -> StageSpec:
+    """What a job's stage trains: the same network, data and schedule for every mode."""
+    return StageSpec(
+        mode=mode,
+        run_url=job.run_url,
+        data_url=job.data.url,
+        subset=job.data.train_subset,
+        window=job.data.window,
+        seed=job.seed,
+        optim=job.optim,
+        motion=job.motion,
+        model=job.model,
+        distill=job.student.distill,
+        teacher_url=teacher_url,
+        checkpoint_every_steps=job.checkpoint_every_steps,
+        quarantine=QuarantineBudget(max_fraction=job.data.quarantine_budget),
+    )
+
+
+def _metrics(record: StepRecord) -> dict[str, float]:
+    return {f"train/{name}": value for name, value in record.losses.items()} | {
+        "lr": record.lr,
+        "grad_norm": record.grad_norm,
+        "windows_per_s": record.windows_per_s,
+        "data_wait_share": record.data_wait_share,
+        "memory_mib": record.memory_mib,
+    }
+
+
+def _record_stage(run: Run, result: StageResult) -> None:
+    """What the record of a stage holds besides its curves."""
+    seconds = result.seconds._asdict()
+    run.log_metrics({f"time/{name}": value for name, value in seconds.items()} | {"quarantined": result.quarantined})
+    run.set_tags({"plan_digest": result.plan_digest, "manifest_digest": result.manifest_digest})
+    run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
+    run.log_bytes(read_bytes(result.log_url), "log.jsonl")
+
+
+def _finished_stages(job: JobConfig) -> dict[str, StageResult]:
+    """The stages that a run of this name has finished.
+
+    Raises:
+        ValueError: there is none.
+    """
+    stages: dict[str, StageResult] = {}
+    for mode in STEPS:
+        if RESULT_NAME in list_names(join(job.run_url, mode)):
+            stages[mode] = StageResult.model_validate_json(read_bytes(join(job.run_url, mode, RESULT_NAME)))
+    if not stages:
+        raise ValueError(
+            f"{job.run_url}: no finished stage to evaluate; run the job that trains them first, by that name"
+        )
+    return stages
+
+
+def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
+    """The last words: the table, where the model is, how to look further."""
+    title = f"{job.name}: mAP on {job.data.test_subset}, %"
+    console.print(summary_table(_ordered(summary.scores), title))
+    if summary.model:
+        version = summary.model
+        aliases = ", ".join(version.aliases) or "no alias"
+        console.print(f"model      {version.name} version {version.version} ({aliases})", highlight=False, markup=False)
+        console.print(
+            f"detect     tadscale detect models:/{version.name}@champion VIDEO.mp4", highlight=False, markup=False
+        )
+    console.print(f"runs       mlflow ui --backend-store-uri {summary.tracking_uri}", highlight=False, markup=False)
+
+
+def _ordered(scores: Mapping[str, MeanAveragePrecision]) -> dict[str, MeanAveragePrecision]:
+    order = ("two_stream", "teacher", "decomposed", "conventional", "baseline")
+    return {name: scores[name] for name in order if name in scores}

@@ -1,0 +1,1 @@
+"""Trained models as they are packaged, registered and pulled."""

@@ -1,0 +1,1 @@
+"""Ray Data executing the plan: packets, fetching, motion actors."""

@@ -1,0 +1,84 @@
+"""Fill packets: plan, ranged read, decode, augment. Runs in Ray Data's CPU tasks, which never import torch."""
+
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadscale.data.flow_windows import load_flow
+from tadscale.data.manifest import Manifest
+from tadscale.data.plan import EMPTY, PlanRow
+from tadscale.data.quarantine import DataError, QuarantineEntry
+from tadscale.data.windows import Window, WindowConfig, load_window
+from tadscale.runtime.pipeline.packets import PADDED, Columns, PacketLayout, as_row, pad_to_longest
+from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
+
+
+def fetch_row(batch: Columns, spec: PlanSpec, layout: PacketLayout, flow_url: str | None) -> Columns:
+    """`fetch_packet` over Ray's batches of one row, whose column `packet` holds the packet's number."""
+    [packet] = batch["packet"].tolist()
+    return as_row(fetch_packet(packet, spec, layout, flow_url))
+
+
+def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: str | None = None) -> Columns:
+    """Load the windows of one packet.
+
+    A window whose video is bad keeps its slot: `valid` False, zeros for frames, and its entry for the quarantine ledger
+    in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
+
+    Returns:
+        `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `mask` `[n, T]`, `frames`
+        `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`. With `flow_url`, shards of
+        motion computed before, also `flow` `[n, T, H, W, 3]`: its pictures.
+
+    Raises:
+        StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
+    """
+    manifest, plan = open_plan(spec)
+    rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
+    loaded = [_load(row, manifest, spec.window, flow_url) for row in rows]
+    windows = [window for window, _, _ in loaded]
+    flow = {"flow": np.stack([pictures for _, pictures, _ in loaded if pictures is not None])} if flow_url else {}
+    return flow | {
+        "position": np.array([row.position for row in rows], np.int64),
+        "window": np.array([row.window for row in rows], np.int64),
+        "valid": np.array([bool(window.mask.any()) for window in windows]),
+        "mask": np.stack([window.mask for window in windows]),
+        "frames": np.stack([window.frames for window in windows]),
+        "segments_frames": _stack([window.segments_frames for window in windows], PADDED["segments_frames"]),
+        "labels": _stack([window.labels for window in windows], PADDED["labels"]),
+        "error": np.array([error for _, _, error in loaded]),
+    }
+
+
+def _load(
+    row: PlanRow, manifest: Manifest, config: WindowConfig, flow_url: str | None
+) -> tuple[Window, NDArray[np.uint8] | None, str]:
+    """A window, the pictures of its flow if there are any, and an entry for the ledger if it is bad."""
+    blank = _blank(config)
+    if row.window == EMPTY:
+        return blank, blank.frames, ""
+    video = manifest.row(row.video)
+    try:
+        draw = config.augment.draw(row.draw_seed)
+        window = load_window(video, row.start_frames, row.valid_frames, config, draw)
+        flow = load_flow(flow_url, video.key, row.start_frames, row.valid_frames, config, draw) if flow_url else None
+        return window, flow, ""
+    except DataError as error:
+        entry = QuarantineEntry(shard=video.shard, key=video.key, reason=error.reason, stage="decode")
+        return blank, blank.frames, json.dumps(entry._asdict())
+
+
+def _blank(config: WindowConfig) -> Window:
+    return Window(
+        frames=np.zeros((config.frames, config.height, config.width, 3), np.uint8),
+        mask=np.zeros(config.frames, bool),
+        segments_frames=np.zeros((0, 2), np.float32),
+        labels=np.zeros(0, np.int64),
+    )
+
+
+def _stack(ragged: list[np.ndarray], fill: int) -> np.ndarray:
+    """Arrays `[N_i, ...]` to `[n, N, ...]`, N the largest and at least 1 (Arrow has no empty tensors)."""
+    padded = pad_to_longest([array[None] for array in ragged] + [np.zeros((1, 1, *ragged[0].shape[1:]))], fill)
+    return np.concatenate(padded[:-1]).astype(ragged[0].dtype)

@@ -1,0 +1,137 @@
+"""Motion, and the frozen teacher on it: an actor of the pipeline, on a GPU where there is one."""
+
+import threading
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tadscale.data.manifest import Manifest
+from tadscale.data.motion_identity import check_same_motion
+from tadscale.engine.batch import TEACHER_PREFIX
+from tadscale.flow.motion import build_motion, window_motion
+from tadscale.network import load_network, read_spec
+from tadscale.runtime.pipeline.packets import Columns
+from tadscale.runtime.pipeline.upload import Upload
+from tadscale.runtime.pipeline.window_memo import WindowMemo
+from tadscale.runtime.stage.spec import StageSpec
+
+
+class MotionTeacher:
+    """Turns a packet's frames into what the mode trains on.
+
+    - `teacher`: motion in place of the frames, float16: 1/2000 of the clip bound, a hundredth of a pixel.
+    - `conventional`, `decomposed`: the teacher's feature and predictions beside the frames, and no motion: kilobytes
+      instead of megabytes. float32, because predictions hold times in frames, where half precision is coarse.
+
+    The teacher sits outside the training engine: frozen, in eval mode, never in a checkpoint.
+
+    Args:
+        spec: the stage.
+        device: where motion and teacher run.
+        threads: torch's, in this process.
+        memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
+
+    Raises:
+        ValueError: motion here is not what it is where the job was started.
+    """
+
+    def __init__(self, spec: StageSpec, device: str, threads: int, memo_bytes: int = 0) -> None:
+        torch.set_num_threads(threads)
+        self._upload = Upload(device)
+        self._computing = threading.Lock()
+        self._motion = build_motion(spec.motion)
+        check_same_motion(self._motion, spec.motion_fingerprint)
+        self._source = "frames" if spec.motion.flow_url is None else "flow"
+        self._teacher = _load_teacher(spec).to(device) if spec.distils else None
+        repeats = spec.optim.epochs > 1 and not spec.window.augment.varies
+        self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
+
+    @torch.inference_mode()
+    def __call__(self, columns: Columns) -> Columns:
+        """One packet's columns, as `fetch_packet` makes them, to those that the training workers get.
+
+        Threads may call at once: they upload side by side, and compute one at a time.
+        """
+        valid = columns["valid"]
+        if self._memo is not None and valid.any():
+            with self._computing:
+                made = self._remembered(columns, np.flatnonzero(valid), self._memo)
+        else:
+            frames, mask = columns[self._source][valid], columns["mask"][valid]
+            if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
+                frames, mask = np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1])
+            given = self._upload(frames)
+            with self._computing:
+                made = self._make(given, mask)
+        dropped = ("flow",) if self._teacher else ("flow", "frames")
+        passed = {name: value for name, value in columns.items() if name not in dropped}
+        return passed | {name: _spread(value, valid) for name, value in made.items()}
+
+    def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:
+        """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on
+        what was remembered."""
+
+        def recall(row: int) -> Columns:
+            one = slice(row, row + 1)
+            window = int(columns["window"][row])
+            return memo.recall(
+                window, lambda: self._make(self._upload(columns[self._source][one]), columns["mask"][one])
+            )
+
+        windows = [recall(row) for row in rows.tolist()]
+        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
+
+    def _make(self, frames: Tensor, mask: NDArray[np.bool_]) -> Columns:
+        """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
+        motion = window_motion(self._motion, frames, mask.sum(1).tolist())  # [v, C, T, H, W]
+        if self._teacher is None:
+            return {"motion": motion.to(torch.float16).cpu().numpy()}
+        output = self._teacher(motion, torch.from_numpy(mask).to(motion.device))
+        made = {"feature": output.feature} | output.predictions
+        return {
+            TEACHER_PREFIX + name: (value.float() if value.is_floating_point() else value).cpu().numpy()
+            for name, value in made.items()
+        }
+
+
+def _spread(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:
+    """Rows of the valid windows `[v, ...]` to all windows `[n, ...]`, zeros elsewhere."""
+    if valid.all():
+        return values
+    spread = np.zeros((len(valid), *values.shape[1:]), values.dtype)
+    spread[valid] = values[: int(valid.sum())]
+    return spread
+
+
+def _load_teacher(spec: StageSpec) -> nn.Module:
+    assert spec.teacher_url is not None
+    network, _ = load_network(spec.teacher_url)
+    return network
+
+
+def check_teacher(spec: StageSpec, manifest: Manifest) -> None:
+    """Refuse a teacher that this stage cannot learn from, before anything is started.
+
+    Raises:
+        ValueError: there is none, or it differs in motion, sampling, classes or network.
+    """
+    if spec.teacher_url is None:
+        raise ValueError(f"mode {spec.mode} distils a teacher, and there is none: train one first, or set teacher_url")
+    teacher = read_spec(spec.teacher_url)
+    sampling = ("frames", "fps", "height", "width")
+    pairs = {
+        "motion": (teacher.motion_fingerprint, spec.motion_fingerprint),
+        **{f"window.{name}": (getattr(teacher.window, name), getattr(spec.window, name)) for name in sampling},
+        "classes": (teacher.classes, manifest.classes),
+        "model.dim": (teacher.model.dim, spec.model.dim),
+        "model.head": (teacher.model.head, spec.model.head),
+        "model.backbone.stride": (teacher.model.backbone.stride, spec.model.backbone.stride),
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise ValueError(
+                f"the teacher of {spec.teacher_url} has another {name} than this stage ({theirs} and {ours}): a teacher "
+                "does not transfer. Use its settings, or train a teacher with these"
+            )

@@ -1,0 +1,1 @@
+"""What a job will cost: rates measured on its own windows, and the forecast made of them."""

@@ -1,0 +1,126 @@
+"""How long a job's stages will take, what they will wait for, and how much motion training needs: arithmetic only."""
+
+import math
+from typing import NamedTuple
+
+from tadscale.engine.steps import Mode
+from tadscale.runtime.pipeline.packets import windows_per_packet
+from tadscale.runtime.planning.rates import Rates
+from tadscale.runtime.stage.job import JobConfig
+
+PACKET_CPU_S = 0.06  # Ray's CPU time for a packet, over all its processes (2 cores of an AMD EPYC)
+STAGE_START_S = 12.0  # until the first step: processes, imports, the first packets (the same machine)
+STATE_BYTES = 16  # a parameter's share of a checkpoint: weight, two moments, moving average, float32 each
+
+
+class StageForecast(NamedTuple):
+    """What to expect of one training stage."""
+
+    mode: Mode
+    steps: int
+    seconds: float
+    """From its start to its end, undisturbed."""
+    step_s: float
+    """One optimiser step in the first epoch."""
+    waits_for: str
+    """What decides `step_s`: `training`, `motion`, `decoding`, or `CPUs` where the parts share too few of them."""
+    motion_per_worker: float
+    """Motion actors that keep one training worker busy while nothing is remembered; 0 where there is no motion."""
+    checkpoint_mib: float
+
+
+class Forecast(NamedTuple):
+    """What to expect of a job, and what it was worked out from."""
+
+    stages: list[StageForecast]
+    rates: Rates
+    windows: int
+    """In an epoch."""
+    cpus: int
+
+    @property
+    def seconds(self) -> float:
+        """All training, one stage after the other."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def stage_modes(job: JobConfig) -> list[Mode]:
+    """The stages that a job trains, in order; none if it only evaluates."""
+    if job.kind == "evaluate":
+        return []
+    if job.kind == "teacher":
+        return ["teacher"]
+    return ["teacher", *(["baseline"] if job.baseline else []), job.student.mode]  # type: ignore[list-item]
+
+
+def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:
+    """Every stage of a job, on a cluster with so many CPUs. The parts of a step overlap: the slowest decides.
+
+    Args:
+        job: its schedule and its share of the cluster.
+        windows: in an epoch.
+        rates: of one window, see `measure_rates`.
+        cpus: cores that there are; more logical CPUs than that do not make it faster.
+    """
+    stages = [_stage(job, mode, windows, rates, cpus) for mode in stage_modes(job)]
+    return Forecast(stages, rates, windows, cpus)
+
+
+def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) -> StageForecast:
+    steps_per_epoch = math.ceil(windows / job.optim.global_batch)
+    motion_s = _motion_s(mode, rates)
+    first, later = (
+        _step(job, mode, rates, cpus, seconds) for seconds in (motion_s, _repeated_s(job, mode, windows, rates))
+    )
+    step_s, waits_for = max((seconds, part) for part, seconds in first.items())
+    epochs_s = steps_per_epoch * (step_s + (job.optim.epochs - 1) * max(later.values()))
+    return StageForecast(
+        mode=mode,
+        steps=steps_per_epoch * job.optim.epochs,
+        seconds=STAGE_START_S + epochs_s,
+        step_s=step_s,
+        waits_for=waits_for,
+        motion_per_worker=motion_s / rates.train_s[mode],
+        checkpoint_mib=STATE_BYTES * rates.parameters[mode] / 2**20,
+    )
+
+
+def _motion_s(mode: Mode, rates: Rates) -> float:
+    """Of a window, where motion is made."""
+    if mode == "baseline":
+        return 0.0
+    return rates.motion_s + (0.0 if mode == "teacher" else rates.teacher_s)
+
+
+def _repeated_s(job: JobConfig, mode: Mode, windows: int, rates: Rates) -> float:
+    """The same from the second epoch on, where most of it may be remembered (see `WindowMemo`).
+
+    Each of n actors has seen a window with chance 1/n an epoch; as for the second epoch is good enough here.
+    """
+    if job.data.window.augment.varies:
+        return _motion_s(mode, rates)
+    actors = job.cluster.motion_actors
+    size = rates.motion_bytes if mode == "teacher" else rates.taught_bytes
+    room = actors * (job.cluster.motion_memo_mib << 20) / (windows * size)
+    return _motion_s(mode, rates) * (1 - min(1.0, room) / actors)
+
+
+def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, motion_s: float) -> dict[str, float]:
+    """Seconds of each part of a step, were it alone."""
+    cluster, batch = job.cluster, job.optim.global_batch
+    share = batch // cluster.workers
+    train_s = rates.train_s[mode]
+    ray_s = PACKET_CPU_S / windows_per_packet(share, job.data.window)
+    reserved = cluster.workers * cluster.cpus_per_worker + cluster.motion_actors * cluster.cpus_per_motion * (
+        motion_s > 0
+    )
+    fetching = max(1, int((max(cpus, reserved + cluster.cpus_per_fetch) - reserved) / cluster.cpus_per_fetch))
+    on_cpu = rates.fetch_s + ray_s
+    on_cpu += 0.0 if cluster.gpus_per_motion else motion_s * cluster.threads_per_motion
+    on_cpu += 0.0 if cluster.gpus_per_worker else train_s * cluster.threads_per_worker
+    return {
+        "training": share * train_s,
+        "motion": batch * motion_s / cluster.motion_actors,
+        "decoding": batch * rates.fetch_s / fetching,
+        "CPUs": batch * on_cpu / cpus,
+    }

@@ -1,0 +1,165 @@
+"""What a window costs on this machine, measured stage by stage: fetching, motion, the teacher, a training step."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tadscale.data.manifest import MANIFEST_NAME, read_manifest
+from tadscale.data.shards import write_shards
+from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
+from tadscale.data.storage import list_names
+from tadscale.data.windows import tile
+from tadscale.engine.batch import TEACHER_PREFIX, WindowBatch
+from tadscale.engine.engine import LocalEngine
+from tadscale.engine.steps import STEPS, Mode
+from tadscale.flow.motion import build_motion, window_motion
+from tadscale.models.detector import Detector
+from tadscale.network import build_network
+from tadscale.runtime.pipeline.fetch import fetch_packet
+from tadscale.runtime.pipeline.packets import Columns, PacketLayout
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.plan_spec import PlanSpec
+
+REPEATS = 5  # after one that warms up; the median counts
+
+
+class Rates(NamedTuple):
+    """Seconds that one window takes alone, with the threads that the job gives to each part."""
+
+    fetch_s: float
+    motion_s: float
+    teacher_s: float
+    """The frozen teacher on the motion of a window."""
+    train_s: dict[Mode, float]
+    """Forward, backward and update, on a batch of one."""
+    parameters: dict[Mode, int]
+    motion_bytes: int
+    """A window's motion, as it travels."""
+    taught_bytes: int
+    """What the teacher says of a window, as it travels."""
+
+
+def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
+    """Time each part of a job on one of its own training windows, on the devices that the job names.
+
+    Each part is timed alone: on cores that all parts share, the job itself takes longer (the demo's stages a third).
+
+    Returns:
+        The rates, and how many windows an epoch has.
+
+    Raises:
+        ValueError: there is no training window or it cannot be read, or a device of the job's is not here.
+        StorageError: the storage cannot be reached.
+    """
+    cluster = job.cluster
+    if "cuda" in (cluster.device, cluster.motion_device) and not torch.cuda.is_available():
+        raise ValueError(
+            "the job computes on GPUs, and this machine has none: measure on a node of the cluster, or set "
+            "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 for the times on CPUs"
+        )
+    with _training_videos(job) as (data_url, windows):
+        return _measure(job, modes, data_url), windows
+
+
+def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
+    cluster, classes = job.cluster, len(read_manifest(data_url).classes)
+    columns, fetch_s = _fetch(data_url, job)
+    torch.set_num_threads(cluster.threads_per_motion)
+    motion_columns, taught_columns, motion_s, teacher_s = _motion_and_teacher(job, columns, classes)
+    torch.set_num_threads(cluster.threads_per_worker)
+    train_s, parameters = {}, {}
+    for mode in modes:
+        batch = WindowBatch.from_numpy(
+            columns | (motion_columns if mode == "teacher" else taught_columns), cluster.device
+        )
+        train_s[mode], parameters[mode] = _train(job, mode, batch, classes)
+    motion_bytes, taught_bytes = (
+        sum(array.nbytes for array in made.values()) for made in (motion_columns, taught_columns)
+    )
+    return Rates(fetch_s, motion_s, teacher_s, train_s, parameters, motion_bytes, taught_bytes)
+
+
+@contextmanager
+def _training_videos(job: JobConfig) -> Iterator[tuple[str, int]]:
+    """Where training videos are, and the number of windows of them all; a few are drawn aside if all are still to be."""
+    sprites = job.data.sprites
+    if sprites is None or MANIFEST_NAME in list_names(job.data.url):
+        manifest = read_manifest(job.data.url).subset(job.data.train_subset)
+        yield job.data.url, len(tile(manifest, job.data.window))
+        return
+    few = sprites.model_copy(update={"train": 1, "validation": 0, "test": 0})
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(draw_videos(few), folder, classes=class_names(few))
+        yield folder, len(tile(_Undrawn(sprites), job.data.window))
+
+
+class _Undrawn:
+    """The training videos of the built-in data, as far as tiling asks."""
+
+    def __init__(self, sprites: SpritesConfig) -> None:
+        self.duration_s = np.full(sprites.train, float(sprites.duration_s))
+
+
+def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
+    """One window as the pipeline brings it."""
+    plan = PlanSpec(
+        data_url=data_url, subset=job.data.train_subset, window=job.data.window, seed=job.seed, epochs=1, global_batch=1
+    )
+    layout = PacketLayout(first_step=0, total_steps=1, global_batch=1, world_size=1, windows=1)
+    columns = fetch_packet(0, plan, layout, job.motion.flow_url)
+    if not columns["valid"].all():
+        raise ValueError(
+            f"a training window cannot be read, so nothing can be measured on it: {columns['error'][0]}; "
+            "`tadscale data lint --decode` finds all bad videos"
+        )
+    return columns, seconds(lambda: fetch_packet(0, plan, layout, job.motion.flow_url), "cpu")
+
+
+def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple[Columns, Columns, float, float]:
+    device = job.cluster.motion_device
+    compute = build_motion(job.motion)
+    network = build_network("teacher", job.model, classes, job.motion).eval().to(device)
+    assert isinstance(network, Detector)
+    source = "frames" if job.motion.flow_url is None else "flow"
+    frames, mask = torch.from_numpy(columns[source]).to(device), torch.from_numpy(columns["mask"]).to(device)
+    valid = columns["mask"].sum(1).tolist()
+    with torch.inference_mode():
+        motion = window_motion(compute, frames, valid)  # [1, C, T, H, W]
+        output = network(motion, mask)
+        motion_s = seconds(lambda: window_motion(compute, frames, valid), device)
+        teacher_s = seconds(lambda: network(motion, mask), device)
+    made = {"feature": output.feature} | output.predictions
+    taught = {TEACHER_PREFIX + name: value.cpu().numpy() for name, value in made.items()}
+    return {"motion": motion.to(torch.float16).cpu().numpy()}, taught, motion_s, teacher_s
+
+
+def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: int) -> tuple[float, int]:
+    network = build_network(mode, job.model, classes, job.motion).to(job.cluster.device)
+    engine = LocalEngine(network, job.optim)
+    engine.set_lr(0.0)
+
+    def step() -> None:
+        engine.backward(STEPS[mode](engine.model, batch, job.student.distill)["loss"])
+        engine.step()
+
+    return seconds(step, job.cluster.device), sum(parameter.numel() for parameter in network.parameters())
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """The median time of some work, in seconds, once it is warm."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    once()
+    return statistics.median(once() for _ in range(REPEATS))

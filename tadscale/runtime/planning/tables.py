@@ -1,0 +1,33 @@
+"""What `tadscale plan` says."""
+
+from rich.table import Table
+
+from tadscale.report.progress import format_duration
+from tadscale.runtime.planning.forecast import Forecast
+
+
+def forecast_table(forecast: Forecast) -> Table:
+    """A row a stage: how long, what decides it, and how many motion actors keep a training worker busy."""
+    table = Table(title="expected, not run", title_justify="left")
+    for name in ("stage", "decided by"):
+        table.add_column(name, no_wrap=True)
+    for name in ("steps", "ms a step", "motion actors a worker", "checkpoint MiB", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in forecast.stages:
+        actors = f"{stage.motion_per_worker:.2f}" if stage.motion_per_worker else "-"
+        cells = [f"{stage.steps:,}", f"{1000 * stage.step_s:.0f}", actors, f"{stage.checkpoint_mib:.1f}"]
+        table.add_row(stage.mode, stage.waits_for, *cells, format_duration(stage.seconds))
+    return table
+
+
+def forecast_lines(forecast: Forecast) -> list[str]:
+    """What stands under the table: where the figures come from, and their sum."""
+    rates = forecast.rates
+    parts = {"fetch": rates.fetch_s, "motion": rates.motion_s, "teacher": rates.teacher_s}
+    parts |= {f"training {mode}": seconds for mode, seconds in rates.train_s.items()}
+    return [
+        f"data       {forecast.windows:,} windows an epoch",
+        "a window   " + ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items()),
+        f"training   {format_duration(forecast.seconds)} in all on {forecast.cpus} CPUs; drawing data and evaluation come "
+        "on top",
+    ]

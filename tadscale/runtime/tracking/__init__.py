@@ -1,0 +1,1 @@
+"""MLflow: runs, what they record, and what is hidden in them."""

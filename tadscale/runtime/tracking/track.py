@@ -1,0 +1,198 @@
+"""Runs in MLflow: one parent run a job, its stages nested in it, every call with an explicit run id.
+
+**Running a job again.** A job is known by its name, its storage and its settings. If its latest run did not finish (it
+failed, was killed, or its process vanished and left it RUNNING), the next start continues that run, just as training
+continues from its checkpoint: a preempted job is one line in MLflow and not ten. A finished run is never touched, and
+changed settings are another experiment: both start a new run.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tadscale.config import Config
+from tadscale.data.storage import join
+from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.redact import redact, redact_text
+from tadscale.runtime.tracking.run import PARENT_TAG, Run
+
+JOB_TAG, STORAGE_TAG, SETTINGS_TAG, STAGE_TAG = (
+    "tadscale.runtime.stage.job", "tadscale.storage", "tadscale.settings_digest", "tadscale.stage"
+)  # fmt: skip
+ERROR_TAG = "tadscale.error"
+DATABASE_NAME, ARTIFACTS_NAME = "mlflow.db", "mlflow-artifacts"
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(RuntimeError):
+    """A job was told to stop and can be continued: what ends a run as KILLED. Base of the errors that say so."""
+
+
+class TrackingConfig(Config):
+    """Where runs and models are recorded."""
+
+    tracking_uri: str | None = None
+    """MLflow's store: a server (`http://...`) or a database (`sqlite:///...`). By default the environment variable
+    MLFLOW_TRACKING_URI, and without it the file `mlflow.db` in the run storage, if that is a local folder."""
+    experiment: str = "tadscale"
+    """Name of the MLflow experiment."""
+    artifact_location: str | None = None
+    """Where a new experiment keeps its artifacts: a folder or `s3://...`. By default a server decides for itself, and with
+    a database it is `mlflow-artifacts` in the run storage."""
+    registered_model: str = "tadscale-detector"
+    """Name under which the job's model is registered."""
+
+
+def resolve_tracking_uri(config: TrackingConfig, storage: str) -> str:
+    """The tracking URI that the settings, the environment and the run storage amount to.
+
+    Raises:
+        ValueError: the storage is remote and nothing else names a tracking store.
+    """
+    uri = config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return uri
+    folder = _local_folder(storage)
+    if folder is None:
+        raise ValueError(
+            f"tracking.tracking_uri is not set, and a database cannot live in {storage}: set it, or the environment "
+            "variable MLFLOW_TRACKING_URI, to your MLflow server (http://HOST:5000) or to sqlite:////absolute/path/mlflow.db"
+        )
+    return f"sqlite:///{folder / DATABASE_NAME}"
+
+
+@contextmanager
+def track_job(
+    config: TrackingConfig,
+    *,
+    job: str,
+    storage: str,
+    settings: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """The parent run of a job, for as long as the job runs; its end says how the job ended.
+
+    The status becomes FINISHED, FAILED (an exception, whose first words become a tag) or KILLED (`Interrupted`, Ctrl-C, or
+    an exit with a code other than 0).
+
+    Args:
+        config: where.
+        job: the job's name.
+        storage: URL under which the job keeps its results.
+        settings: the job file as resolved; recorded as parameters and as `job.json`, secrets hidden.
+        tags: provenance, digests, seed.
+    """
+    uri = resolve_tracking_uri(config, storage)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    client = make_client(uri)
+    experiment = _experiment_id(client, config, uri, storage)
+    identity = {JOB_TAG: job, STORAGE_TAG: redact_text(storage), SETTINGS_TAG: settings_digest(settings)}
+    run = Run(uri, _resume_or_create(client, experiment, job, identity))
+    with _ending(run):
+        run.set_tags(tags or {})
+        run.log_params(settings)
+        run.log_dict(settings, "job.json")
+        yield run
+
+
+@contextmanager
+def track_stage(parent: Run, stage: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
+    """The nested run of one stage of a job, continued if an earlier try left it unfinished; ends as `track_job` does."""
+    identity = {PARENT_TAG: parent.run_id, STAGE_TAG: stage}
+    run = Run(parent.tracking_uri, _resume_or_create(parent.client, parent.experiment_id, stage, identity))
+    with _ending(run):
+        run.set_tags(tags or {})
+        yield run
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of the settings without their secrets: a rotated password is not another experiment."""
+    return hashlib.sha256(json.dumps(redact(settings), sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def _ending(run: Run) -> Iterator[None]:
+    """Terminate the run honestly, whatever happens inside."""
+    try:
+        yield
+        run.flush()
+    except BaseException as error:
+        try:
+            run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:2000]})
+            run.terminate(_status(error))
+        except Exception:  # the store is gone, too; the job's own error is the one to report
+            log.exception("could not record the end of run %s", run.run_id)
+        raise
+    run.terminate("FINISHED")
+
+
+def _status(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "KILLED" if error.code else "FINISHED"
+    return "FAILED" if isinstance(error, Exception) and not isinstance(error, Interrupted) else "KILLED"
+
+
+def _resume_or_create(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:
+    """The id of the latest run with these tags if it did not finish, else of a new one."""
+    wanted = " and ".join(f"tags.`{tag}` = '{_quoted(value)}'" for tag, value in identity.items())
+    found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    if found and found[0].info.status != "FINISHED":
+        run_id = found[0].info.run_id
+        client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, ERROR_TAG, "")
+        return run_id
+    return client.create_run(experiment, tags=dict(identity), run_name=name).info.run_id
+
+
+def _quoted(value: str) -> str:
+    if "'" in value:
+        raise ValueError(f"{value!r} holds an apostrophe, which MLflow's search cannot express: choose another name")
+    return value
+
+
+def _experiment_id(client: Any, config: TrackingConfig, uri: str, storage: str) -> str:
+    """The experiment's id; a deleted experiment of the name is an error, and not silently brought back."""
+    found = client.get_experiment_by_name(config.experiment)
+    if found is None:
+        return _create_experiment(client, config.experiment, _artifact_location(config, uri, storage))
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"the MLflow experiment {config.experiment!r} has been deleted: restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}), or set tracking.experiment to another name"
+        )
+    return found.experiment_id
+
+
+def _create_experiment(client: Any, name: str, location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.create_experiment(name, artifact_location=location)
+    except MlflowException:  # somebody else was quicker: jobs start at the same time
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+def _artifact_location(config: TrackingConfig, uri: str, storage: str) -> str | None:
+    if config.artifact_location is None and uri.startswith(("http://", "https://")):
+        return None  # the server's choice
+    location = config.artifact_location or join(storage, ARTIFACTS_NAME)
+    folder = _local_folder(location)
+    return location if folder is None else folder.as_uri()
+
+
+def _local_folder(url: str) -> Path | None:
+    """The absolute path of a local folder, None for a remote one."""
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://")).absolute()
+    return None if re.match(r"[A-Za-z][\w+.-]*://", url) else Path(url).absolute()

@@ -1,0 +1,114 @@
+"""What the driver and the training workers tell each other: records, bad videos, "stop", and how it ended."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+from uuid import uuid4
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, QuarantineExceeded, QuarantineLedger
+from tadscale.data.storage import write_bytes
+from tadscale.data.text_files import read_text
+from tadscale.runtime.pipeline.packets import PacketLayout
+from tadscale.runtime.stage.stopwatch import TimeSplit
+
+Record = dict[str, Any]
+"""A `StepRecord` as plain data: the monitor's process has no torch to unpack the class with."""
+
+
+class Outcome(NamedTuple):
+    """How the training workers ended, when they ended by themselves."""
+
+    reason: Literal["finished", "preempted", "over budget"]
+    step: int
+    losses: dict[str, float]
+    seconds: TimeSplit
+
+
+class Summary(NamedTuple):
+    """What the monitor knows when training is over."""
+
+    outcome: Outcome | None
+    restarts: int
+    quarantined: int
+    over_budget: str | None
+    """The message for the user, when too many videos are bad."""
+
+
+class Monitor:
+    """An actor on the driver's node: it outlives the worker groups.
+
+    Args:
+        ledger_url: where the quarantine ledger is kept; what an earlier part of the run wrote is taken up.
+        budget: how many bad videos are borne.
+        videos: size of the data set.
+    """
+
+    def __init__(self, ledger_url: str, budget: QuarantineBudget, videos: int) -> None:
+        self._url = ledger_url
+        self._ledger = QuarantineLedger(budget)
+        self._ledger.load_jsonl(read_text(self._url))
+        self._ledger.total_videos = videos  # from here on, an entry over the budget is refused
+        self._write_ledger()
+        self._records: list[Record] = []
+        self._starts: list[PacketLayout] = []
+        self._stop = False
+        self._over_budget: str | None = None
+        self._outcome: Outcome | None = None
+
+    def started(self, layout: PacketLayout) -> None:
+        """A worker group begins, at the first step of `layout`."""
+        self._starts.append(layout)
+
+    def layout(self) -> PacketLayout:
+        """The layout that the current worker group began with."""
+        return self._starts[-1]
+
+    def record(self, record: Record) -> bool:
+        """Take a step's record; answers whether training should stop after it."""
+        self._records.append(record)
+        return self._stop
+
+    def quarantine(self, entries: Sequence[QuarantineEntry]) -> bool:
+        """Take bad videos; answers whether the budget is spent."""
+        known = len(self._ledger)
+        try:
+            for entry in entries:
+                self._ledger.add(entry)
+        except QuarantineExceeded as error:
+            self._over_budget = str(error)
+        if len(self._ledger) > known:
+            self._write_ledger()
+        return self._over_budget is not None
+
+    def finished(self, outcome: Outcome) -> None:
+        """The worker group ended by itself."""
+        self._outcome = outcome
+
+    def stop(self) -> None:
+        """Ask training to stop after the current step, with a checkpoint."""
+        self._stop = True
+
+    def drain(self) -> list[Record]:
+        """The records since the last call."""
+        records, self._records = self._records, []
+        return records
+
+    def summary(self) -> Summary:
+        """What is known now."""
+        return Summary(self._outcome, max(0, len(self._starts) - 1), len(self._ledger), self._over_budget)
+
+    def _write_ledger(self) -> None:
+        write_bytes(self._url, self._ledger.to_jsonl().encode())
+
+
+def start_monitor(ledger_url: str, budget: QuarantineBudget, videos: int) -> tuple[str, Any]:
+    """Start the actor; returns the name by which workers find it, and the handle that keeps it alive."""
+    name = f"tadscale-monitor-{uuid4()}"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = (
+        ray.remote(num_cpus=0)(Monitor).options(name=name, scheduling_strategy=here).remote(ledger_url, budget, videos)
+    )
+    ray.get(actor.summary.remote())  # an error in its start is raised here
+    return name, actor

@@ -1,0 +1,124 @@
+"""The command line: what it prints, what it refuses, and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tadscale.cli import main
+
+TRUTH = {
+    "database": {
+        "a": {"subset": "Test", "duration": "10", "annotations": [{"label": "jump", "segment": ["1.0", "3.0"]}]},
+        "b": {"subset": "test", "duration": 10, "annotations": [{"label": "run", "segment": [2, 6]}]},
+    }
+}
+FOUND = {
+    "results": {
+        "a": [{"label": "jump", "segment": [1.0, 3.0], "score": "0.9"}],
+        "b": [{"label": "run", "segment": [4.0, 8.0], "score": 0.8}],
+    }
+}
+
+
+@pytest.fixture
+def files(tmp_path) -> tuple[str, str]:
+    """A detections file and its ground truth: one class found exactly, one at a tIoU of 1/3."""
+    detections, truth = tmp_path / "detections.json", tmp_path / "truth.json"
+    detections.write_text(json.dumps(FOUND))
+    truth.write_text(json.dumps(TRUTH))
+    return str(detections), str(truth)
+
+
+def test_score_as_json(files, capsys):
+    assert main(["score", *files, "--json", "--tiou", "0.3,0.5"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["mAP"] == [1.0, 0.5]
+
+
+def test_score_as_a_table(files, capsys):
+    assert main(["score", *files]) == 0
+    text = capsys.readouterr().out
+    assert "jump" in text
+    assert "60.00" in text  # the mean of 1, .5, .5, .5, .5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "nowhere.json", "nowhere.json"], "nowhere.json"),
+        (["run", "nowhere.yaml"], "no such job file"),
+        (["data", "lint", "nowhere"], "nowhere"),
+        (["detect", "nobody", "video.mp4", "--tracking-uri", "sqlite:///{tmp}/empty.db"], "nobody"),
+        (["registry", "list", "nobody", "--tracking-uri", "sqlite:///{tmp}/empty.db"], "nobody"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_exit_code_1(arguments, message, tmp_path, capsys):
+    assert main([argument.format(tmp=tmp_path) for argument in arguments]) == 1
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_sprites_can_be_drawn_linted_and_packed_again(tmp_path, capsys):
+    from tadscale.data.manifest import read_manifest
+    from tadscale.data.storage import read_range
+
+    small = ["train=2", "validation=1", "test=1", "size=32", "duration_s=8"]
+    drawn = str(tmp_path / "drawn")
+    assert main(["data", "sprites", drawn, *(part for setting in small for part in ("--set", setting))]) == 0
+    assert main(["data", "lint", drawn, "--decode"]) == 0
+    assert "4 videos" in capsys.readouterr().out
+
+    rows = read_manifest(drawn).rows
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    database = {}
+    for row in rows:
+        Path(videos, f"{row.key}.mp4").write_bytes(read_range(row.url, row.video_offset, row.video_bytes))
+        entries = zip(row.labels, row.start_s, row.end_s, strict=True)
+        annotations = [{"label": label, "segment": [start, end]} for label, start, end in entries]
+        database[row.key] = {"subset": row.subset, "duration": row.duration_s, "annotations": annotations}
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"database": database}))
+    packed = str(tmp_path / "packed")
+    assert main(["data", "pack", str(videos), str(truth), packed]) == 0
+    again = read_manifest(packed).rows
+    assert {row.key: (row.video_sha256, row.labels, row.subset) for row in again} == {
+        row.key: (row.video_sha256, row.labels, row.subset) for row in rows
+    }
+
+
+def test_a_job_takes_the_sprites_that_the_command_drew_and_previews_them(tmp_path, capsys):
+    from tadscale.data.sprites import SpritesConfig
+    from tadscale.runtime.jobs.sprites import ensure_sprites
+
+    settings = {"train": 2, "validation": 1, "test": 1, "size": 32, "duration_s": 8}
+    drawn = str(tmp_path / "drawn")
+    assert main(["data", "sprites", drawn, *(f"--set={name}={value}" for name, value in settings.items())]) == 0
+    assert len(ensure_sprites(SpritesConfig(**settings), drawn)) == 4
+
+    job = tmp_path / "job.yaml"
+    job.write_text(f"kind: teacher\nname: x\nstorage: {tmp_path}\ndata: {{url: {drawn}}}\nmotion: {{name: dis}}\n")
+    assert main(["data", "preview", str(job), str(tmp_path / "clips"), "--videos", "2"]) == 0
+    names = sorted(path.name for path in (tmp_path / "clips").iterdir())
+    assert names == [f"train-{index:05d}.{suffix}" for index in range(2) for suffix in ("mp4", "png")]
+
+
+def test_foreign_shards_are_never_replaced_by_sprites(tmp_path, capsys):
+    from tadscale.data.sprites import SpritesConfig
+    from tadscale.runtime.jobs.sprites import ensure_sprites
+
+    foreign = tmp_path / "shard-000000.tar"
+    foreign.write_bytes(b"somebody's work")
+    for _ in range(2):  # a refusal must leave nothing behind that makes the next attempt take the folder for its own
+        assert main(["data", "sprites", str(tmp_path), "--set", "train=1"]) == 1
+        with pytest.raises(ValueError, match="not sprites"):
+            ensure_sprites(SpritesConfig(train=1), str(tmp_path))
+    assert foreign.read_bytes() == b"somebody's work"
+    assert [path.name for path in tmp_path.iterdir()] == [foreign.name]
+
+
+def test_a_misspelt_sprites_setting_is_refused(tmp_path, capsys):
+    assert main(["data", "sprites", str(tmp_path / "x"), "--set", "trian=3"]) == 1
+    assert "trian" in capsys.readouterr().err

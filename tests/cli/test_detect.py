@@ -1,0 +1,100 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tadscale.cli.detect import detect, parse_model, prediction_html, prediction_json, prediction_table
+from tadscale.data.annotations import parse_detections
+from tadscale.runtime.models.registry import Registry
+from tadscale.runtime.tracking.track import TrackingConfig, track_job
+from tadscale.segments import Detection
+from tadscale.serving import Prediction
+from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
+from tests.serving.conftest import package, video  # noqa: F401
+
+PREDICTION = Prediction(
+    detections=[
+        Detection(video="a", label="run", start_s=1.0, end_s=2.5, score=0.9),
+        Detection(video="a", label="[red]jump", start_s=0.25, end_s=0.5, score=0.1),
+    ],
+    duration_s={"a": 10.0, "empty": 5.0},
+    failures={"b": "damaged"},
+)
+
+
+def test_a_model_by_name_by_uri_and_by_folder(
+    storage: Path,  # noqa: F811
+    package: Path,  # noqa: F811
+    video: bytes,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip, text = tmp_path / "clip one.mp4", tmp_path / "text.mp4"
+    clip.write_bytes(video)
+    text.write_text("no video")
+    with track_job(TrackingConfig(), job="distill", storage=str(storage), settings={}) as run:
+        Registry(run.tracking_uri).register(run, "tiny", package, metrics={}, tags={})
+    expected = detect(str(package), [clip, text], device="cpu")
+    assert {row.video for row in expected.detections} == {"clip one"} and set(expected.failures) == {"text"}
+    for model in ("tiny", "models:/tiny@champion", "models:/tiny/1"):
+        assert detect(model, [clip, text], tracking_uri=run.tracking_uri, device="cpu") == expected
+    with pytest.raises(ValueError, match=r"no version or alias 'challenger'; its aliases: champion \(version 1\)"):
+        detect("models:/tiny@challenger", [clip], tracking_uri=run.tracking_uri)
+    with pytest.raises(ValueError, match="tiny is no folder, and no registry is named"):
+        detect("tiny", [clip])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", run.tracking_uri)
+    assert detect("tiny", [clip, text], device="cpu") == expected
+
+
+def test_a_model_is_named_in_three_ways() -> None:
+    assert parse_model("models:/name@alias") == parse_model("name@alias") == ("name", "alias")
+    assert parse_model("models:/name/3") == ("name", "3")
+    assert parse_model("name") == ("name", "champion")
+    for wrong in ("models:/", "./no/such/folder", "s3://bucket/model", "name@", "@champion", "a/b/c"):
+        with pytest.raises(ValueError, match="neither a folder nor a model"):
+            parse_model(wrong)
+
+
+def test_as_a_table() -> None:
+    out = io.StringIO()
+    Console(file=out, width=100).print(prediction_table(PREDICTION, min_score=0.05))
+    assert "[red]jump" in out.getvalue() and "0.9000" in out.getvalue()
+    out = io.StringIO()
+    Console(file=out, width=100).print(prediction_table(PREDICTION, min_score=0.5))
+    assert "jump" not in out.getvalue() and "run" in out.getvalue()
+
+
+def test_as_activitynet_json() -> None:
+    text = prediction_json(PREDICTION)
+    assert parse_detections(json.loads(text), "text").to_detections() == PREDICTION.detections
+    assert json.loads(text)["results"]["empty"] == []
+    assert json.loads(prediction_json(PREDICTION, min_score=1.0))["results"] == {"a": [], "empty": []}
+
+
+def test_as_html() -> None:
+    page = prediction_html(PREDICTION, "tiny", min_score=0.5)
+    assert "<!DOCTYPE html>" in page and ">empty " in page and "run" in page and "jump" not in page
+
+
+def test_detection_needs_neither_the_training_stack_nor_plots(package: Path, video: bytes, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "clip.mp4").write_bytes(video)
+    script = (
+        "import sys\n"
+        "absent = ('ray', 'deepspeed', 'webdataset', 's3fs', 'boto3', 'cv2', 'matplotlib', 'mlflow')\n"
+        "sys.modules.update(dict.fromkeys(absent))\n"  # None there makes an import fail
+        "from tadscale.cli.detect import detect, prediction_html, prediction_json, prediction_table\n"
+        "prediction = detect(sys.argv[1], [sys.argv[2]])\n"
+        "assert prediction.detections and prediction_html(prediction, 'm') and prediction_table(prediction)\n"
+        "sys.stdout.write(prediction_json(prediction))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(package), str(tmp_path / "clip.mp4")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["results"]["clip"]

@@ -1,0 +1,57 @@
+"""Whether a job fits on the cluster, before anything waits for ever."""
+
+import json
+
+import pytest
+
+from tadscale.runtime.cluster.capacity import ClusterConfig, check_capacity, local_cpus
+
+
+def test_two_cores_can_hold_two_workers_and_their_data():
+    config = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=0.5, cpus_per_motion=0.5)
+    assert config.required(motion=True) == {"CPU": 2.0, "GPU": 0.0}
+
+
+def test_a_local_cluster_is_given_the_logical_cpus_that_the_job_needs():
+    assert local_cpus(ClusterConfig(workers=40)) == 42
+    assert local_cpus(ClusterConfig()) >= 3
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("changes", "motion", "words"),
+    [
+        ({"workers": 4}, False, r"4 CPUs for 4 training worker\(s\), 1 to fetch"),
+        ({"workers": 2, "motion_actors": 2}, True, "2 for motion"),
+        ({"workers": 1, "gpus_per_worker": 1}, False, "needs 1 GPUs"),
+    ],
+)
+def test_a_job_that_leaves_no_cpu_for_data_is_refused(changes, motion, words):
+    with pytest.raises(ValueError, match=words) as refusal:
+        check_capacity(ClusterConfig(**changes), motion=motion)
+    assert "wait for ever" in str(refusal.value)
+
+
+def test_a_pool_of_actors_that_would_shrink_is_refused():
+    with pytest.raises(ValueError, match="max_motion_actors = 1 is below motion_actors = 2"):
+        ClusterConfig(motion_actors=2, max_motion_actors=1)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_fits_is_not_refused():
+    check_capacity(ClusterConfig(workers=3), motion=False)
+    check_capacity(ClusterConfig(workers=100), motion=True, training=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not readable JSON"), (json.dumps({"zero_optimization": {"stage": 3}}), "use stage 2")],
+)
+def test_a_bad_preset_file_is_named(text, words, tmp_path):
+    path = tmp_path / "preset.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as refusal:
+        ClusterConfig(deepspeed_preset=str(path)).preset()
+    assert str(path) in str(refusal.value)
+    with pytest.raises(ValueError, match="not readable"):
+        ClusterConfig(deepspeed_preset=str(tmp_path / "missing.json")).preset()

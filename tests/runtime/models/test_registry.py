@@ -1,0 +1,169 @@
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tadscale.runtime.models.registry import ModelVersion, Registry
+from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.track import TrackingConfig, track_job
+from tadscale.serving import Predictor
+from tests.runtime.tracking.mlflow_store import empty_database, new_storage, s3_storage, storage  # noqa: F401
+from tests.serving.conftest import package, video  # noqa: F401
+
+NAME = "tiny"
+
+
+@pytest.fixture
+def run(storage: Path) -> Iterator[Run]:  # noqa: F811
+    with track_job(TrackingConfig(), job="distill", storage=str(storage), settings={}) as parent:
+        yield parent
+
+
+@pytest.fixture
+def registry(run: Run) -> Registry:
+    return Registry(run.tracking_uri)
+
+
+@pytest.fixture
+def small(package: Path, tmp_path: Path) -> Path:  # noqa: F811
+    """As much of a package as the registry looks at; quick to copy."""
+    folder = tmp_path / "small" / "artifacts" / "detector"
+    folder.mkdir(parents=True)
+    shutil.copy(package / "artifacts" / "detector" / "model.json", folder)
+    return tmp_path / "small"
+
+
+def register(registry: Registry, run: Run, folder: Path, average: float = 0.5, **more: Any) -> ModelVersion:
+    tags = {"tadscale.runtime.stage.job": "distill", "tadscale.manifest_digest": "abc"}
+    return registry.register(run, NAME, folder, metrics={"average_mAP": average}, tags=tags, **more)
+
+
+def register_three(registry: Registry, run: Run, folder: Path) -> None:
+    for name in ("tvl1", "dis", "gradient"):
+        register(registry, run, folder)
+        change(folder, name)
+
+
+def change(folder: Path, motion: str) -> None:
+    """Make the package another detector's."""
+    spec = folder / "artifacts" / "detector" / "model.json"
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | {"motion_fingerprint": motion}))
+
+
+def aliases(registry: Registry) -> dict[int, tuple[str, ...]]:
+    return {version.version: version.aliases for version in registry.list_versions(NAME)}
+
+
+def test_the_first_version_is_champion_and_the_latest_challenger(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    first = registry.version(NAME, 1)
+    assert (first.version, first.aliases, first.run_id) == (1, ("champion",), run.run_id)
+    assert first.metrics == {"average_mAP": 0.5}
+    assert first.tags.pop("tadscale.detector_sha256")
+    assert first.tags == {"tadscale.runtime.stage.job": "distill", "tadscale.manifest_digest": "abc"}
+    assert aliases(registry) == {3: ("challenger",), 2: (), 1: ("champion",)}
+    assert list(aliases(registry)) == [3, 2, 1]
+
+
+def test_promote_and_rollback(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    assert registry.promote(NAME).version == 3  # the challenger
+    assert aliases(registry) == {3: ("champion",), 2: (), 1: ()}
+    assert registry.promote(NAME, 3).version == 3  # again: nothing changes
+    assert registry.promote(NAME, 2).version == 2
+    assert registry.rollback(NAME).version == 3
+    assert registry.rollback(NAME).version == 1
+    assert aliases(registry) == {3: (), 2: (), 1: ("champion",)}
+    with pytest.raises(ValueError, match="has had no champion before this one"):
+        registry.rollback(NAME)
+    assert aliases(registry)[1] == ("champion",)
+
+
+def test_rollback_passes_over_versions_that_were_deleted(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2)
+    registry.promote(NAME, 3)
+    run.client.delete_model_version(NAME, "2")
+    assert registry.rollback(NAME).version == 1
+
+
+def test_what_is_not_there_is_named_with_what_is(registry: Registry, run: Run, small: Path) -> None:
+    register(registry, run, small)
+    for call in (registry.list_versions, registry.rollback, registry.promote, registry.record):
+        with pytest.raises(ValueError, match=f"no model 'other' is registered at .*; registered are: {NAME}"):
+            call("other")
+    for selector in ("challenger", 7):
+        with pytest.raises(ValueError, match=rf"no version or alias '{selector}'; its aliases: champion \(version 1\)"):
+            registry.promote(NAME, selector)
+    with pytest.raises(ValueError, match="no exported detector"):
+        register(registry, run, small.parent)
+
+
+def test_a_long_card_is_cut_and_says_so(registry: Registry, run: Run, small: Path) -> None:
+    register(registry, run, small, card="# Card\n" + "x" * 6000)
+    description = run.client.get_model_version(NAME, "1").description
+    assert description.startswith("# Card\n") and len(description) == 5000 and "model_card.md" in description[-100:]
+
+
+def load(model: str, uri: str) -> Any:
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)  # as the consumer's environment variable would
+    mlflow.set_registry_uri(uri)
+    try:
+        return mlflow.pyfunc.load_model(model)
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+
+
+def test_the_champion_is_the_same_from_a_folder_and_from_s3(
+    registry: Registry,
+    run: Run,
+    package: Path,  # noqa: F811
+    video: bytes,  # noqa: F811
+    s3_storage: str,  # noqa: F811
+    empty_database: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    register(registry, run, package, card="# Tiny")
+    database = new_storage(empty_database, tmp_path / "other") / "mlflow.db"
+    config = TrackingConfig(tracking_uri=f"sqlite:///{database}")
+    with track_job(config, job="distill", storage=s3_storage, settings={"cluster": 1}) as on_s3:
+        other = Registry(on_s3.tracking_uri)
+        register(other, on_s3, package, card="# Tiny")
+    assert on_s3.artifact_uri.startswith(s3_storage)
+
+    record = registry.record(NAME)
+    assert record == other.record(NAME)
+    assert record["metrics"] == {"average_mAP": 0.5} and record["aliases"] == ["champion"]
+    assert record["detector"]["classes"] == ["jump", "run"]
+    assert json.loads(json.dumps(record)) == record
+    assert str(tmp_path) not in json.dumps(record) and run.run_id not in json.dumps(record)
+
+    expected = Predictor.from_directory(package, "cpu").predict([video]).detections
+    for uri in (run.tracking_uri, on_s3.tracking_uri):
+        table = load(f"models:/{NAME}@champion", uri).predict([video])
+        assert table["score"].tolist() == [row.score for row in expected]
+
+
+def test_another_model_has_another_record(registry: Registry, run: Run, package: Path, tmp_path: Path) -> None:  # noqa: F811
+    changed = shutil.copytree(package, tmp_path / "changed")
+    change(changed, "dis-test")
+    register(registry, run, package)
+    register(registry, run, changed)
+    first, second = registry.record(NAME, 1), registry.record(NAME, 2)
+    assert first["detector"]["motion_fingerprint"] == "tvl1-test"
+    assert second["detector"]["motion_fingerprint"] == "dis-test"
+    assert {name for name in first["files"] if first["files"][name] != second["files"][name]} == {
+        "artifacts/detector/model.json"
+    }
+
+
+def test_a_continued_run_does_not_register_twice(registry: Registry, run: Run, small: Path) -> None:
+    first = register(registry, run, small)
+    assert register(registry, run, small) == first
+    assert aliases(registry) == {1: ("champion",)}

@@ -1,0 +1,127 @@
+"""Filling packets: the plan's windows, empty slots, and bad videos."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tadscale.data.flow_shards import write_flow
+from tadscale.data.flow_windows import load_flow
+from tadscale.data.manifest import read_manifest
+from tadscale.data.quarantine import QuarantineLedger
+from tadscale.data.storage import StorageError
+from tadscale.data.windows import load_window
+from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.runtime.pipeline.fetch import fetch_packet
+from tadscale.runtime.pipeline.packets import PacketLayout
+from tadscale.runtime.stage.plan_spec import open_plan
+from tests.runtime.conftest import WINDOW
+
+
+def layout_of(plan, windows: int) -> PacketLayout:
+    return PacketLayout(
+        first_step=0, total_steps=plan.total_steps, global_batch=plan.global_batch, world_size=1, windows=windows
+    )
+
+
+def damage(folder: Path, key: str, data_url: str) -> str:
+    """A copy of the data with one video overwritten; returns its URL."""
+    shutil.copytree(data_url, folder)
+    row = next(row for row in read_manifest(str(folder)).rows if row.key == key)
+    with open(row.url, "r+b") as file:
+        file.seek(row.video_offset)
+        file.write(b"\0" * row.video_bytes)
+    return str(folder)
+
+
+def plan_of(data_url: str):
+    from tadscale.runtime.stage.plan_spec import PlanSpec
+
+    return PlanSpec(data_url=data_url, subset="train", window=WINDOW, seed=0, epochs=1, global_batch=4)
+
+
+def test_a_packet_holds_the_windows_of_the_plan(sprites):
+    spec = plan_of(sprites)
+    manifest, plan = open_plan(spec)
+    columns = fetch_packet(1, spec, layout_of(plan, 4))
+    assert columns["position"].tolist() == [4, 5, 6, 7]
+    assert columns["valid"].all()
+    for nth, window in enumerate(plan.batch(1).tolist()):
+        row = plan.row(1, nth, window)
+        expected = load_window(manifest.row(row.video), row.start_frames, row.valid_frames, WINDOW)
+        assert np.array_equal(columns["frames"][nth], expected.frames)
+        assert np.array_equal(columns["mask"][nth], expected.mask)
+        count = len(expected.labels)
+        assert columns["labels"][nth, :count].tolist() == expected.labels.tolist()
+        assert (columns["labels"][nth, count:] == -1).all()
+        assert np.array_equal(columns["segments_frames"][nth, :count], expected.segments_frames)
+
+
+def test_precomputed_flow_travels_beside_the_frames(sprites, tmp_path):
+    spec, flow_url = plan_of(sprites), str(tmp_path / "flow")
+    manifest, plan = open_plan(spec)
+    some = replace(manifest, rows=manifest.rows[1:])  # the first video has none
+    write_flow(some, flow_url, build_motion(MotionConfig(name="dis")), WINDOW, device="cpu", ledger=QuarantineLedger())
+    for step in range(plan.total_steps):
+        columns = fetch_packet(step, spec, layout_of(plan, 4), flow_url)
+        assert columns["flow"].shape == columns["frames"].shape
+        for nth, window in enumerate(plan.batch(step).tolist()):
+            row = plan.row(step, nth, window)
+            if window < 0 or row.video == 0:
+                assert not columns["valid"][nth]
+                assert ("no flow of this key" in str(columns["error"][nth])) == (row.video == 0)
+                continue
+            key = manifest.row(row.video).key
+            expected = load_flow(flow_url, key, row.start_frames, row.valid_frames, WINDOW)
+            assert np.array_equal(columns["flow"][nth], expected)
+
+
+def test_empty_slots_are_masked_and_blame_nobody(sprites):
+    spec = plan_of(sprites)
+    _, plan = open_plan(spec)
+    columns = fetch_packet(plan.total_steps - 1, spec, layout_of(plan, 4))
+    empty = plan.batch(plan.total_steps - 1) < 0
+    assert empty.any()
+    assert np.array_equal(columns["valid"], ~empty)
+    assert not columns["frames"][empty].any()
+    assert not columns["mask"][empty].any()
+    assert set(columns["error"].tolist()) == {""}
+
+
+def test_a_bad_video_keeps_its_slots_and_is_named(sprites, tmp_path):
+    spec = plan_of(damage(tmp_path / "bad", "train-00003", sprites))
+    manifest, plan = open_plan(spec)
+    layout = layout_of(plan, 4)
+    bad = [row.key for row in manifest.rows].index("train-00003")
+    for step in range(plan.total_steps):
+        columns = fetch_packet(step, spec, layout)
+        for nth, window in enumerate(plan.batch(step).tolist()):
+            is_bad = window >= 0 and plan.windows.video[window] == bad
+            assert columns["valid"][nth] == (window >= 0 and not is_bad)
+            assert bool(columns["error"][nth]) == is_bad
+            if is_bad:
+                entry = json.loads(str(columns["error"][nth]))
+                assert entry["key"] == "train-00003"
+                assert "digest" in entry["reason"]
+
+
+def test_storage_out_of_reach_is_no_bad_video(sprites, tmp_path):
+    shutil.copytree(sprites, tmp_path / "gone")
+    spec = plan_of(str(tmp_path / "gone"))
+    _, plan = open_plan(spec)
+    for shard in (tmp_path / "gone").glob("*.tar"):
+        shard.unlink()
+    with pytest.raises(StorageError):
+        fetch_packet(0, spec, layout_of(plan, 4))
+
+
+def test_the_fetching_processes_do_without_torch():
+    import subprocess
+    import sys
+
+    modules = "tadscale.runtime.pipeline.dataset, tadscale.runtime.training.monitor"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

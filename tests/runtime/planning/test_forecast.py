@@ -1,0 +1,112 @@
+"""Arithmetic of `tadscale plan`, and that its rates are measured."""
+
+import math
+
+import pytest
+
+from tadscale.cli import main
+from tadscale.runtime.planning.forecast import STAGE_START_S, forecast, stage_modes
+from tadscale.runtime.planning.rates import Rates
+from tadscale.runtime.stage.job import JobConfig
+
+RATES = Rates(
+    fetch_s=0.1,
+    motion_s=3.0,
+    teacher_s=1.0,
+    train_s={"teacher": 0.5, "baseline": 0.5, "decomposed": 1.0},
+    parameters={"teacher": 1 << 20, "baseline": 1 << 20, "decomposed": 2 << 20},
+    motion_bytes=1 << 20,
+    taught_bytes=1 << 10,
+)
+GPUS = {"workers": 2, "gpus_per_worker": 1, "motion_actors": 2, "gpus_per_motion": 1}
+
+
+def job(**settings) -> JobConfig:
+    given = {
+        "kind": "distill",
+        "name": "x",
+        "storage": "runs",
+        "data": {"url": "nowhere", "window": {"augment": {"flip_probability": 0.5}}},
+        "optim": {"epochs": 3, "global_batch": 4},
+        "cluster": GPUS,
+    }
+    return JobConfig.model_validate(given | settings)
+
+
+def by_mode(job: JobConfig, windows: int = 10, cpus: int = 100):
+    return {stage.mode: stage for stage in forecast(job, windows, RATES, cpus).stages}
+
+
+def test_the_slowest_part_decides():
+    stages = by_mode(job())
+    assert list(stages) == ["teacher", "baseline", "decomposed"]
+    assert stages["teacher"].steps == 9  # 3 global batches hold 10 windows
+    assert (stages["teacher"].waits_for, stages["teacher"].step_s) == ("motion", 4 * 3.0 / 2)
+    assert (stages["baseline"].waits_for, stages["baseline"].step_s) == ("training", 2 * 0.5)
+    assert (stages["decomposed"].waits_for, stages["decomposed"].step_s) == ("motion", 4 * 4.0 / 2)
+    assert stages["decomposed"].seconds == pytest.approx(STAGE_START_S + 9 * 8.0)
+
+
+def test_as_many_motion_actors_as_it_says_keep_training_busy():
+    needed = math.ceil(2 * by_mode(job())["decomposed"].motion_per_worker)
+    enough, fewer = (job(cluster=GPUS | {"motion_actors": count}) for count in (needed, needed - 1))
+    assert by_mode(enough)["decomposed"].waits_for == "training"
+    assert by_mode(fewer)["decomposed"].waits_for == "motion"
+
+
+def test_what_is_remembered_costs_motion_in_the_first_epoch_only():
+    plain = {"data": {"url": "nowhere"}, "cluster": GPUS | {"motion_actors": 1}}
+    epoch_s = 3 * 4 * 4.0  # of motion
+    assert by_mode(job(**plain))["decomposed"].seconds == pytest.approx(STAGE_START_S + epoch_s + 2 * 3 * 2 * 1.0)
+    none = plain | {"cluster": plain["cluster"] | {"motion_memo_mib": 0}}
+    assert by_mode(job(**none))["decomposed"].seconds == pytest.approx(STAGE_START_S + 3 * epoch_s)
+
+
+def test_few_cpus_decide_where_everything_shares_them():
+    shared = job(cluster={"workers": 2, "motion_actors": 4})
+    assert by_mode(shared, cpus=2)["decomposed"].waits_for == "CPUs"
+    assert by_mode(shared, cpus=2)["decomposed"].step_s > 4 * (1.0 + 4.0 + 0.1) / 2
+
+
+def test_what_a_job_trains():
+    assert stage_modes(job(kind="teacher")) == ["teacher"]
+    assert stage_modes(job(kind="evaluate")) == []
+    assert stage_modes(job(baseline=False, student={"mode": "conventional"})) == ["teacher", "conventional"]
+
+
+def test_the_command_measures_data_that_are_not_drawn_yet(tmp_path, capsys):
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"""
+kind: distill
+name: x
+storage: {tmp_path}/runs
+data:
+  url: {tmp_path}/data
+  sprites: {{train: 30, size: 32, duration_s: 4, fps: 5}}
+  window: {{frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}
+motion: {{name: temporal_gradient_fast}}
+model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, actionformer: {{dim: 8}}}}}}
+optim: {{epochs: 2, global_batch: 4}}
+"""
+    )
+    assert main(["plan", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "60 windows an epoch" in said  # 20 frames in windows of 16
+    assert all(stage in said for stage in ("teacher", "baseline", "decomposed"))
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_that_trains_nothing_has_no_plan(capsys):
+    assert main(["plan", "jobs/evaluate.yaml"]) == 1
+    assert "only evaluates" in capsys.readouterr().err
+
+
+def test_gpu_jobs_are_not_measured_where_there_is_no_gpu(tmp_path, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    assert main(["plan", "jobs/distill.yaml", "--set", "cluster.gpus_per_worker=1"]) == 1
+    assert "this machine has none" in capsys.readouterr().err

@@ -1,0 +1,156 @@
+"""Job files: what is refused and how, overrides, references, and the files that come with the project."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from tadscale.runtime.stage.job import JobConfig, job_schema, load_job
+
+ROOT = Path(__file__).parents[3]
+JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
+MINIMAL = "kind: teacher\nname: mine\nstorage: runs\ndata:\n  url: shards\n"
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    """Writes a job file; returns its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "job.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_minimal_job_is_filled_with_defaults_and_frozen(job_file):
+    job = load_job(job_file(MINIMAL))
+    assert job.optim.lr > 0
+    assert job.run_url == "runs/mine"
+    with pytest.raises(ValueError, match="frozen"):
+        job.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sede: 3", "sede: unknown key; did you mean `seed`?"),
+        ("optim: {epoch: 3}", "optim.epoch: unknown key; did you mean `epochs`?"),
+        (
+            "student: {distill: {feature_wight: 2}}",
+            "student.distill.feature_wight: unknown key; did you mean `feature_weight`?",
+        ),
+        ("  sprites: {trian: 2}", "data.sprites.trian: unknown key; did you mean `train`?"),
+        ("zzzzzz: 1", "valid here: "),
+        ("optim: {epochs: many}", "optim.epochs: Input should be a valid integer"),
+        ("optim: {global_batch: 3}\ncluster: {workers: 2}", "not a multiple of cluster.workers"),
+    ],
+)
+def test_faults_are_named_with_their_place_and_remedy(job_file, line, message):
+    with pytest.raises(ValueError) as raised:
+        load_job(job_file(MINIMAL + line))
+    assert message in str(raised.value)
+
+
+def test_all_faults_of_a_file_are_told_at_once(job_file):
+    with pytest.raises(ValueError) as raised:
+        load_job(job_file(MINIMAL + "sede: 3\noptim: {epoch: 3}\n"))
+    assert "sede" in str(raised.value)
+    assert "optim.epoch" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "{unclosed"])
+def test_what_is_no_mapping_is_refused(job_file, text):
+    with pytest.raises(ValueError, match=r"job\.yaml"):
+        load_job(job_file(text))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match=r"nowhere\.yaml: no such job file"):
+        load_job("nowhere.yaml")
+
+
+def test_overrides_reach_any_depth_and_keep_yaml_types(job_file):
+    job = load_job(
+        job_file(MINIMAL), ["optim.epochs=7", "data.window.fps=12.5", "baseline=false", "evaluate.tiou=[0.5]"]
+    )
+    assert (job.optim.epochs, job.data.window.fps, job.baseline, job.evaluate.tiou) == (7, 12.5, False, (0.5,))
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "name.inner=3"])
+def test_a_malformed_override_is_refused(job_file, override):
+    with pytest.raises(ValueError, match="--set"):
+        load_job(job_file(MINIMAL), [override])
+
+
+def test_references_are_resolved_from_the_environment(job_file, monkeypatch):
+    monkeypatch.setenv("BUCKET", "s3://videos")
+    monkeypatch.setenv("SEED", "11")
+    text = MINIMAL.replace("runs", "${BUCKET}/runs").replace("shards", "${NOWHERE_SET:-local}/x") + "seed: ${SEED}\n"
+    job = load_job(job_file(text))
+    assert (job.storage, job.data.url, job.seed) == ("s3://videos/runs", "local/x", 11)
+
+
+def test_a_reference_without_value_is_named_with_its_place(job_file):
+    with pytest.raises(
+        ValueError, match=r"data.url: \$\{NOWHERE_SET\} refers to an environment variable that is not set"
+    ):
+        load_job(job_file(MINIMAL.replace("shards", "${NOWHERE_SET}")))
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_jobs_that_come_with_the_project_hold_and_can_be_executed(path):
+    load_job(path)
+    assert path.read_text().startswith("#!/usr/bin/env -S python -m tadscale run\n")
+    assert os.access(path, os.X_OK)
+
+
+def test_the_expected_jobs_are_there():
+    assert {"distill.yaml", "teacher.yaml", "evaluate.yaml"} <= {path.name for path in JOBS}
+
+
+def test_a_job_file_runs_as_a_program(job_file):
+    """The shebang reaches `tadscale run`, which refuses the file for its misspelt key and exits with 1."""
+    path = job_file("#!/usr/bin/env -S python -m tadscale run\n" + MINIMAL + "sede: 3\n")
+    path.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run([str(path)], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=60)
+    assert done.returncode == 1
+    assert "did you mean `seed`?" in done.stderr
+
+
+def test_the_schema_accepts_the_jobs_documents_every_field_and_refuses_what_the_loader_refuses():
+    schema = job_schema()
+    for path in JOBS:
+        tree = load_job(path).model_dump(mode="json")
+        jsonschema.validate(tree, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(tree | {"sede": 1}, schema)
+    nodes = [schema, *schema["$defs"].values()]
+    fields = [item for node in nodes for item in node.get("properties", {}).items()]
+    silent = [name for name, field in fields if not field.get("description")]
+    assert silent == []
+
+
+def test_the_schema_command_prints_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "tadscale", "schema"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == json.loads(json.dumps(job_schema()))
+
+
+def test_validate_prints_a_job_that_loads_again(job_file):
+    path = job_file(MINIMAL)
+    done = subprocess.run(
+        [sys.executable, "-m", "tadscale", "validate", str(path), "--set", "seed=5"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert JobConfig.model_validate(yaml.safe_load(done.stdout)).seed == 5

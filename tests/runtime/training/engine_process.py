@@ -1,0 +1,90 @@
+"""One rank of `test_deepspeed_engine`: trains a toy network on its share of fixed global batches.
+
+`python engine_process.py RANK WORLD_SIZE PORT FOLDER` trains 4 steps with each preset and saves `FOLDER/half-PRESET`,
+trains 4 more, then does the second half again from that state, and once more from `FOLDER/local`, which the test put there.
+"""
+
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import nn
+
+from tadscale.engine.engine import Engine
+from tadscale.engine.optim import OptimConfig
+from tadscale.engine.state import load_state, save_state
+from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "zero0": {"zero_optimization": {"stage": 0}},
+    "zero1": ZERO_1,
+    "zero2": {"zero_optimization": {"stage": 2}},
+    "offload": {
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}},
+    },
+    "bfloat16": ZERO_1_BFLOAT16,
+}
+HALF, WHOLE = 4, 8
+GLOBAL_BATCH = 4
+CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, weight_decay=0.1, global_batch=GLOBAL_BATCH)
+
+
+def toy() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.LayerNorm(7), nn.Linear(7, 3))
+
+
+def run(engine: Engine, first: int, stop: int, rank: int = 0, world_size: int = 1) -> list[float]:
+    """Loss and gradient norm of every step."""
+    seen = []
+    for step in range(first, stop):
+        whole = torch.randn(GLOBAL_BATCH, 5, generator=torch.Generator().manual_seed(step))
+        engine.set_lr(CONFIG.lr * (1 + step) / 10)
+        loss = engine.model(whole.chunk(world_size)[rank]).square().sum(1).mean() * 10
+        engine.backward(loss)
+        norm = engine.step()
+        seen += [float(engine.mean(loss.detach())), norm]
+    return seen
+
+
+def main(rank: int, world_size: int, port: int, folder: str) -> None:
+    from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
+
+    def build(name: str) -> DeepSpeedEngine:
+        share = GLOBAL_BATCH // world_size
+        return DeepSpeedEngine(toy(), CONFIG, micro_batch=share, preset=PRESETS[name], device="cpu")
+
+    torch.set_num_threads(1)
+    names = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": world_size,
+    }
+    os.environ |= {name: str(value) for name, value in names.items()}
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+    for name in PRESETS:
+        engine = build(name)
+        first = run(engine, 0, HALF, rank, world_size)
+        half = engine.state(HALF)
+        on = run(engine, HALF, WHOLE, rank, world_size)
+        end = engine.state(WHOLE)
+        resumed, from_local = build(name), build(name)
+        resumed.load_state(half)
+        again = run(resumed, HALF, WHOLE, rank, world_size)
+        same_end = all(torch.equal(value, end.tensors[key]) for key, value in resumed.state(WHOLE).tensors.items())
+        from_local.load_state(load_state(f"{folder}/local")[0])
+        grown = run(from_local, HALF, WHOLE, rank, world_size)
+        if rank == 0:
+            losses = {"first": first, "on": on, "again": again, "grown": grown, "same_end": same_end}
+            save_state(f"{folder}/half-{name}", half, losses)
+            save_state(f"{folder}/end-{name}", end, {})
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -1,0 +1,94 @@
+"""What the driver and the workers tell each other."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry
+from tadscale.engine.loop import StepRecord
+from tadscale.runtime.pipeline.packets import PacketLayout
+from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
+from tadscale.runtime.training.monitor import Monitor, Outcome
+
+LAYOUT = PacketLayout(first_step=0, total_steps=4, global_batch=2, world_size=1, windows=2)
+RECORD = StepRecord(
+    step=3,
+    total_steps=10,
+    epoch=0,
+    losses={"loss": 1.0},
+    lr=0.1,
+    grad_norm=1.0,
+    windows_per_s=1.0,
+    data_wait_share=0.0,
+    memory_mib=1.0,
+    eta_s=1.0,
+)
+
+
+def bad(key: str) -> QuarantineEntry:
+    return QuarantineEntry(shard="shard-000000.tar", key=key, reason="torn", stage="decode")
+
+
+def test_the_ledger_is_written_at_once_and_taken_up_again(tmp_path):
+    url = str(tmp_path / "quarantine.jsonl")
+    budget = QuarantineBudget(max_fraction=0.0, min_videos=2)
+    first = Monitor(url, budget, videos=10)
+    assert (tmp_path / "quarantine.jsonl").read_text() == ""
+    assert not first.quarantine([bad("a"), bad("a")])
+    again = Monitor(url, budget, videos=10)
+    assert not again.quarantine([bad("a"), bad("b")])
+    assert again.quarantine([bad("c")])
+    keys = [json.loads(line)["key"] for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    assert keys == ["a", "b", "c"]
+    summary = again.summary()
+    assert summary.quarantined == 3
+    assert "torn" in summary.over_budget
+
+
+def test_worker_groups_are_counted_and_the_latest_layout_holds(tmp_path):
+    monitor = Monitor(str(tmp_path / "q"), QuarantineBudget(), videos=1)
+    assert monitor.summary().restarts == 0
+    later = LAYOUT.__class__(first_step=2, total_steps=4, global_batch=2, world_size=2, windows=1)
+    monitor.started(LAYOUT)
+    monitor.started(later)
+    assert monitor.layout() == later
+    outcome = Outcome("finished", 4, {"loss": 1.0}, TimeSplit())
+    monitor.finished(outcome)
+    assert (monitor.summary().restarts, monitor.summary().outcome) == (1, outcome)
+
+
+def test_time_that_is_neither_waited_nor_written_is_trained():
+    stopwatch = Stopwatch(TimeSplit(train_s=10.0, data_wait_s=5.0, checkpoint_s=1.0))
+    time.sleep(0.05)
+    stopwatch.data_wait_s, stopwatch.checkpoint_s = 0.02, 0.01
+    split = stopwatch.split()
+    assert split.train_s == pytest.approx(10.0 + 0.02, abs=0.015)
+    assert (split.data_wait_s, split.checkpoint_s) == (5.02, 1.01)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_sigterm_to_the_driver_reaches_the_workers_and_records_reach_the_driver(tmp_path):
+    import ray
+
+    from tadscale.runtime.training.launch import _watching
+    from tadscale.runtime.training.monitor import start_monitor
+
+    name, handle = start_monitor(str(tmp_path / "q"), QuarantineBudget(), 1)
+    monitor = ray.get_actor(name)
+    seen: list[StepRecord] = []
+    plain = RECORD.__dict__
+    before = signal.getsignal(signal.SIGTERM)
+    with _watching(handle, seen.append):
+        assert not ray.get(monitor.record.remote(plain))
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while not ray.get(monitor.record.remote(plain)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert ray.get(monitor.record.remote(plain))
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert len(seen) >= 3
+    assert seen[0] == RECORD
+    ray.kill(handle)

@@ -1,0 +1,189 @@
+"""Stages on real processes: two DeepSpeed ranks over gloo, fed by Ray Data; killed, preempted, damaged, resumed."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded
+from tadscale.runtime.cluster.capacity import ClusterConfig
+from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.spec import StageResult, StageSpec
+from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, save_untrained
+from tests.runtime.pipeline.test_fetch import damage
+
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
+
+
+def train(spec: StageSpec, cluster: ClusterConfig, on_record=None) -> StageResult:
+    from tadscale.runtime.training.launch import train_stage
+
+    return train_stage(spec, cluster, on_record)
+
+
+def lines_of(result: StageResult) -> list[dict]:
+    return [json.loads(line) for line in Path(result.log_url).read_text().splitlines()]
+
+
+def trained_positions(result: StageResult) -> list[int]:
+    spans = [span for line in lines_of(result) for span in line["positions"]]
+    return [position for first, last in spans for position in range(first, last + 1)]
+
+
+def training_processes() -> list[psutil.Process]:
+    """The training workers that this process's Ray has started."""
+    found = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
+    return sorted(found, key=lambda process: process.pid)
+
+
+class SignalAt:
+    """Sends a signal to one training worker, at the first record of a step or later."""
+
+    def __init__(self, step: int, what: signal.Signals) -> None:
+        self.step, self.what, self.sent = step, what, False
+
+    def __call__(self, record) -> None:
+        if record.step >= self.step and not self.sent:
+            self.sent = True
+            os.kill(training_processes()[-1].pid, self.what)
+
+
+@pytest.fixture(scope="module")
+def teacher_url(make_spec, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("teacher")
+    return save_untrained(make_spec(folder, mode="teacher"), folder / "weights", seed=1)
+
+
+@pytest.fixture(scope="module")
+def student(make_spec, teacher_url, tmp_path_factory) -> tuple[StageSpec, StageResult]:
+    spec = make_spec(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher_url)
+    return spec, train(spec, TWO_WORKERS)
+
+
+def test_a_stage_trains_the_whole_plan_once_and_reports(student):
+    spec, result = student
+    _, plan = open_plan(spec.plan)
+    assert result.steps == plan.total_steps == 24
+    assert trained_positions(result) == list(range(plan.total_steps * plan.global_batch))
+    lines = lines_of(result)
+    assert sum(line["valid"] for line in lines) == 3 * len(plan.windows)
+    assert set(result.losses) == {"loss", "joint", "appearance", "feature", "prediction"}
+    assert result.losses == lines[-1]["losses"]
+    assert lines[-1]["losses"]["loss"] < lines[0]["losses"]["loss"]
+    assert (result.restarts, result.quarantined) == (0, 0)
+    assert Path(result.quarantine_url).read_text() == ""
+    assert result.seconds.train_s > 0
+
+
+def test_the_exported_student_is_the_average_and_has_no_branch_detector(student):
+    from tadscale.engine.engine import select
+    from tadscale.engine.state import load_state
+    from tadscale.network import load_network
+
+    spec, result = student
+    network, described = load_network(result.weights_url)
+    assert described.mode == "decomposed"
+    assert described.plan_digest == result.plan_digest
+    checkpoint, _ = load_state(f"{spec.url}/checkpoints/step-00000024")
+    average = select(checkpoint.tensors, "ema/")
+    state = network.state_dict()
+    assert any(name.startswith("branch_head.") for name in average)
+    assert set(state) == {name for name in average if not name.startswith("branch_head.")}
+    assert all((state[name] == average[name]).all() for name in state)
+
+
+def test_only_the_newest_checkpoints_are_kept(student):
+    kept = sorted(folder.name for folder in Path(f"{student[0].url}/checkpoints").iterdir())
+    assert kept == ["step-00000020", "step-00000024"]
+
+
+def test_a_killed_worker_costs_nothing_but_time(student, make_spec, teacher_url, tmp_path):
+    """The run ends by itself; its log is the uninterrupted run's, bit for bit: resume is exact, and runs repeat."""
+    spec = make_spec(tmp_path, mode="decomposed", teacher_url=teacher_url)
+    kill = SignalAt(7, signal.SIGKILL)
+    result = train(spec, TWO_WORKERS, kill)
+    assert kill.sent
+    assert result.restarts == 1
+    assert trained_positions(result) == trained_positions(student[1])
+    assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
+
+
+def test_a_finished_stage_is_not_trained_again(student, monkeypatch):
+    spec, result = student
+    monkeypatch.setattr(
+        "tadscale.runtime.training.launch.connect", lambda cluster: pytest.fail("nothing is left to do")
+    )
+    assert train(spec, TWO_WORKERS) == result
+
+
+def test_changed_settings_are_refused_by_name(student):
+    spec, _ = student
+    changed = spec.model_copy(update={"seed": 1})
+    with pytest.raises(ValueError, match=r"seed \(0 -> 1\).*accept_changes"):
+        train(changed, TWO_WORKERS)
+
+
+def test_another_plan_is_refused_by_name(student, tmp_path):
+    spec, _ = student
+    Path(spec.url, "stage.json").rename(tmp_path / "stage.json")  # as if an older version had not written it
+    try:
+        with pytest.raises(ValueError, match=r"another plan.*accept_changes"):
+            train(spec.model_copy(update={"seed": 1}), TWO_WORKERS)
+    finally:
+        (tmp_path / "stage.json").rename(Path(spec.url, "stage.json"))
+
+
+def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_spec, sprites, tmp_path):
+    """SIGTERM writes a checkpoint; it is damaged on disk; the run goes on from the one before, on one worker, past a bad
+    video, and the log still tells of every position once."""
+    from tadscale.runtime.training.launch import Preempted
+
+    data_url = damage(tmp_path / "data", "train-00004", sprites)
+    spec = make_spec(tmp_path / "run", mode="teacher", data_url=data_url)
+    terminate = SignalAt(6, signal.SIGTERM)
+    with pytest.raises(Preempted, match="checkpoint is written"):
+        train(spec, TWO_WORKERS, terminate)
+    assert terminate.sent
+    newest, before = sorted(Path(f"{spec.url}/checkpoints").iterdir(), reverse=True)[:2]
+    assert int(newest.name[5:]) < 24
+    weights = newest / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+
+    first_seen: list[int] = []
+    result = train(spec, ONE_WORKER, lambda record: first_seen.append(record.step))
+    assert min(first_seen) == int(before.name[5:])
+    _, plan = open_plan(spec.plan)
+    assert trained_positions(result) == list(range(plan.total_steps * plan.global_batch))
+    assert len(lines_of(result)[0]["positions"]) == 2
+    assert len(lines_of(result)[-1]["positions"]) == 1
+    [entry] = [json.loads(line) for line in Path(result.quarantine_url).read_text().splitlines()]
+    assert (entry["key"], result.quarantined) == ("train-00004", 1)
+
+
+def test_too_many_bad_videos_end_the_run_at_once(make_spec, sprites, tmp_path):
+    data_url = damage(tmp_path / "data", "train-00004", sprites)
+    spec = make_spec(tmp_path / "run", data_url=data_url, quarantine=QuarantineBudget(max_fraction=0, min_videos=0))
+    started = time.monotonic()
+    with pytest.raises(QuarantineExceeded, match="train-00004"):
+        train(spec, ONE_WORKER)
+    assert time.monotonic() - started < 120
+    assert "train-00004" in Path(spec.url, "quarantine.jsonl").read_text()
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_spec, teacher_url, tmp_path):
+    from tadscale.flow.motion import MotionConfig
+
+    spec = make_spec(tmp_path, mode="conventional", teacher_url=teacher_url, motion=MotionConfig(name="dis"))
+    with pytest.raises(ValueError, match="another motion"):
+        train(spec, ONE_WORKER)
+    with pytest.raises(ValueError, match="there is none"):
+        train(make_spec(tmp_path, mode="conventional"), ONE_WORKER)
+
+
+def test_workers_that_cannot_share_the_batch_are_refused(make_spec, tmp_path):
+    with pytest.raises(ValueError, match="global_batch=4 cannot be shared equally by 3 workers"):
+        train(make_spec(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))
