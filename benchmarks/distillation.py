@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.plan import Plan
@@ -30,16 +31,19 @@ from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
-from tadscale.engine.steps import STEPS, Mode
+from tadscale.engine.steps import step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.models.detector import Detector, rgb_input
-from tadscale.models.heads.base import Head, Predictions, Targets
-from tadscale.models.student import Student
-from tadscale.runtime.stage.job import JobConfig, load_job
+from tadscale.models.detector import Detector, DetectorOutput
+from tadscale.models.heads.base import Predictions
+from tadscale.models.heads.objective import Targets, build_objective
+from tadscale.network import Mode
+from tadscale.runtime.jobs.job_file import load_job
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import DISTILLING, network_of
 from tadscale.segments import Detection, Segment
-from tadscale.serving.inference import merge_windows
+from tadscale.serving.path import DetectionPath
 
 BATCH = 4  # windows at a time at inference
 MODES: list[Mode] = ["teacher", "decomposed", "conventional", "baseline"]
@@ -74,10 +78,10 @@ class Subset:
 
     def input(self, mode: Mode, rows: slice) -> Tensor:
         """What a network of this mode reads of some windows."""
-        return self.motion[rows].float() if mode == "teacher" else rgb_input(self.frames[rows])
+        return self.motion[rows].float() if mode == "teacher" else self.frames[rows]
 
 
-def batches(data: Subset, plan: Plan, mode: Mode, teacher: Predictions) -> Iterator[WindowBatch]:
+def batches(data: Subset, plan: Plan, mode: Mode, teacher: DetectorOutput | None) -> Iterator[WindowBatch]:
     """The plan's global batches; an empty slot shows window 0 and is masked."""
     for step in range(plan.total_steps):
         ids = torch.from_numpy(plan.batch(step))
@@ -85,18 +89,23 @@ def batches(data: Subset, plan: Plan, mode: Mode, teacher: Predictions) -> Itera
         yield WindowBatch(
             positions=torch.arange(step * plan.global_batch, (step + 1) * plan.global_batch),
             valid=ids >= 0,
+            labelled=ids >= 0,
             mask=data.mask[rows],
             targets=Targets(segments_frames=data.segments[rows], labels=data.labels[rows]),
             frames=None if mode == "teacher" else data.frames[rows],
-            motion=data.motion[rows].float() if mode == "teacher" else None,
-            teacher={name: value[rows] for name, value in teacher.items()},
+            motion_fields=data.motion[rows].float() if mode == "teacher" else None,
+            teacher=teacher and _select(teacher, rows),
         )
 
 
-def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: Predictions) -> nn.Module:
+def _select(output: DetectorOutput, rows: Tensor) -> DetectorOutput:
+    return DetectorOutput(output.feature[rows], {name: value[rows] for name, value in output.predictions.items()})
+
+
+def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: DetectorOutput | None) -> nn.Module:
     """Train one network as the job would, and put the averaged weights in."""
     torch.manual_seed(seed)
-    classes = len(data.manifest.classes)
+    network = network_of(job, mode, data.manifest.classes)
     plan = Plan(
         windows=data.windows,
         seed=seed,
@@ -105,12 +114,7 @@ def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: 
         manifest_digest=data.manifest.digest,
         settings_digest=job.data.window.fingerprint(),
     )
-    channels = build_motion(job.motion).channels if mode == "teacher" else 3
-    model: nn.Module = (
-        Student(job.model, num_classes=classes)
-        if mode == "decomposed"
-        else Detector(job.model, in_channels=channels, num_classes=classes)
-    )
+    model = network.build(for_training=True)
     expected = Expected(
         total_steps=plan.total_steps,
         steps_per_epoch=plan.steps_per_epoch,
@@ -118,10 +122,10 @@ def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: 
         positions=lambda step: torch.arange(step * plan.global_batch, (step + 1) * plan.global_batch),
     )
     engine, ema = LocalEngine(model, job.optim), Ema(model, job.optim.ema_decay)
-    step_function, settings = STEPS[mode], job.student.distill
+    objective = build_objective(job.model.head, len(network.classes))
     train(
         engine,
-        lambda network, batch: step_function(network, batch, settings),
+        step_function(mode, objective, job.student.distill),
         batches(data, plan, mode, teacher),
         expected,
         job.optim,
@@ -132,17 +136,17 @@ def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: 
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, data: Subset, mode: Mode) -> Predictions:
-    """Predictions on all windows of a subset; a detector's feature beside them."""
-    found: list[Predictions] = []
+def predict(model: nn.Module, data: Subset, mode: Mode) -> DetectorOutput:
+    """Predictions on all windows of a subset, and a detector's feature (empty for a student)."""
+    outputs: list[DetectorOutput] = []
     for first in range(0, len(data.windows), BATCH):
         rows = slice(first, first + BATCH)
         if isinstance(model, Detector):
-            output = model(data.input(mode, rows), data.mask[rows])
-            found.append({"feature": output.feature, **output.predictions})
+            outputs.append(model(data.input(mode, rows), data.mask[rows]))
         else:
-            found.append(model.detect(data.input(mode, rows), data.mask[rows]))  # type: ignore[operator]
-    return {name: torch.cat([one[name] for one in found]).clone() for name in found[0]}
+            found = model.detect(data.input(mode, rows), data.mask[rows])  # type: ignore[operator]
+            outputs.append(DetectorOutput(torch.empty(0), found))
+    return DetectorOutput(*tree_map(lambda *parts: torch.cat(parts).clone(), *map(tuple, outputs)))
 
 
 MERGED: dict[str, Callable[[str], str]] = {
@@ -155,20 +159,18 @@ MERGED: dict[str, Callable[[str], str]] = {
 
 
 def average_map(
-    job: JobConfig, head: Head, predictions: Predictions, data: Subset, rename: Callable[[str], str]
+    job: JobConfig, model: nn.Module, predictions: Predictions, data: Subset, rename: Callable[[str], str]
 ) -> float:
     """Average mAP in percent, by the evaluation of the jobs, with labels merged."""
-    inference = job.evaluate.inference
-    windows = head.decode(predictions, top_k=inference.window_top_k, min_score=inference.nms.min_score)
+    path = DetectionPath(job.data.window, job.evaluate.inference, data.manifest.classes)
+    windows = path.read(model, predictions)
     detections: list[Detection] = []
     truth: dict[str, list[Segment]] = {}
     for video in range(len(data.manifest)):
         row = data.manifest.row(video)
         own = [(int(data.windows.start_frames[w]), windows[w]) for w in np.flatnonzero(data.windows.video == video)]
-        merged = merge_windows(own, fps=job.data.window.fps, duration_s=row.duration_s, nms=inference.nms)
-        for (start_s, end_s), score, label in zip(merged.segments_s, merged.scores, merged.labels, strict=True):
-            name = rename(data.manifest.classes[label])
-            detections.append(Detection(video=row.key, label=name, start_s=start_s, end_s=end_s, score=score))
+        merged = path.merge(own, video=row.key, duration_s=row.duration_s)
+        detections += [one._replace(label=rename(one.label)) for one in merged]
         names = map(rename, row.labels)
         truth[row.key] = [Segment(*one) for one in zip(names, row.start_s, row.end_s, strict=True)]
     table, wanted = DetectionTable.from_detections(detections), GroundTruth.from_segments(truth)
@@ -181,22 +183,26 @@ def run_mode(job: JobConfig, folder: Path, mode: Mode, seed: int) -> dict[str, f
     started = time.monotonic()
     learn, test = torch.load(folder / "data.pt", weights_only=False)  # a file of our own, made a moment ago
     taught = folder / f"teacher-{seed}.pt"
-    teacher = torch.load(taught)["train"] if mode in ("conventional", "decomposed") else {}
+    teacher = _load_output(taught, "train") if mode in DISTILLING else None
     model = train_network(job, learn, mode, seed, teacher)
     found = predict(model, test, mode)
-    head: Head = model.get_submodule("head")  # type: ignore[assignment]
-    outputs: dict[str, Predictions] = {mode: found}
+    outputs: dict[str, Predictions] = {mode: found.predictions}
     if mode == "teacher":
-        torch.save({"train": predict(model, learn, mode), "test": found}, taught)
+        torch.save({"train": tuple(predict(model, learn, mode)), "test": tuple(found)}, taught)
     if mode == "baseline":
-        outputs["two_stream"] = head.fuse([torch.load(taught)["test"], found])
+        objective = build_objective(job.model.head, len(learn.manifest.classes))
+        outputs["two_stream"] = objective.fuse([_load_output(taught, "test").predictions, found.predictions])
     scores = {
-        f"{name} {merging}".strip(): average_map(job, head, output, test, rename)
+        f"{name} {merging}".strip(): average_map(job, model, output, test, rename)
         for name, output in outputs.items()
         for merging, rename in MERGED.items()
     }
     sys.stderr.write(f"seed {seed}: {scores} in {time.monotonic() - started:.0f} s\n")
     return scores
+
+
+def _load_output(path: Path, subset: str) -> DetectorOutput:
+    return DetectorOutput(*torch.load(path)[subset])
 
 
 def main() -> None:

@@ -15,19 +15,25 @@ from torch import Tensor
 
 from benchmarks.flow_gpu import say, seconds
 from tadscale.flow.motion import MotionConfig, build_motion
-from tadscale.models.backbones import BackboneConfig, build_backbone
+from tadscale.models.backbones.base import BackboneSettings
+from tadscale.models.backbones.small3d import Small3dConfig
+from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
 from tadscale.models.config import ModelConfig
-from tadscale.models.detector import Detector, rgb_input
-from tadscale.models.heads import HeadConfig, build_head
-from tadscale.models.heads.actionformer import ActionFormerConfig
-from tadscale.models.heads.base import Targets
+from tadscale.models.detector import Detector
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.models.student import Student
 
 DTYPES = (torch.float32, torch.bfloat16)
 THUMOS14_HEAD = ActionFormerConfig(dim=512, stem_blocks=2, levels=6, heads=4, reach=9)
 """ActionFormer as published for THUMOS14, on features of 2048 channels and 2304 steps."""
-BACKBONES = (("small3d", 16, 112), ("small3d", 64, 112), ("tsm_resnet18", 64, 112), ("tsm_resnet18", 64, 224))
-"""Name, width, picture side in pixels."""
+BACKBONES: tuple[tuple[BackboneSettings, int], ...] = (
+    (Small3dConfig(width=16), 112),
+    (Small3dConfig(width=64), 112),
+    (TsmResNet18Config(width=64), 112),
+    (TsmResNet18Config(width=64), 224),
+)
+"""Settings, picture side in pixels."""
 CLIP_FRAMES = 256
 CLASSES = 20
 
@@ -40,8 +46,8 @@ def main() -> int:
     say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     say(f"\n{'':44} {'dtype':9} {'forward ms':>11} {'step ms':>9} {'step MiB':>9}")
     report_head()
-    for name, width, size in BACKBONES:
-        report_backbone(name, width, size)
+    for settings, size in BACKBONES:
+        report_backbone(settings, size)
     say(f"\ninference, clips of {CLIP_FRAMES} frames, batch 4, bf16: ms a clip")
     for size in (112, 224):
         report_inference(size)
@@ -50,7 +56,8 @@ def main() -> int:
 
 def report_head() -> None:
     """The ActionFormer head at its published size, batch 2."""
-    head = build_head(HeadConfig(actionformer=THUMOS14_HEAD), in_dim=2048, num_classes=CLASSES, stride_frames=4).cuda()
+    head = THUMOS14_HEAD.build(in_dim=2048, num_classes=CLASSES, stride_frames=4).cuda()
+    objective = build_objective(THUMOS14_HEAD, CLASSES)
     features, mask = torch.randn(2, 2048, 2304, device="cuda"), torch.ones(2, 2304, dtype=torch.bool, device="cuda")
     start = torch.rand(2, 15, 1, device="cuda") * 9000
     targets = Targets(
@@ -61,15 +68,15 @@ def report_head() -> None:
         "actionformer head, 2 x 2048 x 2304",
         head,
         partial(head, features, mask),
-        lambda out: head.loss(out, targets).mean(),
+        lambda out: objective.loss(out, targets).mean(),
     )
 
 
-def report_backbone(name: str, width: int, size: int) -> None:
-    backbone = build_backbone(BackboneConfig.model_validate({"name": name, "width": width}), in_channels=3).cuda()
+def report_backbone(settings: BackboneSettings, size: int) -> None:
+    backbone = settings.build(3).cuda()
     video = torch.randn(2, 3, CLIP_FRAMES, size, size, device="cuda")
     report(
-        f"{name} width {width}, 2 x {CLIP_FRAMES} frames of {size} px",
+        f"{settings.name}, {backbone.out_channels} channels, 2 x {CLIP_FRAMES} frames of {size} px",
         backbone,
         partial(backbone, video),
         lambda out: out.float().square().mean(),
@@ -101,7 +108,7 @@ def step(network: torch.nn.Module, forward: Callable, loss: Callable[..., Tensor
 
 def report_inference(size: int) -> None:
     """The student's RGB alone against two-stream's RGB, flow and flow detector."""
-    config = ModelConfig(backbone=BackboneConfig(name="tsm_resnet18", width=64, stride=4), dim=256)
+    config = ModelConfig(backbone=TsmResNet18Config(width=64, stride=4), dim=256)
     student = Student(config, num_classes=CLASSES).cuda().eval()
     rgb = Detector(config, in_channels=3, num_classes=CLASSES).cuda().eval()
     flow = Detector(config, in_channels=2, num_classes=CLASSES).cuda().eval()
@@ -116,8 +123,8 @@ def report_inference(size: int) -> None:
             return seconds(work) * 1e3 / 4
 
     rows = {
-        "student, RGB alone": timed(lambda: student.detect(rgb_input(frames), mask)),
-        "baseline, RGB alone": timed(lambda: rgb.detect(rgb_input(frames), mask)),
+        "student, RGB alone": timed(lambda: student.detect(frames, mask)),
+        "baseline, RGB alone": timed(lambda: rgb.detect(frames, mask)),
         "TV-L1 flow": timed(lambda: motion(frames), torch.float32),
         "flow detector": timed(lambda: flow.detect(fields, mask)),
     }

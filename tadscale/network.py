@@ -1,90 +1,199 @@
-"""A stage's trained network as files: what later stages read, and what is packaged for the registry."""
+"""What a trained network is: one description for training, evaluation and export, and its files.
+
+A network is a folder: `network.json` says what it is, `weights.safetensors` holds its weights. Data alone: nothing in it is
+executed. Stages leave one, later stages and evaluation read it, a registered model carries it.
+"""
 
 import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import safetensors.torch
-from pydantic import ValidationError
+from pydantic import PositiveInt, ValidationError
 from torch import Tensor, nn
 
 from tadscale.config import Config
-from tadscale.data.storage import join, read_bytes, write_bytes
+from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
-from tadscale.engine.steps import Mode
-from tadscale.flow.motion import MotionConfig, motion_channels
+from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
 from tadscale.models.student import Student, inference_state
 
+Mode = Literal["teacher", "baseline", "conventional", "decomposed"]
+"""How a network is trained: `teacher` reads motion, the others RGB; `decomposed` is a `Student`, the others `Detector`s."""
 SPEC_NAME = "network.json"
 WEIGHTS_NAME = "weights.safetensors"
+FORMAT_1_NAME = "model.json"  # of models that were registered before there was one description
+
+
+class InferenceConfig(Config):
+    """How detections are read off a trained network."""
+
+    window_top_k: PositiveInt = 200
+    """The most detections taken from one window, before suppression."""
+    nms: NmsConfig = NmsConfig()
+    """How the detections of a video's overlapping windows are thinned out; its `min_score` holds for windows, too."""
 
 
 class NetworkSpec(Config):
     """Everything about a trained network but its weights."""
 
+    format: Literal[2] = 2
+    """Version of this description; raised when older code could not read it."""
     mode: Mode
-    """How it was trained; `teacher` reads motion, the others RGB."""
+    """How it was trained."""
     model: ModelConfig
     """Architecture."""
+    in_channels: PositiveInt = 3
+    """Channels of what it reads: 3 for RGB, a motion modality's for a teacher."""
     classes: tuple[str, ...]
     """Labels, by class index."""
     window: WindowConfig
-    """How its videos were sampled and cut."""
-    motion: MotionConfig
-    """What the teacher sees (or saw, for a student)."""
+    """How videos are sampled and cut; the same at training, at evaluation and in a registered model."""
+    inference: InferenceConfig = InferenceConfig()
+    """How detections are read off it."""
     motion_fingerprint: str = ""
-    """What that is by content; empty where there was no motion."""
-    plan_digest: str
-    """Which window was trained at which step."""
-    manifest_digest: str
+    """The motion that the teacher sees (or saw, for a student), by content; empty where there was none."""
+    manifest_digest: str = ""
     """The training data."""
+    plan_digest: str = ""
+    """Which window was trained at which step."""
+    code_version: str = ""
+    """The tadscale that trained it."""
     weights_sha256: str = ""
     """Digest of the weights' file; filled in when they are written."""
 
+    @property
+    def reads_motion(self) -> bool:
+        """Whether it takes motion, and not RGB."""
+        return self.mode == "teacher"
 
-def build_network(mode: Mode, model: ModelConfig, num_classes: int, motion: MotionConfig) -> nn.Module:
-    """The untrained network of a mode, as it is trained."""
-    if mode == "decomposed":
-        return Student(model, num_classes=num_classes)
-    in_channels = motion_channels(motion) if mode == "teacher" else 3
-    return Detector(model, in_channels=in_channels, num_classes=num_classes)
+    def build(self, *, for_training: bool = False) -> nn.Module:
+        """The untrained network. A student's branch detector is there for training alone."""
+        if self.mode == "decomposed":
+            return Student(self.model, num_classes=len(self.classes), with_branch_head=for_training)
+        return Detector(self.model, in_channels=self.in_channels, num_classes=len(self.classes))
 
 
-def save_network(url: str, spec: NetworkSpec, tensors: dict[str, Tensor]) -> None:
-    """Write weights and description under `url`, the description last. A student's branch detector is left out."""
-    kept = inference_state(tensors) if spec.mode == "decomposed" else tensors
-    data = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in kept.items()})
-    write_bytes(join(url, WEIGHTS_NAME), data)
+def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> NetworkSpec:
+    """Write weights and description under `url`, the description last; twice the same network gives the same bytes.
+
+    A student's branch detector is left out.
+
+    Returns:
+        The description as written.
+
+    Raises:
+        ValueError: the weights do not fit the description.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    from safetensors.torch import save
+
+    kept = inference_state(dict(tensors)) if spec.mode == "decomposed" else dict(tensors)
+    kept = {name: kept[name].detach().cpu().contiguous() for name in sorted(kept)}
+    load_weights(spec.build(), kept, "the weights")
+    data = save(kept)
     written = spec.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
-    write_bytes(join(url, SPEC_NAME), written.model_dump_json(indent=1).encode())
+    write_bytes(join(url, WEIGHTS_NAME), data)
+    write_bytes(join(url, SPEC_NAME), (written.model_dump_json(indent=1) + "\n").encode())
+    return written
 
 
 def read_spec(url: str) -> NetworkSpec:
-    """The description of a trained network. Raises `ValueError` if it is not one, `StorageError` if it is not there."""
-    where = join(url, SPEC_NAME)
+    """The description of a trained network.
+
+    Raises:
+        ValueError: there is none, or it is not one that this version understands.
+        StorageError: the storage cannot be reached.
+    """
+    data, where = _read_first(url, (SPEC_NAME, FORMAT_1_NAME))
     try:
-        return NetworkSpec.model_validate_json(read_bytes(where))
-    except ValidationError as error:
+        document = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error}); the copy may be incomplete, fetch the model again") from error
+    version = document.get("format") if isinstance(document, dict) else None
+    if version not in (1, 2):
+        raise ValueError(
+            f"{where} has format {version!r}, this tadscale reads formats 1 and 2: use the version that wrote it"
+        )
+    try:
+        return NetworkSpec.model_validate(_from_format_1(document) if version == 1 else document)
+    except (ValidationError, KeyError) as error:
         raise ValueError(f"{where} does not describe a network that this tadscale knows: {error}") from error
 
 
-def load_network(url: str) -> tuple[nn.Module, NetworkSpec]:
-    """A trained network on the CPU, in eval mode, its weights verified before they are parsed.
+def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
+    """A trained network's tensors, their bytes verified before they are parsed.
 
     Raises:
-        ValueError: the weights are not those that the description names.
-        StorageError: a file is missing or cannot be reached.
+        ValueError: they are missing, or are not those that the description names.
+        StorageError: the storage cannot be reached.
+    """
+    from safetensors.torch import load
+
+    data, where = _read_first(url, (WEIGHTS_NAME,))
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != spec.weights_sha256:
+        raise ValueError(
+            f"{where} has digest {digest[:12]}..., the network's description names {spec.weights_sha256[:12]}...: the file "
+            "is damaged or belongs to another model; fetch the model again, or run the stage that made it again"
+        )
+    return _renamed(load(data))
+
+
+def load_network(url: str) -> tuple[nn.Module, NetworkSpec]:
+    """A trained network on the CPU, in eval mode, without gradients.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the weights do not fit the architecture.
+        StorageError: the storage cannot be reached.
     """
     spec = read_spec(url)
-    data = read_bytes(join(url, WEIGHTS_NAME))
-    if hashlib.sha256(data).hexdigest() != spec.weights_sha256:
-        raise ValueError(
-            f"{join(url, WEIGHTS_NAME)}: its digest is not the one in {SPEC_NAME}: the file is damaged, or writing was "
-            "interrupted; run the stage again"
-        )
-    if spec.mode == "decomposed":
-        network: nn.Module = Student(spec.model, num_classes=len(spec.classes), with_branch_head=False)
-    else:
-        network = build_network(spec.mode, spec.model, len(spec.classes), spec.motion)
-    network.load_state_dict(safetensors.torch.load(data))
+    network = spec.build()
+    load_weights(network, read_weights(url, spec), join(url, WEIGHTS_NAME))
     return network.eval().requires_grad_(False), spec
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network; every name and shape must fit.
+
+    Raises:
+        ValueError: they do not; `source` is what the weights are called in the message.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{source} does not fit the architecture: {error}. Check that mode, network and classes are those of the "
+            "training run."
+        ) from error
+
+
+def _read_first(url: str, names: tuple[str, ...]) -> tuple[bytes, str]:
+    """The first of these files that is there, and where."""
+    for name in names:
+        try:
+            return read_bytes(join(url, name)), join(url, name)
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+    raise ValueError(
+        f"{url} is no trained network: it has no {names[0]}; the copy is incomplete or the path is wrong, fetch it again"
+    )
+
+
+def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
+    """The description of a model that was registered as format 1: other names, and the head's settings one level deeper."""
+    network = dict(document.pop("network"))
+    head = network["head"]
+    network["head"] = {"name": head["name"], **head[head["name"]]}
+    named = {name: value for name, value in document.items() if value is not None}
+    return named | {"format": 2, "model": network}
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Format 1 called the student's branches `motion` and `appearance`."""
+    old = {"motion": "motion_branch", "appearance": "appearance_branch"}
+    parts = {name: name.split(".", 1) for name in tensors}
+    return {".".join([old.get(parts[name][0], parts[name][0]), *parts[name][1:]]): t for name, t in tensors.items()}

@@ -8,15 +8,13 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Engine, TrainState
 from tadscale.engine.optim import OptimConfig, learning_rate
-
-StepFn = Callable[[nn.Module, WindowBatch], dict[str, Tensor]]
-"""A mode's step: the parts of the loss as scalars, their weighted sum under `loss`."""
+from tadscale.engine.steps import StepFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Callback(Protocol):
 
 def train(
     engine: Engine,
-    step_fn: StepFn,
+    step_function: StepFunction,
     batches: Iterator[WindowBatch],
     expected: Expected,
     config: OptimConfig,
@@ -85,7 +83,7 @@ def train(
         assert batch is not None
         lr = learning_rate(config, step, expected.steps_per_epoch)
         engine.set_lr(lr)
-        losses = step_fn(engine.model, batch)
+        losses = step_function(engine.model, batch)
         engine.backward(losses["loss"])
         grad_norm = engine.step()
         ema.update(engine.model, step)
@@ -136,4 +134,4 @@ def check_positions(batch: WindowBatch | None, expected: Tensor, step: int) -> N
 def check_finite(losses: dict[str, float], step: int) -> None:
     """Stop at the first loss that is not a number: what follows it would only bury the cause."""
     if not all(map(torch.isfinite, map(torch.tensor, losses.values()))):
-        raise RuntimeError(f"step {step}: a loss is not finite: {losses}. Lower train.lr or raise train.warmup_epochs.")
+        raise RuntimeError(f"step {step}: a loss is not finite: {losses}. Lower optim.lr or raise optim.warmup_epochs.")

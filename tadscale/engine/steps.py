@@ -1,6 +1,8 @@
 """One step function a training mode: batch in, loss parts out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -10,11 +12,13 @@ from tadscale.config import Config
 from tadscale.engine.batch import WindowBatch
 from tadscale.losses.feature import feature_distance
 from tadscale.models.backbones.base import Backbone
-from tadscale.models.detector import DetectorOutput, feature_mask, rgb_input
-from tadscale.models.heads.base import Head
+from tadscale.models.detector import DetectorOutput
+from tadscale.models.heads.objective import Objective
 from tadscale.models.student import StudentOutput
+from tadscale.network import Mode
 
-Mode = Literal["teacher", "baseline", "conventional", "decomposed"]
+StepFunction = Callable[[nn.Module, WindowBatch], dict[str, Tensor]]
+"""A mode's step: the parts of the loss as scalars, their weighted sum under `loss`."""
 
 
 class DistillConfig(Config):
@@ -27,55 +31,63 @@ class DistillConfig(Config):
     """Weight of imitating the teacher's detector output."""
 
 
-StepFunction = Callable[[nn.Module, WindowBatch, DistillConfig], dict[str, Tensor]]
+class StudentConfig(Config):
+    """How the student is trained."""
+
+    mode: Literal["decomposed", "conventional"] = "decomposed"
+    """`decomposed`: the paper's dual-branch student. `conventional`: one feature and one detector under both ground
+    truth and teacher, for comparison."""
+    distill: DistillConfig = DistillConfig()
+    """How much the teacher's feature and detections weigh beside ground truth."""
 
 
-def teacher_step(model: nn.Module, batch: WindowBatch, settings: DistillConfig) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Lesson:
+    """What a step learns by."""
+
+    objective: Objective
+    """The head's."""
+    distill: DistillConfig
+    """Where there is a teacher."""
+
+
+def step_function(mode: Mode, objective: Objective, distill: DistillConfig) -> StepFunction:
+    """The step of a training mode."""
+    return partial(_STEPS[mode], Lesson(objective, distill))
+
+
+def teacher_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """Motion detector, ground truth."""
-    assert batch.motion is not None
-    output: DetectorOutput = model(batch.motion, batch.mask)
-    return {"loss": mean_over_slots(_head(model).loss(output.predictions, batch.targets), batch.valid)}
+    return _plain(lesson, model, batch, batch.motion_fields)
 
 
-def baseline_step(model: nn.Module, batch: WindowBatch, settings: DistillConfig) -> dict[str, Tensor]:
+def baseline_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """RGB detector, ground truth."""
-    output: DetectorOutput = model(_rgb(batch), batch.mask)
-    return {"loss": mean_over_slots(_head(model).loss(output.predictions, batch.targets), batch.valid)}
+    return _plain(lesson, model, batch, batch.frames)
 
 
-def conventional_step(model: nn.Module, batch: WindowBatch, settings: DistillConfig) -> dict[str, Tensor]:
+def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """RGB detector, ground truth and the teacher's feature and outputs in one place (Lee et al. 2023, Fig. 1a)."""
-    output: DetectorOutput = model(_rgb(batch), batch.mask)
-    head = _head(model)
-    return _weighted(
-        settings,
-        batch,
-        truth={"truth": head.loss(output.predictions, batch.targets)},
-        feature=_feature(model, output.feature, batch),
-        prediction=head.imitate(output.predictions, batch.teacher),
-    )
+    output: DetectorOutput = model(batch.frames, batch.mask)
+    truth = {"truth": lesson.objective.loss(output.predictions, batch.targets)}
+    return _distilled(lesson, model, batch, truth, imitation=output)
 
 
-def decomposed_step(model: nn.Module, batch: WindowBatch, settings: DistillConfig) -> dict[str, Tensor]:
+def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """Decomposed student (Lee et al. 2023, Fig. 3a): appearance and joint learn from ground truth, motion from the teacher.
 
     No ground truth reaches the motion branch's detector output, no distillation the appearance branch.
     """
-    output: StudentOutput = model(_rgb(batch), batch.mask)
-    joint, branch = _head(model), _head(model, "branch_head")
-    return _weighted(
-        settings,
-        batch,
-        truth={
-            "joint": joint.loss(output.joint, batch.targets),
-            "appearance": branch.loss(output.appearance, batch.targets),
-        },
-        feature=_feature(model, output.motion_feature, batch),
-        prediction=branch.imitate(output.motion, batch.teacher),
-    )
+    output: StudentOutput = model(batch.frames, batch.mask)
+    truth = {
+        "joint": lesson.objective.loss(output.joint_predictions, batch.targets),
+        "appearance": lesson.objective.loss(output.appearance_predictions, batch.targets),
+    }
+    imitation = DetectorOutput(output.motion_feature, output.motion_predictions)
+    return _distilled(lesson, model, batch, truth, imitation)
 
 
-STEPS: dict[Mode, StepFunction] = {
+_STEPS: dict[Mode, Callable[[Lesson, nn.Module, WindowBatch], dict[str, Tensor]]] = {
     "teacher": teacher_step,
     "baseline": baseline_step,
     "conventional": conventional_step,
@@ -92,26 +104,24 @@ def mean_over_slots(per_window: Tensor, valid: Tensor) -> Tensor:
     return per_window.masked_fill(~valid, 0.0).mean()
 
 
-def _weighted(
-    settings: DistillConfig, batch: WindowBatch, *, truth: dict[str, Tensor], feature: Tensor, prediction: Tensor
+def _plain(lesson: Lesson, model: nn.Module, batch: WindowBatch, video: Tensor | None) -> dict[str, Tensor]:
+    output: DetectorOutput = model(video, batch.mask)
+    truth = lesson.objective.loss(output.predictions, batch.targets)
+    return {"loss": mean_over_slots(truth, batch.valid & batch.labelled)}
+
+
+def _distilled(
+    lesson: Lesson, model: nn.Module, batch: WindowBatch, truth: dict[str, Tensor], imitation: DetectorOutput
 ) -> dict[str, Tensor]:
-    parts = {name: mean_over_slots(value, batch.valid) for name, value in truth.items()}
+    """Ground truth's terms, and the distance of a feature and its predictions from the teacher's; all `[B]` before."""
+    assert batch.teacher is not None
+    steps = cast(Backbone, model.get_submodule("backbone")).steps(batch.mask)
+    feature = feature_distance(imitation.feature, batch.teacher.feature, steps)
+    prediction = lesson.objective.imitate(imitation.predictions, batch.teacher.predictions)
+    parts = {name: mean_over_slots(value, batch.valid & batch.labelled) for name, value in truth.items()}
     loss = torch.stack(list(parts.values())).sum()
     parts["feature"] = mean_over_slots(feature, batch.valid)
     parts["prediction"] = mean_over_slots(prediction, batch.valid)
-    total = loss + settings.feature_weight * parts["feature"] + settings.prediction_weight * parts["prediction"]
+    weights = lesson.distill
+    total = loss + weights.feature_weight * parts["feature"] + weights.prediction_weight * parts["prediction"]
     return {"loss": total, **parts}
-
-
-def _feature(model: nn.Module, student: Tensor, batch: WindowBatch) -> Tensor:
-    backbone = cast(Backbone, model.get_submodule("backbone"))
-    return feature_distance(student, batch.teacher["feature"], feature_mask(batch.mask, backbone.stride))
-
-
-def _rgb(batch: WindowBatch) -> Tensor:
-    assert batch.frames is not None
-    return rgb_input(batch.frames)
-
-
-def _head(model: nn.Module, name: str = "head") -> Head:
-    return cast(Head, model.get_submodule(name))

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tadscale.models.backbones import build_backbone
+from tadscale.models.backbones.base import Backbone
 from tadscale.models.config import ModelConfig
-from tadscale.models.heads import build_head
 from tadscale.models.heads.base import Predictions
 from tadscale.models.temporal import TemporalMapping
 
@@ -24,15 +23,15 @@ class Detector(nn.Module):
 
     def __init__(self, config: ModelConfig, *, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.backbone = build_backbone(config.backbone, in_channels)
+        self.backbone = config.backbone.build(in_channels)
         self.mapping = TemporalMapping(self.backbone.out_channels, config.dim)
-        stride = config.backbone.stride
-        self.head = build_head(config.head, in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
+        stride = self.backbone.stride
+        self.head = config.head.build(in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
 
     def forward(self, video: Tensor, mask: Tensor) -> DetectorOutput:
-        """Video or motion `[B, C, T, H, W]`, valid frames `[B, T]`."""
-        steps = feature_mask(mask, self.backbone.stride)
-        feature = self.mapping(self.backbone(video), steps)
+        """Pictures `[B, T, H, W, 3]` uint8 or motion `[B, C, T, H, W]`, valid frames `[B, T]`."""
+        steps = self.backbone.steps(mask)  # [B, L]
+        feature = self.mapping(self.backbone(as_input(self.backbone, video)), steps)  # [B, D, L]
         return DetectorOutput(feature, self.head(feature, steps))
 
     def detect(self, video: Tensor, mask: Tensor) -> Predictions:
@@ -40,11 +39,6 @@ class Detector(nn.Module):
         return self.forward(video, mask).predictions
 
 
-def feature_mask(mask: Tensor, stride: int) -> Tensor:
-    """Which feature steps exist: `[B, T]` to `[B, ceil(T / stride)]`, a step being valid if its first frame is."""
-    return mask[:, ::stride]
-
-
-def rgb_input(frames: Tensor) -> Tensor:
-    """`[B, T, H, W, 3]` uint8 to what RGB networks take: `[B, 3, T, H, W]` float32 in [-1, 1]."""
-    return frames.permute(0, 4, 1, 2, 3).to(torch.float32) / 127.5 - 1.0
+def as_input(backbone: Backbone, video: Tensor) -> Tensor:
+    """What a backbone computes on: pictures (uint8) are normalised by it, motion is in [-1, 1] as it comes."""
+    return backbone.normalise(video) if video.dtype == torch.uint8 else video

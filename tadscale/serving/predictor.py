@@ -1,6 +1,6 @@
 """Videos in, detections out: the exported detector at work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tadscale.data.decode import decode_frames, probe_video
+from tadscale.data.decode import probe_video
 from tadscale.data.quarantine import DataError
-from tadscale.data.windows import WindowConfig, WindowTable, tile
+from tadscale.data.windows import tile
+from tadscale.models.heads.base import WindowDetections
+from tadscale.network import FORMAT_1_NAME, SPEC_NAME, NetworkSpec, load_network
 from tadscale.segments import Detection
-from tadscale.serving.inference import VideoDetections, detect_windows, merge_windows
+from tadscale.serving.path import DetectionPath
 from tadscale.serving.sources import VideoSource, fetch_video, source_name
-from tadscale.serving.spec import SPEC_NAME, DetectorSpec, load_network, read_spec
 
 PACKAGED_AT = Path("artifacts/detector")
 """Where a packaged MLflow model keeps the detector."""
@@ -47,8 +48,14 @@ class Prediction:
 class Predictor:
     """An exported detector in memory. Detections are those of the evaluation stage of the run that trained it."""
 
-    def __init__(self, spec: DetectorSpec, network: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, spec: NetworkSpec, network: nn.Module, device: str = "cpu") -> None:
+        if spec.reads_motion:
+            raise ValueError(
+                "this network is a motion teacher: it reads optical flow, not videos. Evaluate it with a job, or detect "
+                "with the student that it taught"
+            )
         self.spec = spec
+        self._path = DetectionPath.of(spec)
         self._device = device
         self._network = network.to(device).eval()
 
@@ -57,15 +64,14 @@ class Predictor:
         """Load an exported detector. Reads JSON and safetensors only: no code in the directory is run.
 
         Args:
-            directory: a packaged MLflow model, or the folder in it that holds `model.json` and `weights.safetensors`.
+            directory: a packaged MLflow model, or the folder in it that holds the description and the weights.
             device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
 
         Raises:
             ValueError: the directory is no exported detector, or is damaged.
         """
-        folder = detector_folder(Path(directory))
-        spec = read_spec(folder)
-        return cls(spec, load_network(folder, spec), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        network, spec = load_network(str(detector_folder(Path(directory))))
+        return cls(spec, network, device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def predict(self, sources: Sequence[VideoSource], names: Sequence[str] | None = None) -> Prediction:
         """Detect actions in videos, one after the other. One bad video does not stop the others: see `failures`.
@@ -100,34 +106,28 @@ class Predictor:
             DataError: the video cannot be decoded to its end.
         """
         duration_s = probe_video(video).duration_s
-        return duration_s, self._named(self._detect(video, duration_s), name)
+        table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
+        found: list[WindowDetections] = []
+        for first in range(0, len(table), BATCH_WINDOWS):
+            part = slice(first, first + BATCH_WINDOWS)
+            starts, valid = table.start_frames[part], table.valid_frames[part]
+            windows, mask = self._path.cut(self._path.decode(video, starts, valid), starts, valid)
+            found += self._path.detect(self._network, self._put(windows), self._put(mask))
+        by_start = list(zip(table.start_frames.tolist(), found, strict=True))
+        return duration_s, self._path.merge(by_start, video=name, duration_s=duration_s)
 
-    def _detect(self, video: bytes, duration_s: float) -> VideoDetections:
-        config = self.spec.window
-        table = tile(_OneVideo(np.array([duration_s])), config)
-        found = []
-        for first, stop in _batches(len(table)):
-            frames, mask = _load_windows(video, table, range(first, stop), config)
-            found += detect_windows(self._network, frames.to(self._device), mask.to(self._device), self.spec.inference)
-        windows = list(zip(table.start_frames.tolist(), found, strict=True))
-        return merge_windows(windows, fps=config.fps, duration_s=duration_s, nms=self.spec.inference.nms)
-
-    def _named(self, found: VideoDetections, name: str) -> list[Detection]:
-        rows = zip(found.segments_s.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-        return [
-            Detection(video=name, label=self.spec.classes[label], start_s=start_s, end_s=end_s, score=score)
-            for (start_s, end_s), score, label in rows
-        ]
+    def _put(self, array: NDArray) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
 
 
 def detector_folder(directory: Path) -> Path:
-    """The folder with `model.json` of a packaged model, or the directory itself if it is that folder.
+    """The folder with the network of a packaged model, or the directory itself if it is that folder.
 
     Raises:
         ValueError: it is neither.
     """
     for folder in (directory, directory / PACKAGED_AT):
-        if (folder / SPEC_NAME).is_file():
+        if (folder / SPEC_NAME).is_file() or (folder / FORMAT_1_NAME).is_file():
             return folder
     raise ValueError(
         f"{directory} is no exported detector: there is no {SPEC_NAME} in it, nor in {PACKAGED_AT}/. Pass the folder of a "
@@ -139,23 +139,3 @@ class _OneVideo(NamedTuple):
     """As much of a manifest as tiling asks for."""
 
     duration_s: NDArray[np.float64]  # [1]
-
-
-def _batches(windows: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, windows, BATCH_WINDOWS):
-        yield first, min(first + BATCH_WINDOWS, windows)
-
-
-def _load_windows(video: bytes, table: WindowTable, windows: range, config: WindowConfig) -> tuple[Tensor, Tensor]:
-    """Frames `[B, T, H, W, 3]` and mask `[B, T]` of neighbouring windows, as `tadscale.data.windows.cut_window` makes them.
-
-    What windows share is decoded once: with half-overlapping ones that is 320 frames instead of 512.
-    """
-    starts, valid = table.start_frames[windows.start : windows.stop], table.valid_frames[windows.start : windows.stop]
-    times_s = np.arange(starts[0], starts[-1] + valid[-1]) / config.fps  # [shared]
-    shared = decode_frames(video, times_s, (config.height, config.width))  # [shared, H, W, 3]
-    frames = np.zeros((len(windows), config.frames, config.height, config.width, 3), np.uint8)
-    for place, (start, count) in enumerate(zip(starts - starts[0], valid, strict=True)):
-        frames[place, :count] = shared[start : start + count]
-    mask = np.arange(config.frames) < valid[:, None]  # [B, T]
-    return torch.from_numpy(frames), torch.from_numpy(mask)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tadscale.cli.detect import detect, parse_model, prediction_html, prediction_json, prediction_table
+from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
 from tadscale.data.annotations import parse_detections
+from tadscale.runtime.models.open_model import parse_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tadscale.segments import Detection
@@ -87,7 +88,7 @@ def test_detection_needs_neither_the_training_stack_nor_plots(package: Path, vid
         "import sys\n"
         "absent = ('ray', 'deepspeed', 'webdataset', 's3fs', 'boto3', 'cv2', 'matplotlib', 'mlflow')\n"
         "sys.modules.update(dict.fromkeys(absent))\n"  # None there makes an import fail
-        "from tadscale.cli.detect import detect, prediction_html, prediction_json, prediction_table\n"
+        "from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table\n"
         "prediction = detect(sys.argv[1], [sys.argv[2]])\n"
         "assert prediction.detections and prediction_html(prediction, 'm') and prediction_table(prediction)\n"
         "sys.stdout.write(prediction_json(prediction))\n"

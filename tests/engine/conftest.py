@@ -7,11 +7,10 @@ import torch
 
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.loop import Expected
-from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
-from tadscale.models.heads import HeadConfig
-from tadscale.models.heads.actionformer import ActionFormerConfig
-from tadscale.models.heads.base import Targets
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.models.heads.objective import Targets
 
 FRAMES, SIZE, BATCH, STEPS_PER_EPOCH, EPOCHS = 16, 16, 2, 4, 3
 
@@ -19,8 +18,8 @@ FRAMES, SIZE, BATCH, STEPS_PER_EPOCH, EPOCHS = 16, 16, 2, 4, 3
 @pytest.fixture
 def tiny_model() -> ModelConfig:
     """A network small enough to train for a dozen steps in a second."""
-    head = HeadConfig(actionformer=ActionFormerConfig(dim=8, levels=2, heads=2, min_positives=1))
-    return ModelConfig(backbone=BackboneConfig(width=4), dim=8, head=head)
+    head = ActionFormerConfig(dim=8, levels=2, heads=2, min_positives=1)
+    return ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=head)
 
 
 @pytest.fixture
@@ -40,6 +39,7 @@ def make_batch(step: int, *, valid: tuple[bool, ...] = (True, True)) -> WindowBa
     return WindowBatch(
         positions=torch.arange(step * BATCH, (step + 1) * BATCH),
         valid=torch.tensor(valid),
+        labelled=torch.ones(BATCH, dtype=torch.bool),
         mask=torch.ones(BATCH, FRAMES, dtype=torch.bool),
         targets=Targets(segments_frames=torch.tensor([[[2.0, 8.0]], [[6.0, 14.0]]]), labels=torch.tensor([[0], [1]])),
         frames=torch.randint(0, 256, (BATCH, FRAMES, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8),

@@ -18,18 +18,18 @@ from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, decomposed_step
+from tadscale.engine.steps import DistillConfig, step_function
 from tadscale.flow.motion import MotionConfig, build_motion
-from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
-from tadscale.models.heads.base import Targets
+from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.models.student import Student
 
 GOLDEN = Path(__file__).with_name("golden_curve.json")
 STEPS, VIDEOS = 30, 3
 SPRITES = SpritesConfig(size=32, duration_s=8.0, train=VIDEOS)
-NETWORK = ModelConfig(backbone=BackboneConfig(width=4), dim=16)
+NETWORK = ModelConfig(backbone=Small3dConfig(width=4), dim=16)
 OPTIM = OptimConfig(epochs=10, global_batch=VIDEOS, lr=1e-3)
 PARTS = ("loss", "joint", "appearance", "feature", "prediction")
 
@@ -51,10 +51,11 @@ def _batch() -> WindowBatch:
     return WindowBatch(
         positions=torch.arange(VIDEOS),
         valid=torch.ones(VIDEOS, dtype=torch.bool),
+        labelled=torch.ones(VIDEOS, dtype=torch.bool),
         mask=mask,
         targets=Targets(segments_frames=segments, labels=labels),
         frames=frames,
-        teacher={"feature": output.feature, **output.predictions},
+        teacher=output,
     )
 
 
@@ -74,7 +75,8 @@ def run_curve() -> dict[str, list[float]]:
     expected = Expected(
         total_steps=STEPS, steps_per_epoch=3, global_batch=VIDEOS, positions=lambda step: torch.arange(VIDEOS)
     )
-    step = lambda model, window_batch: decomposed_step(model, window_batch, DistillConfig())  # noqa: E731
+    objective = build_objective(NETWORK.head, len(class_names(SPRITES)))
+    step = step_function("decomposed", objective, DistillConfig(feature_weight=8.0))
     batches = (batch for _ in range(STEPS))
     train(engine, step, batches, expected, OPTIM, ema=Ema(engine.model, 0.9), callbacks=[Keep()])
     return curve

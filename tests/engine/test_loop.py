@@ -1,7 +1,5 @@
 """The loop: it learns, refuses what is not the plan's, stops when told, and resumes bit for bit."""
 
-import functools
-
 import pytest
 import torch
 
@@ -9,12 +7,15 @@ from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import train
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, baseline_step
+from tadscale.engine.steps import DistillConfig, step_function
 from tadscale.models.detector import Detector
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.models.heads.actionformer.objective import ActionFormerObjective
 from tests.engine.conftest import make_batch
 
 CONFIG = OptimConfig(epochs=3, global_batch=2, lr=5e-3, warmup_epochs=0.5)
-STEP = functools.partial(baseline_step, settings=DistillConfig())
+OBJECTIVE = ActionFormerObjective(ActionFormerConfig(min_positives=1), 2)
+STEP = step_function("baseline", OBJECTIVE, DistillConfig())
 
 
 class Recorder:
@@ -101,6 +102,6 @@ def test_invalid_slots_weigh_nothing(tiny_model):
     engine, _ = _start(tiny_model)
     valid, half = make_batch(0), make_batch(0, valid=(True, False))
     first = Detector.forward(engine.model, valid.frames.permute(0, 4, 1, 2, 3) / 127.5 - 1, valid.mask).predictions
-    per_window = engine.model.head.loss(first, valid.targets)
+    per_window = OBJECTIVE.loss(first, valid.targets)
     torch.testing.assert_close(STEP(engine.model, half)["loss"], per_window[0] / 2)
     torch.testing.assert_close(STEP(engine.model, valid)["loss"], per_window.mean())

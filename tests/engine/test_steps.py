@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from tadscale.engine.steps import STEPS, DistillConfig
+from tadscale.engine.steps import DistillConfig, step_function
 from tadscale.models.detector import Detector
+from tadscale.models.heads.objective import build_objective
 from tadscale.models.student import Student
 from tests.engine.conftest import make_batch
 
@@ -23,7 +24,11 @@ def taught(tiny_model):
     motion = torch.rand(2, 2, 16, 16, 16) * 2 - 1
     with torch.no_grad():
         output = teacher(motion, batch.mask)
-    return dataclasses.replace(batch, motion=motion, teacher={"feature": output.feature, **output.predictions})
+    return dataclasses.replace(batch, motion_fields=motion, teacher=output)
+
+
+def run(mode, model, batch, distill, tiny_model):
+    return step_function(mode, build_objective(tiny_model.head, 2), distill)(model, batch)
 
 
 def _grads(model, parts):
@@ -33,9 +38,8 @@ def _grads(model, parts):
 
 
 def test_loss_is_the_weighted_sum_of_its_parts(tiny_model, taught):
-    parts = STEPS["decomposed"](
-        Student(tiny_model, num_classes=2), taught, DistillConfig(feature_weight=3.0, prediction_weight=0.5)
-    )
+    distill = DistillConfig(feature_weight=3.0, prediction_weight=0.5)
+    parts = run("decomposed", Student(tiny_model, num_classes=2), taught, distill, tiny_model)
     total = parts["joint"] + parts["appearance"] + 3.0 * parts["feature"] + 0.5 * parts["prediction"]
     torch.testing.assert_close(parts["loss"], total)
 
@@ -43,13 +47,15 @@ def test_loss_is_the_weighted_sum_of_its_parts(tiny_model, taught):
 def test_no_distillation_reaches_the_appearance_branch(tiny_model, taught):
     torch.manual_seed(0)
     student = Student(tiny_model, num_classes=2)
-    with_teacher = _grads(student, STEPS["decomposed"](student, taught, ON))
-    without = _grads(student, STEPS["decomposed"](student, taught, OFF))
+    with_teacher = _grads(student, run("decomposed", student, taught, ON, tiny_model))
+    without = _grads(student, run("decomposed", student, taught, OFF, tiny_model))
     for name in with_teacher:
         if name.startswith("appearance"):
             torch.testing.assert_close(with_teacher[name], without[name])
     assert any(
-        (with_teacher[name] - without[name]).abs().max() > 1e-4 for name in with_teacher if name.startswith("motion.")
+        (with_teacher[name] - without[name]).abs().max() > 1e-4
+        for name in with_teacher
+        if name.startswith("motion_branch.")
     )
 
 
@@ -59,7 +65,7 @@ def test_no_ground_truth_reaches_the_motion_branch_detections(tiny_model, taught
     relabelled = dataclasses.replace(
         taught, targets=dataclasses.replace(taught.targets, labels=1 - taught.targets.labels)
     )
-    before, after = (STEPS["decomposed"](student, batch, ON) for batch in (taught, relabelled))
+    before, after = (run("decomposed", student, batch, ON, tiny_model) for batch in (taught, relabelled))
     assert torch.equal(before["feature"], after["feature"])
     assert torch.equal(before["prediction"], after["prediction"])
     assert not torch.equal(before["appearance"], after["appearance"])
@@ -67,12 +73,26 @@ def test_no_ground_truth_reaches_the_motion_branch_detections(tiny_model, taught
 
 def test_conventional_puts_truth_and_teacher_on_one_detector(tiny_model, taught):
     detector = Detector(tiny_model, in_channels=3, num_classes=2)
-    parts = STEPS["conventional"](detector, taught, ON)
+    parts = run("conventional", detector, taught, ON, tiny_model)
     assert set(parts) == {"loss", "truth", "feature", "prediction"}
-    torch.testing.assert_close(parts["truth"], STEPS["baseline"](detector, taught, ON)["loss"])
+    torch.testing.assert_close(parts["truth"], run("baseline", detector, taught, ON, tiny_model)["loss"])
 
 
 def test_teacher_trains_on_motion(tiny_model, taught):
     detector = Detector(tiny_model, in_channels=2, num_classes=2)
-    grads = _grads(detector, STEPS["teacher"](detector, taught, ON))
+    grads = _grads(detector, run("teacher", detector, taught, ON, tiny_model))
     assert all(grad.abs().sum() > 0 for name, grad in grads.items() if name.startswith("backbone"))
+
+
+def test_a_window_without_ground_truth_is_no_background(tiny_model, taught):
+    """Its annotations weigh nothing, whatever they say, and the teacher's word on it still counts."""
+    torch.manual_seed(0)
+    student = Student(tiny_model, num_classes=2)
+    half = dataclasses.replace(taught, labelled=torch.tensor([True, False]))
+    labels = half.targets.labels.clone()
+    labels[1] = -1
+    emptied = dataclasses.replace(half, targets=dataclasses.replace(half.targets, labels=labels))
+    parts, other = (run("decomposed", student, batch, ON, tiny_model) for batch in (half, emptied))
+    whole = run("decomposed", student, taught, ON, tiny_model)
+    assert torch.equal(parts["joint"], other["joint"]) and not torch.equal(parts["joint"], whole["joint"])
+    assert torch.equal(parts["feature"], whole["feature"]) and torch.equal(parts["prediction"], whole["prediction"])

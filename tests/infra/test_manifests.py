@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tadscale.runtime.stage.job import load_job
+from tadscale.runtime.jobs.job_file import load_job
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "infra/kubernetes/base"

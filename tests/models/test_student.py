@@ -3,16 +3,13 @@
 import pytest
 import torch
 
-from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
-from tadscale.models.detector import Detector, rgb_input
-from tadscale.models.heads import HeadConfig
-from tadscale.models.heads.actionformer import ActionFormerConfig
-from tadscale.models.student import Student, inference_state
+from tadscale.models.detector import Detector
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.models.student import BRANCH_HEAD, Student, inference_state
 
-TINY = ModelConfig(
-    backbone=BackboneConfig(width=4), dim=8, head=HeadConfig(actionformer=ActionFormerConfig(dim=8, levels=2, heads=2))
-)
+TINY = ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=ActionFormerConfig(dim=8, levels=2, heads=2))
 
 
 @pytest.fixture
@@ -35,24 +32,25 @@ def _with_gradient(module) -> set[str]:
 def test_branches_share_one_detector(student):
     video, mask = _clip()
     output = student(video, mask)
-    output.appearance["logits"].sum().backward()
-    assert _with_gradient(student) == {"backbone", "appearance", "branch_head"}
+    output.appearance_predictions["logits"].sum().backward()
+    assert _with_gradient(student) == {"backbone", "appearance_branch", "branch_head"}
     student.zero_grad()
-    student(video, mask).motion["logits"].sum().backward()
-    assert _with_gradient(student) == {"backbone", "motion", "branch_head"}
+    student(video, mask).motion_predictions["logits"].sum().backward()
+    assert _with_gradient(student) == {"backbone", "motion_branch", "branch_head"}
 
 
 def test_joint_detection_uses_both_branches_and_not_the_branch_detector(student):
     video, mask = _clip()
     student.detect(video, mask)["logits"].sum().backward()
-    assert _with_gradient(student) == {"backbone", "motion", "appearance", "motion_fusion", "appearance_fusion", "head"}
+    branches = {f"{name}_{part}" for name in ("motion", "appearance") for part in ("branch", "fusion")}
+    assert _with_gradient(student) == branches | {"backbone", "head"}
 
 
 def test_exported_student_has_no_branch_detector_and_detects_the_same(student):
     student.eval()
     exported = Student(TINY, num_classes=2, with_branch_head=False).eval()
     exported.load_state_dict(inference_state(student.state_dict()))
-    assert not [name for name in exported.state_dict() if "branch" in name]
+    assert not [name for name in exported.state_dict() if name.startswith(BRANCH_HEAD)]
     with torch.no_grad():
         expected, got = student.detect(*_clip()), exported.detect(*_clip())
     assert torch.equal(got["logits"], expected["logits"])
@@ -61,7 +59,7 @@ def test_exported_student_has_no_branch_detector_and_detects_the_same(student):
 
 def test_training_and_inference_give_the_same_joint_predictions(student):
     with torch.no_grad():
-        assert torch.equal(student(*_clip()).joint["logits"], student.detect(*_clip())["logits"])
+        assert torch.equal(student(*_clip()).joint_predictions["logits"], student.detect(*_clip())["logits"])
 
 
 def test_detector_ignores_frames_beyond_the_mask():
@@ -74,9 +72,9 @@ def test_detector_ignores_frames_beyond_the_mask():
     assert out.feature[:, :, 4:].abs().max() == 0
 
 
-def test_rgb_input_is_symmetric_around_zero():
-    frames = torch.tensor([0, 255], dtype=torch.uint8).view(1, 2, 1, 1, 1).expand(1, 2, 4, 4, 3)
-    video = rgb_input(frames)
-    assert video.shape == (1, 3, 2, 4, 4)
-    assert video[0, :, 0].unique().tolist() == [-1.0]
-    assert video[0, :, 1].unique().tolist() == [1.0]
+def test_pictures_are_read_as_what_the_backbone_makes_of_them(student):
+    frames = torch.randint(0, 256, (2, 16, 16, 16, 3), dtype=torch.uint8)
+    mask = torch.ones(2, 16, dtype=torch.bool)
+    with torch.no_grad():
+        expected = student.detect(student.backbone.normalise(frames), mask)
+        assert torch.equal(student.detect(frames, mask)["logits"], expected["logits"])

@@ -7,46 +7,45 @@ from typing import Any
 
 import pytest
 
+from tadscale.data.config import DataConfig
 from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.data.windows import WindowConfig
 from tadscale.engine.optim import OptimConfig
 from tadscale.flow.motion import MotionConfig
-from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
-from tadscale.models.heads import HeadConfig
-from tadscale.models.heads.actionformer import ActionFormerConfig
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.network import Mode
 from tadscale.runtime.cluster.capacity import ENVIRONMENT, ClusterConfig
-from tadscale.runtime.stage.spec import StageSpec
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import Stage, stage_of
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
 TWO_WORKERS = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=1.0, cpus_per_motion=0.5, max_failures=2)
 ONE_WORKER = TWO_WORKERS.model_copy(update={"workers": 1})
 
 
-def save_untrained(spec: StageSpec, folder: Path, seed: int) -> str:
+def save_untrained(stage: Stage, folder: Path, seed: int) -> str:
     """Weights of a network of the stage's kind, as training would leave them, but untrained."""
     import torch
 
     from tadscale.data.manifest import read_manifest
-    from tadscale.data.motion_identity import motion_fingerprint
-    from tadscale.network import NetworkSpec, build_network, save_network
+    from tadscale.network import save_network
 
     torch.manual_seed(seed)
-    classes = read_manifest(spec.data_url).classes
-    described = NetworkSpec(
-        mode=spec.mode,
-        model=spec.model,
-        classes=classes,
-        window=spec.window,
-        motion=spec.motion,
-        motion_fingerprint=motion_fingerprint(spec.motion),
-        plan_digest="",
-        manifest_digest="",
-    )
-    network = build_network(spec.mode, spec.model, len(classes), spec.motion)
-    save_network(str(folder), described, network.state_dict())
+    described = stage.network(read_manifest(stage.job.data.url).classes)
+    save_network(str(folder), described, described.build().state_dict())
     return str(folder)
+
+
+def changed(stage: Stage, **changes: Any) -> Stage:
+    """The stage of a job with other settings; `data` is a part of its section, the others are whole ones."""
+    return stage_of(_updated(stage.job, **changes), stage.mode, stage.teacher_url)
+
+
+def _updated(job: JobConfig, data: dict[str, Any] | None = None, **changes: Any) -> JobConfig:
+    return job.model_copy(update={"data": job.data.model_copy(update=data or {}), **changes})
 
 
 @pytest.fixture(scope="package")
@@ -80,21 +79,22 @@ def sprites(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="package")
-def make_spec(sprites: str) -> Callable[..., StageSpec]:
+def make_stage(sprites: str) -> Callable[..., Stage]:
     """A stage of seconds: 30 windows an epoch, 8 global batches of 4 with 2 slots empty."""
+    head = ActionFormerConfig(dim=8, levels=2, heads=2, stem_blocks=1)
 
-    def make(run: Path, **changes: Any) -> StageSpec:
-        head = ActionFormerConfig(dim=8, levels=2, heads=2, stem_blocks=1)
-        fields: dict[str, Any] = {
-            "mode": "baseline",
-            "run_url": str(run),
-            "data_url": sprites,
-            "window": WINDOW,
-            "optim": OptimConfig(epochs=3, global_batch=4, warmup_epochs=0.5),
-            "model": ModelConfig(backbone=BackboneConfig(width=4), dim=8, head=HeadConfig(actionformer=head)),
-            "motion": MotionConfig(name="temporal_gradient_fast"),
-            "checkpoint_every_steps": 5,
-        }
-        return StageSpec(**(fields | changes))
+    def make(run: Path, mode: Mode = "baseline", teacher_url: str | None = None, **changes: Any) -> Stage:
+        job = JobConfig(
+            kind="distill",
+            name=run.name,
+            storage=str(run.parent),
+            data=DataConfig(url=sprites, window=WINDOW),
+            optim=OptimConfig(epochs=3, global_batch=4, warmup_epochs=0.5),
+            model=ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=head),
+            motion=MotionConfig(name="temporal_gradient_fast"),
+            checkpoint_every_steps=5,
+            cluster=ONE_WORKER,
+        )
+        return stage_of(_updated(job, **changes), mode, teacher_url)
 
     return make

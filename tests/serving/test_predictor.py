@@ -10,7 +10,6 @@ from tadscale.data.manifest import read_manifest
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.windows import load_window, tile
 from tadscale.metrics.nms import suppress
-from tadscale.models.detector import rgb_input
 from tadscale.models.student import Student
 from tadscale.serving import Predictor
 from tests.serving.tiny import NETWORK, SPEC, clip, student_weights
@@ -33,7 +32,7 @@ def evaluated(video: bytes, folder: Path) -> list[tuple[float, float, float, str
     for start, valid in zip(table.start_frames.tolist(), table.valid_frames.tolist(), strict=True):
         window = load_window(manifest.row(0), start, valid, SPEC.window)
         with torch.no_grad():
-            frames = rgb_input(torch.from_numpy(window.frames)[None])
+            frames = student.backbone.normalise(torch.from_numpy(window.frames)[None])
             predictions = student.eval().detect(frames, torch.from_numpy(window.mask)[None])
             found = student.head.decode(predictions, top_k=30, min_score=0.001)[0]
         segments.append((found.segments_frames.numpy().astype(np.float64) + start) / SPEC.window.fps)
@@ -97,15 +96,15 @@ def test_damage_is_found_before_the_weights_are_used(package: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "has format 2, this tadscale reads format 1"),
-        ({"mode": "teacher"}, "does not describe a detector"),
-        ({"surprise": 1}, "does not describe a detector"),
+        ({"format": 3}, "has format 3, this tadscale reads formats 1 and 2"),
+        ({"surprise": 1}, "does not describe a network"),
+        ({"window": None}, "does not describe a network"),
         ({"classes": ["jump", "run", "fly"]}, "does not fit the architecture"),
     ],
 )
 def test_a_spec_that_cannot_be_trusted_is_refused(package: Path, tmp_path: Path, change: dict, message: str) -> None:
     folder = shutil.copytree(package / "artifacts" / "detector", tmp_path / "detector")
-    spec = folder / "model.json"
+    spec = folder / "network.json"
     spec.write_text(json.dumps(json.loads(spec.read_text()) | change))
     with pytest.raises(ValueError, match=message):
         Predictor.from_directory(folder)

@@ -7,22 +7,20 @@ from torch import Tensor
 from tadscale.data.encode import encode_h264
 from tadscale.data.windows import WindowConfig
 from tadscale.metrics.nms import NmsConfig
-from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
-from tadscale.models.heads import HeadConfig
-from tadscale.models.heads.actionformer import ActionFormerConfig
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.models.student import Student
-from tadscale.serving.inference import InferenceConfig
-from tadscale.serving.spec import DetectorSpec
+from tadscale.network import InferenceConfig, NetworkSpec
 
 NETWORK = ModelConfig(
-    backbone=BackboneConfig(width=4),
+    backbone=Small3dConfig(width=4),
     dim=8,
-    head=HeadConfig(actionformer=ActionFormerConfig(dim=8, levels=2, heads=2, reach=2)),
+    head=ActionFormerConfig(dim=8, levels=2, heads=2, reach=2),
 )
-SPEC = DetectorSpec(
+SPEC = NetworkSpec(
     mode="decomposed",
-    network=NETWORK,
+    model=NETWORK,
     classes=("jump", "run"),
     window=WindowConfig(frames=16, stride_frames=8, fps=10.0, height=32, width=32),
     inference=InferenceConfig(window_top_k=30, nms=NmsConfig(top_k=20)),

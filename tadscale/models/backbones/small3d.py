@@ -1,10 +1,27 @@
 """A small 3-D network for small pictures."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.base import Backbone, BackboneSettings
+
+
+class Small3dConfig(BackboneSettings):
+    """Three 3-D convolutions for small pictures: trains in minutes on two cores."""
+
+    name: Literal["small3d"] = "small3d"
+    """The demo's backbone."""
+    width: int = 16
+    """Channels of the first stage."""
+    stride: int = 2
+    """Temporal stride r: frames per feature step."""
+
+    def build(self, in_channels: int) -> "Small3d":
+        """See `BackboneSettings`."""
+        return Small3d(in_channels, width=self.width, stride=self.stride)
 
 
 class Small3d(Backbone):

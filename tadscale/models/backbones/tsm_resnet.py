@@ -4,13 +4,30 @@ He et al., Deep Residual Learning, CVPR 2016; Lin, Gan, Han, TSM: Temporal Shift
 eighth of the channels each way). Parameter names are those of the widely shared ResNet-18 checkpoints, norms excepted.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.base import Backbone, BackboneSettings
 
 SHIFTED_SHARE = 8  # one channel in eight moves forward in time, one in eight backward
+
+
+class TsmResNet18Config(BackboneSettings):
+    """ResNet-18 with temporal shift, for pictures of any size."""
+
+    name: Literal["tsm_resnet18"] = "tsm_resnet18"
+    """TSM (Lin, Gan, Han, ICCV 2019) on ResNet-18."""
+    width: int = 16
+    """Channels of the first stage; at full width 64."""
+    stride: int = 2
+    """Temporal stride r: frames per feature step."""
+
+    def build(self, in_channels: int) -> "TsmResNet18":
+        """See `BackboneSettings`."""
+        return TsmResNet18(in_channels, width=self.width, stride=self.stride)
 
 
 def temporal_shift(x: Tensor, frames: int) -> Tensor:

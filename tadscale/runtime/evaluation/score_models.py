@@ -15,9 +15,9 @@ from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.report.curves import plot_curves, read_log
 from tadscale.report.timeline import Timeline, plot_timeline
 from tadscale.report.timeline_html import timeline_html
-from tadscale.runtime.evaluation.detect_videos import Detector, VideosDetected, detect_videos
+from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected, detect_videos
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.local_paths import anchored_motion
+from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import StageResult
 from tadscale.runtime.tracking.run import Run
 from tadscale.segments import Detection, Segment
@@ -59,13 +59,14 @@ def evaluate_models(
         QuarantineExceeded: more of its videos are bad than may be; what was found in the others is written all the same.
         StorageError: the storage cannot be reached.
     """
+    here = with_absolute_paths(job)
     found = detect_videos(
-        detectors(stages),
-        data_url=job.data.url,
+        candidates(stages, here.teacher.url),
+        data_url=here.data.url,
         subset=job.data.test_subset,
         cluster=job.cluster,
         inference=job.evaluate.inference,
-        motion=anchored_motion(job.motion),
+        motion=here.motion,
     )
     videos = TestVideos.of(manifest, job.data.test_subset)
     truth = GroundTruth.from_segments(videos.segments)
@@ -82,12 +83,14 @@ def evaluate_models(
     return scores
 
 
-def detectors(stages: Mapping[str, StageResult]) -> list[Detector]:
-    """What is evaluated: each network, and the two-stream ceiling where flow teacher and RGB baseline are both there."""
-    networks = [Detector(name=name, weights_urls=(result.weights_url,)) for name, result in stages.items()]
-    if "teacher" in stages and "baseline" in stages:
-        both = (stages["teacher"].weights_url, stages["baseline"].weights_url)
-        networks.append(Detector(name=TWO_STREAM, weights_urls=both))
+def candidates(stages: Mapping[str, StageResult], teacher_url: str | None = None) -> list[Candidate]:
+    """What is evaluated: each network, the teacher that was named in place of one, and the two-stream ceiling where flow
+    teacher and RGB baseline are both there."""
+    named = {"teacher": teacher_url} if teacher_url else {}
+    urls = named | {name: result.weights_url for name, result in stages.items()}
+    networks = [Candidate(name=name, weights_urls=(url,)) for name, url in urls.items()]
+    if "teacher" in urls and "baseline" in urls:
+        networks.append(Candidate(name=TWO_STREAM, weights_urls=(urls["teacher"], urls["baseline"])))
     return networks
 
 

@@ -8,9 +8,8 @@ from rich.console import Console
 from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.quarantine import QuarantineBudget
-from tadscale.data.storage import join, list_names, read_bytes
+from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
-from tadscale.engine.steps import STEPS, Mode
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
@@ -18,14 +17,16 @@ from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.evaluation.score_models import evaluate_models
 from tadscale.runtime.jobs.sprites import ensure_sprites
+from tadscale.runtime.jobs.teacher import with_teacher_at_hand
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import StageResult, StageSpec
+from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
-from tadscale.runtime.training.launch import RESULT_NAME, train_stage
+from tadscale.runtime.training.launch import train_stage
+from tadscale.runtime.training.resume import finished_stages
 
 PREVIEWS = 2  # clips in a run's artifacts
 
@@ -58,13 +59,13 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
         _check_flow(job, manifest)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
         if job.kind == "evaluate":
-            stages = _finished_stages(job)
+            stages = finished_stages(job.run_url)
         else:
             _record_previews(job, manifest, run)
+            job = with_teacher_at_hand(job)
             stages = _train_stages(job, run, console)
         scores = evaluate_models(job, manifest, stages, run)
-        student = stages.get(job.student.mode)
-        model = publish(job, student, scores, run) if job.kind == "distill" and student else None
+        model = _publish(job, stages, scores, run)
     summary = JobSummary(
         stages=stages,
         scores=scores,
@@ -106,48 +107,40 @@ def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
         run.log_bytes(preview.still_png, f"preview/{name}.png")
 
 
+def _publish(
+    job: JobConfig, stages: Mapping[str, StageResult], scores: Mapping[str, MeanAveragePrecision], run: Run
+) -> ModelVersion | None:
+    """Register what the job was for: a student, or a teacher that is to have a name."""
+    if job.kind == "distill":
+        mode, name = job.student.mode, job.tracking.registered_model
+        return publish(job, stages[mode], scores, run, mode=mode, name=name)
+    if job.kind == "teacher" and job.tracking.registered_teacher:
+        return publish(job, stages["teacher"], scores, run, mode="teacher", name=job.tracking.registered_teacher)
+    return None
+
+
 def _train_stages(job: JobConfig, run: Run, console: Console) -> dict[str, StageResult]:
     """Train what the job's kind asks for, in order: the student needs the teacher."""
-    stages = {"teacher": _train(job, "teacher", None, run, console)}
-    if job.kind == "distill":
-        if job.baseline:
-            stages["baseline"] = _train(job, "baseline", None, run, console)
-        teacher_url = stages["teacher"].weights_url
-        stages[job.student.mode] = _train(job, job.student.mode, teacher_url, run, console)
+    stages: dict[str, StageResult] = {}
+    teacher_url = job.teacher.url
+    for mode in stage_modes(job):
+        stages[mode] = _train(stage_of(job, mode, teacher_url), run, console)
+        teacher_url = teacher_url or stages["teacher"].weights_url
     return stages
 
 
-def _train(job: JobConfig, mode: Mode, teacher_url: str | None, run: Run, console: Console) -> StageResult:
+def _train(stage: Stage, run: Run, console: Console) -> StageResult:
     """One stage, as a nested run, with its progress on the console."""
-    spec = stage_spec(job, mode, teacher_url)
+    mode = stage.mode
     with track_stage(run, mode, {"mode": mode}) as nested, StageProgress(mode, console) as progress:
 
         def on_record(record: StepRecord) -> None:
             progress.show(record)
             nested.log_metrics(_metrics(record), record.step)
 
-        result = train_stage(spec, job.cluster, on_record)
+        result = train_stage(stage, on_record)
         _record_stage(nested, result)
     return result
-
-
-def stage_spec(job: JobConfig, mode: Mode, teacher_url: str | None) -> StageSpec:
-    """What a job's stage trains: the same network, data and schedule for every mode."""
-    return StageSpec(
-        mode=mode,
-        run_url=job.run_url,
-        data_url=job.data.url,
-        subset=job.data.train_subset,
-        window=job.data.window,
-        seed=job.seed,
-        optim=job.optim,
-        motion=job.motion,
-        model=job.model,
-        distill=job.student.distill,
-        teacher_url=teacher_url,
-        checkpoint_every_steps=job.checkpoint_every_steps,
-        quarantine=QuarantineBudget(max_fraction=job.data.quarantine_budget),
-    )
 
 
 def _metrics(record: StepRecord) -> dict[str, float]:
@@ -167,23 +160,6 @@ def _record_stage(run: Run, result: StageResult) -> None:
     run.set_tags({"plan_digest": result.plan_digest, "manifest_digest": result.manifest_digest})
     run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
     run.log_bytes(read_bytes(result.log_url), "log.jsonl")
-
-
-def _finished_stages(job: JobConfig) -> dict[str, StageResult]:
-    """The stages that a run of this name has finished.
-
-    Raises:
-        ValueError: there is none.
-    """
-    stages: dict[str, StageResult] = {}
-    for mode in STEPS:
-        if RESULT_NAME in list_names(join(job.run_url, mode)):
-            stages[mode] = StageResult.model_validate_json(read_bytes(join(job.run_url, mode, RESULT_NAME)))
-    if not stages:
-        raise ValueError(
-            f"{job.run_url}: no finished stage to evaluate; run the job that trains them first, by that name"
-        )
-    return stages
 
 
 def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:

@@ -3,12 +3,11 @@
 - `MLmodel`, `requirements.txt` and the like: MLflow's own;
 - `pyfunc.py`: what MLflow runs to load the model (models from code);
 - `code/tadscale/`: the files of tadscale that detection imports;
-- `artifacts/detector/`: `model.json` says what the detector is, `weights.safetensors` holds its weights;
+- `artifacts/detector/`: `network.json` says what the detector is, `weights.safetensors` holds its weights;
 - `model_card.md`: what to know before using it.
 """
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,10 @@ import yaml
 from torch import Tensor
 
 from tadscale.data.encode import encode_h264
-from tadscale.models.student import inference_state
+from tadscale.network import NetworkSpec, save_network
 from tadscale.runtime.models.shipped_code import ROOT, copy_shipped_files
 from tadscale.runtime.tracking.client import prepare_environment
 from tadscale.serving.predictor import PACKAGED_AT
-from tadscale.serving.spec import SPEC_NAME, WEIGHTS_NAME, DetectorSpec, build_network, load_weights
 
 REQUIREMENTS = ("torch", "numpy", "av", "safetensors", "pydantic", "fsspec", "pandas", "mlflow")
 """All that detection imports. Videos on S3 need s3fs on top."""
@@ -32,9 +30,7 @@ CARD_NAME = "model_card.md"
 PYFUNC = ROOT / "serving" / "pyfunc.py"
 
 
-def package_model(
-    directory: Path, spec: DetectorSpec, weights: Mapping[str, Tensor], *, card: str = ""
-) -> DetectorSpec:
+def package_model(directory: Path, spec: NetworkSpec, weights: Mapping[str, Tensor], *, card: str = "") -> NetworkSpec:
     """Write an exported detector as a folder that `mlflow.pyfunc.load_model` and `Predictor.from_directory` load.
 
     Args:
@@ -51,30 +47,12 @@ def package_model(
     """
     with TemporaryDirectory() as folder:
         detector = Path(folder, PACKAGED_AT.name)
-        written = write_detector(detector, spec, weights)
+        written = save_network(str(detector), spec, weights)
         _save_pyfunc(directory, detector, copy_shipped_files(Path(folder)))
     _forget_paths(directory / "MLmodel")
     if card:
         (directory / CARD_NAME).write_text(card, encoding="utf-8")
     return written
-
-
-def write_detector(folder: Path, spec: DetectorSpec, weights: Mapping[str, Tensor]) -> DetectorSpec:
-    """Write `model.json` and `weights.safetensors`; twice the same detector gives twice the same bytes.
-
-    Raises:
-        ValueError: the weights do not fit the spec.
-    """
-    from safetensors.torch import save
-
-    kept = {name: weights[name].detach().cpu().contiguous() for name in sorted(inference_state(dict(weights)))}
-    load_weights(build_network(spec.mode, spec.network, len(spec.classes)), kept, "the weights")
-    data = save(kept)
-    spec = spec.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
-    folder.mkdir(parents=True)
-    (folder / WEIGHTS_NAME).write_bytes(data)
-    (folder / SPEC_NAME).write_text(spec.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return spec
 
 
 def requirements() -> list[str]:

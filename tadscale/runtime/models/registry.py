@@ -12,18 +12,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tadscale.network import SPEC_NAME, read_spec
 from tadscale.runtime.models.packaging import CARD_NAME
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import Run
 from tadscale.serving.predictor import detector_folder
-from tadscale.serving.spec import SPEC_NAME, read_spec
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER_CHAMPIONS_TAG = "tadscale.former_champions"  # JSON list of versions, the latest last
 REMEMBERED = 100
 METRIC_PREFIX = "metric."
-DETECTOR_TAG = "tadscale.detector_sha256"  # digest of model.json, which holds that of the weights
+DETECTOR_TAG = "tadscale.detector_sha256"  # digest of network.json, which holds that of the weights
 MAX_DESCRIPTION = 5000  # characters, the column's width in MLflow's database
 
 
@@ -178,7 +178,7 @@ class Registry:
         """
         version = self.version(name, selector)
         with self.fetch(name, version.version) as package:
-            spec = read_spec(detector_folder(package)).model_dump(mode="json")
+            spec = read_spec(str(detector_folder(package))).model_dump(mode="json")
             files = sorted(path for path in package.rglob("*") if path.is_file() and path.name not in PLACE_BOUND)
             digests = {path.relative_to(package).as_posix(): _sha256(path) for path in files}
             requirements = (package / "requirements.txt").read_text(encoding="utf-8").split()

@@ -86,7 +86,7 @@ class PipelineSpec(Config):
     flow_url: str | None = None
     """Shards of precomputed motion, if the stage reads any."""
     stage_json: str | None
-    """The `StageSpec` of a stage that needs motion, for the actors that compute it."""
+    """The `Stage` of a stage that needs motion, for the actors that compute it."""
     cluster: ClusterConfig
     """CPUs and GPUs of the pipeline's parts."""
     monitor: str
@@ -176,7 +176,7 @@ def deal(dataset: Dataset, world_size: int) -> list[DataIterator]:
     return dataset.streaming_split(world_size, equal=False)
 
 
-def batches(shard: DataIterator, layout: PacketLayout) -> Iterator[Columns]:
+def batch_columns(shard: DataIterator, layout: PacketLayout) -> Iterator[Columns]:
     """A rank's batches: the columns of `fetch_packet` and `MotionTeacher`, writable, in the order of the plan."""
     ahead = -(-PREFETCHED_STEPS * layout.share // layout.windows)  # packets
     rows = shard.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=ahead)
@@ -188,9 +188,9 @@ class _MotionStage:
 
     def __init__(self, stage_json: str, device: str, threads: int, memo_bytes: int) -> None:
         from tadscale.runtime.pipeline.motion_teacher import MotionTeacher
-        from tadscale.runtime.stage.spec import StageSpec
+        from tadscale.runtime.stage.spec import Stage
 
-        self._teacher = MotionTeacher(StageSpec.model_validate_json(stage_json), device, threads, memo_bytes)
+        self._teacher = MotionTeacher(Stage.model_validate_json(stage_json), device, threads, memo_bytes)
 
     def __call__(self, batch: Columns) -> Columns:
         return as_row(self._teacher(open_row(batch)))

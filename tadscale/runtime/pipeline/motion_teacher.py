@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from tadscale.data.manifest import Manifest
 from tadscale.data.motion_identity import check_same_motion
-from tadscale.engine.batch import TEACHER_PREFIX
+from tadscale.engine.batch import teacher_columns
 from tadscale.flow.motion import build_motion, window_motion
+from tadscale.models.backbones.base import feature_stride
 from tadscale.network import load_network, read_spec
 from tadscale.runtime.pipeline.packets import Columns
 from tadscale.runtime.pipeline.upload import Upload
 from tadscale.runtime.pipeline.window_memo import WindowMemo
-from tadscale.runtime.stage.spec import StageSpec
+from tadscale.runtime.stage.spec import Stage
 
 
 class MotionTeacher:
@@ -28,7 +29,7 @@ class MotionTeacher:
     The teacher sits outside the training engine: frozen, in eval mode, never in a checkpoint.
 
     Args:
-        spec: the stage.
+        stage: what is trained.
         device: where motion and teacher run.
         threads: torch's, in this process.
         memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
@@ -37,15 +38,15 @@ class MotionTeacher:
         ValueError: motion here is not what it is where the job was started.
     """
 
-    def __init__(self, spec: StageSpec, device: str, threads: int, memo_bytes: int = 0) -> None:
+    def __init__(self, stage: Stage, device: str, threads: int, memo_bytes: int = 0) -> None:
         torch.set_num_threads(threads)
         self._upload = Upload(device)
         self._computing = threading.Lock()
-        self._motion = build_motion(spec.motion)
-        check_same_motion(self._motion, spec.motion_fingerprint)
-        self._source = "frames" if spec.motion.flow_url is None else "flow"
-        self._teacher = _load_teacher(spec).to(device) if spec.distils else None
-        repeats = spec.optim.epochs > 1 and not spec.window.augment.varies
+        self._motion = build_motion(stage.job.motion)
+        check_same_motion(self._motion, stage.motion_fingerprint)
+        self._source = "frames" if stage.flow_url is None else "flow"
+        self._teacher = _load_teacher(stage).to(device) if stage.distils else None
+        repeats = stage.job.optim.epochs > 1 and not stage.job.data.window.augment.varies
         self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
 
     @torch.inference_mode()
@@ -87,12 +88,11 @@ class MotionTeacher:
         """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
         motion = window_motion(self._motion, frames, mask.sum(1).tolist())  # [v, C, T, H, W]
         if self._teacher is None:
-            return {"motion": motion.to(torch.float16).cpu().numpy()}
+            return {"motion_fields": motion.to(torch.float16).cpu().numpy()}
         output = self._teacher(motion, torch.from_numpy(mask).to(motion.device))
-        made = {"feature": output.feature} | output.predictions
         return {
-            TEACHER_PREFIX + name: (value.float() if value.is_floating_point() else value).cpu().numpy()
-            for name, value in made.items()
+            name: (value.float() if value.is_floating_point() else value).cpu().numpy()
+            for name, value in teacher_columns(output).items()
         }
 
 
@@ -105,33 +105,35 @@ def _spread(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:
     return spread
 
 
-def _load_teacher(spec: StageSpec) -> nn.Module:
-    assert spec.teacher_url is not None
-    network, _ = load_network(spec.teacher_url)
+def _load_teacher(stage: Stage) -> nn.Module:
+    assert stage.teacher_url is not None
+    network, _ = load_network(stage.teacher_url)
     return network
 
 
-def check_teacher(spec: StageSpec, manifest: Manifest) -> None:
+def check_teacher(stage: Stage, manifest: Manifest) -> None:
     """Refuse a teacher that this stage cannot learn from, before anything is started.
 
     Raises:
         ValueError: there is none, or it differs in motion, sampling, classes or network.
     """
-    if spec.teacher_url is None:
-        raise ValueError(f"mode {spec.mode} distils a teacher, and there is none: train one first, or set teacher_url")
-    teacher = read_spec(spec.teacher_url)
+    if stage.teacher_url is None:
+        raise ValueError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
+    teacher, ours = read_spec(stage.teacher_url), stage.network(manifest.classes)
+    if not teacher.reads_motion:
+        raise ValueError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
     sampling = ("frames", "fps", "height", "width")
     pairs = {
-        "motion": (teacher.motion_fingerprint, spec.motion_fingerprint),
-        **{f"window.{name}": (getattr(teacher.window, name), getattr(spec.window, name)) for name in sampling},
-        "classes": (teacher.classes, manifest.classes),
-        "model.dim": (teacher.model.dim, spec.model.dim),
-        "model.head": (teacher.model.head, spec.model.head),
-        "model.backbone.stride": (teacher.model.backbone.stride, spec.model.backbone.stride),
+        "motion": (teacher.motion_fingerprint, ours.motion_fingerprint),
+        **{f"window.{name}": (getattr(teacher.window, name), getattr(ours.window, name)) for name in sampling},
+        "classes": (teacher.classes, ours.classes),
+        "model.dim": (teacher.model.dim, ours.model.dim),
+        "model.head": (teacher.model.head, ours.model.head),
+        "feature stride": (feature_stride(teacher.model.backbone), feature_stride(ours.model.backbone)),
     }
-    for name, (theirs, ours) in pairs.items():
-        if theirs != ours:
+    for name, (theirs, own) in pairs.items():
+        if theirs != own:
             raise ValueError(
-                f"the teacher of {spec.teacher_url} has another {name} than this stage ({theirs} and {ours}): a teacher "
+                f"the teacher of {stage.teacher_url} has another {name} than this stage ({theirs} and {own}): a teacher "
                 "does not transfer. Use its settings, or train a teacher with these"
             )

@@ -3,10 +3,11 @@
 import math
 from typing import NamedTuple
 
-from tadscale.engine.steps import Mode
+from tadscale.network import Mode
 from tadscale.runtime.pipeline.packets import windows_per_packet
 from tadscale.runtime.planning.rates import Rates
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import stage_modes
 
 PACKET_CPU_S = 0.06  # Ray's CPU time for a packet, over all its processes (2 cores of an AMD EPYC)
 STAGE_START_S = 12.0  # until the first step: processes, imports, the first packets (the same machine)
@@ -42,15 +43,6 @@ class Forecast(NamedTuple):
     def seconds(self) -> float:
         """All training, one stage after the other."""
         return sum(stage.seconds for stage in self.stages)
-
-
-def stage_modes(job: JobConfig) -> list[Mode]:
-    """The stages that a job trains, in order; none if it only evaluates."""
-    if job.kind == "evaluate":
-        return []
-    if job.kind == "teacher":
-        return ["teacher"]
-    return ["teacher", *(["baseline"] if job.baseline else []), job.student.mode]  # type: ignore[list-item]
 
 
 def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:

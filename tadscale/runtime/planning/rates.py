@@ -15,16 +15,18 @@ from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
 from tadscale.data.storage import list_names
 from tadscale.data.windows import tile
-from tadscale.engine.batch import TEACHER_PREFIX, WindowBatch
+from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
-from tadscale.engine.steps import STEPS, Mode
+from tadscale.engine.steps import step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import Detector
-from tadscale.network import build_network
+from tadscale.models.heads.objective import build_objective
+from tadscale.network import Mode
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.plan_spec import PlanSpec
+from tadscale.runtime.stage.spec import network_of
 
 REPEATS = 5  # after one that warms up; the median counts
 
@@ -68,7 +70,7 @@ def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
 
 
 def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
-    cluster, classes = job.cluster, len(read_manifest(data_url).classes)
+    cluster, classes = job.cluster, read_manifest(data_url).classes
     columns, fetch_s = _fetch(data_url, job)
     torch.set_num_threads(cluster.threads_per_motion)
     motion_columns, taught_columns, motion_s, teacher_s = _motion_and_teacher(job, columns, classes)
@@ -121,10 +123,12 @@ def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
     return columns, seconds(lambda: fetch_packet(0, plan, layout, job.motion.flow_url), "cpu")
 
 
-def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple[Columns, Columns, float, float]:
+def _motion_and_teacher(
+    job: JobConfig, columns: Columns, classes: tuple[str, ...]
+) -> tuple[Columns, Columns, float, float]:
     device = job.cluster.motion_device
     compute = build_motion(job.motion)
-    network = build_network("teacher", job.model, classes, job.motion).eval().to(device)
+    network = network_of(job, "teacher", classes).build().eval().to(device)
     assert isinstance(network, Detector)
     source = "frames" if job.motion.flow_url is None else "flow"
     frames, mask = torch.from_numpy(columns[source]).to(device), torch.from_numpy(columns["mask"]).to(device)
@@ -134,18 +138,18 @@ def _motion_and_teacher(job: JobConfig, columns: Columns, classes: int) -> tuple
         output = network(motion, mask)
         motion_s = seconds(lambda: window_motion(compute, frames, valid), device)
         teacher_s = seconds(lambda: network(motion, mask), device)
-    made = {"feature": output.feature} | output.predictions
-    taught = {TEACHER_PREFIX + name: value.cpu().numpy() for name, value in made.items()}
-    return {"motion": motion.to(torch.float16).cpu().numpy()}, taught, motion_s, teacher_s
+    taught = {name: value.cpu().numpy() for name, value in teacher_columns(output).items()}
+    return {"motion_fields": motion.to(torch.float16).cpu().numpy()}, taught, motion_s, teacher_s
 
 
-def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: int) -> tuple[float, int]:
-    network = build_network(mode, job.model, classes, job.motion).to(job.cluster.device)
+def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, ...]) -> tuple[float, int]:
+    network = network_of(job, mode, classes).build(for_training=True).to(job.cluster.device)
     engine = LocalEngine(network, job.optim)
     engine.set_lr(0.0)
+    losses = step_function(mode, build_objective(job.model.head, len(classes)), job.student.distill)
 
     def step() -> None:
-        engine.backward(STEPS[mode](engine.model, batch, job.student.distill)["loss"])
+        engine.backward(losses(engine.model, batch)["loss"])
         engine.step()
 
     return seconds(step, job.cluster.device), sum(parameter.numel() for parameter in network.parameters())

@@ -1,54 +1,27 @@
-"""The job file: one YAML, one run, one frozen tree of settings."""
+"""What a run is: one frozen tree of settings. The stages take it whole, and read of it what is theirs."""
 
-import difflib
-import os
-import re
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from tadscale.config import Config
-from tadscale.data.sprites import SpritesConfig
-from tadscale.data.windows import WindowConfig
+from tadscale.data.config import DataConfig
+from tadscale.data.storage import join
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig
+from tadscale.engine.steps import StudentConfig
 from tadscale.flow.motion import MotionConfig
 from tadscale.models.config import ModelConfig
+from tadscale.network import InferenceConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.tracking.track import TrackingConfig
-from tadscale.serving.inference import InferenceConfig
-
-REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
-class DataConfig(Config):
-    """Where the videos are, and how windows are cut from them."""
+class TeacherConfig(Config):
+    """Where the motion teacher comes from."""
 
-    url: str
-    """Folder or object-store prefix of the shards and their manifest (`path`, `file://`, `s3://`)."""
-    sprites: SpritesConfig | None = None
-    """Draw the built-in data there if there is no manifest yet. Leave out for own data."""
-    window: WindowConfig = WindowConfig()
-    """What the network sees."""
-    train_subset: str = "train"
-    """Subset that is trained on."""
-    test_subset: str = "test"
-    """Subset that detections are made and scored on."""
-    quarantine_budget: float = Field(default=0.01, ge=0, le=1)
-    """Largest share of the videos that may turn out to be unreadable before the run fails."""
-
-
-class StudentConfig(Config):
-    """How the student is trained."""
-
-    mode: Literal["decomposed", "conventional"] = "decomposed"
-    """`decomposed`: the paper's dual-branch student. `conventional`: one feature and one detector under both ground
-    truth and teacher, for comparison."""
-    distill: DistillConfig = DistillConfig()
-    """How much the teacher's feature and detections weigh beside ground truth."""
+    url: str | None = None
+    """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
+    default the run trains one."""
 
 
 class EvaluateConfig(Config):
@@ -80,6 +53,8 @@ class JobConfig(Config):
     """Backbone and head of teacher, baseline and student alike."""
     optim: OptimConfig = OptimConfig()
     """How all three are trained."""
+    teacher: TeacherConfig = TeacherConfig()
+    """Who teaches."""
     student: StudentConfig = StudentConfig()
     """How the student is taught."""
     baseline: bool = True
@@ -102,113 +77,13 @@ class JobConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_teacher_job_trains_its_own(self) -> "JobConfig":
+        if self.kind == "teacher" and self.teacher.url is not None:
+            raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
+        return self
+
     @property
     def run_url(self) -> str:
         """Everything of this run lies under it."""
-        return f"{self.storage.rstrip('/')}/{self.name}"
-
-
-def load_job(path: str | Path, overrides: list[str] | None = None) -> JobConfig:
-    """Read a job file, apply `a.b=value` overrides, resolve `${ENV}` references, and check every key.
-
-    Raises:
-        ValueError: the file is missing or not YAML, a reference has no value, a key is unknown (the message names the
-            nearest valid one), or a value does not fit.
-    """
-    tree = read_yaml(path)
-    for override in overrides or []:
-        apply_override(tree, override)
-    return check_tree(resolve_references(tree), str(path))
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The file as a tree; an empty or non-mapping file is refused."""
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such job file. The ones that come with tadscale are under jobs/.") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path}: a job file is a mapping of settings, this is {type(tree).__name__}.")
-    return tree
-
-
-def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Set one value in place: `a.b.c=VALUE`, the value read as YAML."""
-    path, equals, value = override.partition("=")
-    if not equals or not path.strip():
-        raise ValueError(f"--set {override}: expected KEY.KEY=VALUE, as in --set optim.epochs=5")
-    *parents, leaf = path.strip().split(".")
-    node = tree
-    for parent in parents:
-        child = node.get(parent)
-        if child is None:
-            child = node[parent] = {}
-        if not isinstance(child, dict):
-            raise ValueError(f"--set {override}: {parent} is a value, not a group of settings")
-        node = child
-    node[leaf] = yaml.safe_load(value)
-
-
-def resolve_references(node: Any, where: str = "") -> Any:
-    """Replace `${NAME}` and `${NAME:-default}` in every string by the environment's value."""
-    if isinstance(node, dict):
-        return {key: resolve_references(value, f"{where}.{key}" if where else str(key)) for key, value in node.items()}
-    if isinstance(node, list):
-        return [resolve_references(value, f"{where}[{index}]") for index, value in enumerate(node)]
-    if not isinstance(node, str):
-        return node
-
-    def value_of(match: re.Match[str]) -> str:
-        value = os.environ.get(match["name"], match["default"])
-        if value is None:
-            raise ValueError(
-                f"{where}: ${{{match['name']}}} refers to an environment variable that is not set. "
-                f"Set it, or give a default: ${{{match['name']}:-value}}"
-            )
-        return value
-
-    resolved = REFERENCE.sub(value_of, node)
-    # A reference that is the whole value keeps its YAML type, so numbers can come from the environment.
-    return yaml.safe_load(resolved) if REFERENCE.fullmatch(node) and resolved else resolved
-
-
-def check_tree(tree: dict[str, Any], source: str) -> JobConfig:
-    """Build the frozen tree, or say of every fault where it is and what would be right."""
-    try:
-        return JobConfig.model_validate(tree)
-    except ValidationError as error:
-        faults = "\n".join(f"  {_explain(fault)}" for fault in error.errors())
-        raise ValueError(f"{source} does not hold:\n{faults}") from None
-
-
-def _explain(fault: Any) -> str:
-    location = [str(part) for part in fault["loc"]]
-    where = ".".join(location) or "job"
-    if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg'].removeprefix('Value error, ')}"
-    valid = _keys_at(location[:-1])
-    nearest = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
-    hint = f"did you mean `{nearest[0]}`?" if nearest else f"valid here: {', '.join(valid)}"
-    return f"{where}: unknown key; {hint}"
-
-
-def _keys_at(location: list[str]) -> list[str]:
-    """The settings that exist under a path of keys."""
-    model: type[BaseModel] | None = JobConfig
-    for key in location:
-        field = model.model_fields.get(key) if model else None
-        model = _model_of(field.annotation) if field else None
-    return sorted(model.model_fields) if model else []
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-    return models[0] if models else None
-
-
-def job_schema() -> dict[str, Any]:
-    """JSON Schema of the job file, for editors: every field with its documentation."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **JobConfig.model_json_schema()}
+        return join(self.storage, self.name)

@@ -1,16 +1,29 @@
 """Local paths as seen from where a job was started: its processes run in other folders."""
 
 from pathlib import Path
+from typing import Any
 
-from tadscale.flow.motion import MotionConfig
-
-
-def absolute(url: str | None) -> str | None:
-    """A local path made absolute; a URL and None as they are."""
-    return url if url is None or "://" in url else str(Path(url).absolute())
+from tadscale.config import Config
+from tadscale.runtime.stage.job import JobConfig
 
 
-def anchored_motion(motion: MotionConfig) -> MotionConfig:
-    """The same motion, its weights and shards by absolute paths."""
-    raft = motion.raft.model_copy(update={"weights": absolute(motion.raft.weights)})
-    return motion.model_copy(update={"flow_url": absolute(motion.flow_url), "raft": raft})
+def absolute(url: str) -> str:
+    """A local path made absolute; a URL as it is (`s3://...`, `models:/...`)."""
+    return url if "://" in url or url.startswith("models:/") else str(Path(url).absolute())
+
+
+def with_absolute_paths(job: JobConfig) -> JobConfig:
+    """The same job, every local path in it absolute."""
+    raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
+    return job.model_copy(
+        update={
+            "storage": absolute(job.storage),
+            "data": _updated(job.data, url=job.data.url),
+            "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
+            "teacher": _updated(job.teacher, url=job.teacher.url),
+        }
+    )
+
+
+def _updated(settings: Config, **paths: str | None) -> Any:
+    return settings.model_copy(update={name: path and absolute(path) for name, path in paths.items()})

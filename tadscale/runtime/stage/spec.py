@@ -1,62 +1,40 @@
-"""One training stage: what it is asked, what it gives back, and where its files lie."""
+"""One training stage: what it is asked, what decides its result, what it gives back, and where its files lie."""
 
-from pydantic import PositiveInt
+from typing import Any
 
 from tadscale.config import Config
+from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import join
-from tadscale.data.windows import WindowConfig
-from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, Mode
-from tadscale.flow.motion import MotionConfig
-from tadscale.models.config import ModelConfig
+from tadscale.flow.motion import motion_channels
+from tadscale.network import Mode, NetworkSpec, read_spec
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.plan_spec import PlanSpec
 from tadscale.runtime.stage.stopwatch import TimeSplit
 
+DISTILLING: tuple[Mode, ...] = ("conventional", "decomposed")
+"""Modes that learn from a teacher."""
 
-class StageSpec(Config):
-    """Everything that decides a stage's result; where it runs is `ClusterConfig`'s."""
 
+class Stage(Config):
+    """A job, and which of its networks is trained. Made by `stage_of`."""
+
+    job: JobConfig
+    """The whole run; its local paths are absolute."""
     mode: Mode
     """What is trained, and on what."""
-    name: str = ""
-    """Folder under `run_url`; the mode if empty."""
-    run_url: str
-    """Where the run writes."""
-    data_url: str
-    """Shards with their manifest."""
-    subset: str = "train"
-    """Which of the manifest's videos are trained on."""
-    window: WindowConfig = WindowConfig()
-    """How videos are cut."""
-    seed: int = 0
-    """Of the initial weights, the shuffle and augmentation."""
-    optim: OptimConfig = OptimConfig()
-    """Epochs, global batch, optimiser."""
-    motion: MotionConfig = MotionConfig()
-    """What the teacher sees."""
     motion_fingerprint: str = ""
-    """What that is by content; filled in when the stage is started, and empty where there is no motion."""
-    model: ModelConfig = ModelConfig()
-    """Backbone and head."""
-    distill: DistillConfig = DistillConfig()
-    """Weights of the distillation terms."""
+    """What the teacher sees, by content; empty where no motion is needed."""
     teacher_url: str | None = None
-    """A trained teacher's weights (`StageResult.weights_url`), for `conventional` and `decomposed`."""
-    checkpoint_every_steps: PositiveInt = 200
-    """Steps between checkpoints; there is always one at the end."""
-    keep_checkpoints: PositiveInt = 2
-    """How many are kept."""
-    quarantine: QuarantineBudget = QuarantineBudget()
-    """How many bad videos are borne."""
-    accept_changes: bool = False
-    """Go on from the checkpoints of a stage that had other settings or another plan (other data, seed, windows or batch):
-    windows may then come twice or never. Refused by default."""
+    """A trained teacher's network, where one is learned from."""
+    teacher_sha256: str = ""
+    """Digest of that teacher's weights."""
 
     @property
     def url(self) -> str:
         """Folder of this stage."""
-        return join(self.run_url, self.name or self.mode)
+        return join(self.job.run_url, self.mode)
 
     @property
     def checkpoints_url(self) -> str:
@@ -79,31 +57,96 @@ class StageSpec(Config):
         return join(self.url, "quarantine.jsonl")
 
     @property
+    def quarantine_budget(self) -> QuarantineBudget:
+        """How many bad videos are borne."""
+        return QuarantineBudget(max_fraction=self.job.data.quarantine_budget)
+
+    @property
     def plan(self) -> PlanSpec:
         """The part that decides the plan."""
+        job = self.job
         return PlanSpec(
-            data_url=self.data_url,
-            subset=self.subset,
-            window=self.window,
-            seed=self.seed,
-            epochs=self.optim.epochs,
-            global_batch=self.optim.global_batch,
+            data_url=job.data.url,
+            subset=job.data.train_subset,
+            window=job.data.window,
+            seed=job.seed,
+            epochs=job.optim.epochs,
+            global_batch=job.optim.global_batch,
         )
 
     @property
     def distils(self) -> bool:
         """Whether a teacher is needed."""
-        return self.mode in ("conventional", "decomposed")
-
-    @property
-    def flow_url(self) -> str | None:
-        """Shards of precomputed motion, where any is read."""
-        return self.motion.flow_url if self.needs_motion else None
+        return self.mode in DISTILLING
 
     @property
     def needs_motion(self) -> bool:
         """Whether motion is computed at all."""
         return self.mode != "baseline"
+
+    @property
+    def flow_url(self) -> str | None:
+        """Shards of precomputed motion, where any is read."""
+        return self.job.motion.flow_url if self.needs_motion else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the stage's result besides the plan, as plain data: a stage with another identity is another stage.
+
+        Where data, weights and machines are does not count, nor what only other stages read.
+        """
+        job = self.job
+        facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed}
+        facts |= {"optim": job.optim.model_dump(mode="json"), "model": job.model.model_dump(mode="json")}
+        if self.needs_motion:
+            facts["motion"] = self.motion_fingerprint
+        if self.distils:
+            facts |= {"distill": job.student.distill.model_dump(mode="json"), "teacher": self.teacher_sha256}
+        return facts
+
+    def network(self, classes: tuple[str, ...]) -> NetworkSpec:
+        """What is trained, as far as it is known before."""
+        return network_of(self.job, self.mode, classes).model_copy(
+            update={"motion_fingerprint": self.motion_fingerprint}
+        )
+
+
+def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None) -> Stage:
+    """A job's stage, knowing its motion and its teacher by content.
+
+    Raises:
+        ValueError: RAFT's weights are missing, precomputed flow says not what made it, or the teacher's folder holds none.
+        StorageError: the storage cannot be reached.
+    """
+    job = with_absolute_paths(job)
+    taught = mode in DISTILLING and teacher_url is not None
+    return Stage(
+        job=job,
+        mode=mode,
+        motion_fingerprint="" if mode == "baseline" else motion_fingerprint(job.motion),
+        teacher_url=teacher_url if taught else None,
+        teacher_sha256=read_spec(teacher_url).weights_sha256 if taught and teacher_url else "",
+    )
+
+
+def stage_modes(job: JobConfig) -> list[Mode]:
+    """The stages that a job trains, in order: a student needs its teacher. None if it only evaluates."""
+    teacher: list[Mode] = [] if job.teacher.url is not None or job.kind == "evaluate" else ["teacher"]
+    if job.kind != "distill":
+        return teacher
+    return [*teacher, *(["baseline"] if job.baseline else []), job.student.mode]  # type: ignore[list-item]
+
+
+def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkSpec:
+    """The network that a job trains in a mode."""
+    return NetworkSpec(
+        mode=mode,
+        model=job.model,
+        in_channels=motion_channels(job.motion) if mode == "teacher" else 3,
+        classes=classes,
+        window=job.data.window,
+        inference=job.evaluate.inference,
+    )
 
 
 class StageResult(Config):
@@ -114,7 +157,7 @@ class StageResult(Config):
     losses: dict[str, float]
     """Of the last step."""
     weights_url: str
-    """The averaged weights and `network.json`: `runtime.weights.load_network` reads it."""
+    """The averaged weights and their description: `tadscale.network.load_network` reads it."""
     log_url: str
     """JSON lines, one a step: losses, rates, and every rank's first and last position of the plan."""
     quarantine_url: str

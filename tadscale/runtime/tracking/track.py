@@ -47,7 +47,10 @@ class TrackingConfig(Config):
     """Where a new experiment keeps its artifacts: a folder or `s3://...`. By default a server decides for itself, and with
     a database it is `mlflow-artifacts` in the run storage."""
     registered_model: str = "tadscale-detector"
-    """Name under which the job's model is registered."""
+    """Name under which a distill job registers its student."""
+    registered_teacher: str | None = None
+    """Name under which a teacher job registers its teacher, which other jobs then name by `teacher.url`
+    (`models:/NAME@champion`); by default it does not."""
 
 
 def resolve_tracking_uri(config: TrackingConfig, storage: str) -> str:

@@ -13,11 +13,11 @@ from tadscale.runtime.pipeline.packets import Columns
 from tadscale.runtime.stage.stopwatch import Stopwatch
 
 
-class Received(Iterator[WindowBatch]):
+class RankBatches(Iterator[WindowBatch]):
     """Hands batches to the loop; keeps account of the time spent waiting, of positions, and of bad videos.
 
     Args:
-        columns: the batches, as `pipeline.batches` gives them.
+        columns: the batches, as `batch_columns` gives them.
         device: where they go.
         monitor: takes the entries for the quarantine ledger.
         stopwatch: takes the time spent waiting.

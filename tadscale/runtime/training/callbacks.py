@@ -16,7 +16,7 @@ from tadscale.data.text_files import read_text
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.stage.stopwatch import Stopwatch
-from tadscale.runtime.training.batches import Received
+from tadscale.runtime.training.batches import RankBatches
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
 GO_ON, PREEMPTED, OVER_BUDGET = range(3)
@@ -41,12 +41,12 @@ class Agreement:
     One gather of four integers a step. Comes first: the other callbacks read it.
 
     Args:
-        received: this rank's batches.
+        batches: this rank's batches.
         stop_asked: whether this rank should stop for preemption.
     """
 
-    def __init__(self, received: Received, stop_asked: Callable[[], bool]) -> None:
-        self._received = received
+    def __init__(self, batches: RankBatches, stop_asked: Callable[[], bool]) -> None:
+        self._batches = batches
         self._stop_asked = stop_asked
         self._drains_seen = False
         self.reports: list[RankReport] = []
@@ -63,8 +63,8 @@ class Agreement:
 
     def after_step(self, record: StepRecord, state: State) -> bool:
         """See `Callback`."""
-        stop = OVER_BUDGET if self._received.over_budget else PREEMPTED if self._stop_asked() else GO_ON
-        mine = torch.tensor([*self._received.positions, self._received.valid, stop])
+        stop = OVER_BUDGET if self._batches.over_budget else PREEMPTED if self._stop_asked() else GO_ON
+        mine = torch.tensor([*self._batches.positions, self._batches.valid, stop])
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
         everyone = [torch.empty_like(mine, device=device) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(everyone, mine.to(device))

@@ -19,19 +19,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
-from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
-from tadscale.data.storage import join, write_bytes
 from tadscale.engine.loop import StepRecord
-from tadscale.runtime.cluster.capacity import ClusterConfig, check_capacity, connect
+from tadscale.runtime.cluster.capacity import check_capacity, connect
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
-from tadscale.runtime.stage.local_paths import absolute, anchored_motion
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import StageResult, StageSpec
+from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.monitor import Summary, start_monitor
-from tadscale.runtime.training.resume import RESULT_NAME, SPEC_NAME, check_stored
+from tadscale.runtime.training.resume import check_stored, note_identity, note_result
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
 POLL_S = 0.5
@@ -46,40 +43,35 @@ class TrainingFailed(RuntimeError):
     """Training failed more often than `cluster.max_failures` allows."""
 
 
-def train_stage(
-    spec: StageSpec, cluster: ClusterConfig, on_record: Callable[[StepRecord], None] | None = None
-) -> StageResult:
+def train_stage(stage: Stage, on_record: Callable[[StepRecord], None] | None = None) -> StageResult:
     """Train a stage to its end, through failures of workers; a finished one is not trained again.
 
     Args:
-        spec: what to train.
-        cluster: where. The process is connected to the cluster if it is not yet.
+        stage: what to train, and where. The process is connected to the cluster if it is not yet.
         on_record: called with every step's record, from a thread of this process, half a second late at most.
 
     Raises:
-        ValueError: a setting does not fit the data, the cluster, the teacher, or what is already under `spec.url`.
+        ValueError: a setting does not fit the data, the cluster, the teacher, or what is already under the stage's URL.
         QuarantineExceeded: more videos are bad than the budget allows.
         Preempted: SIGTERM came, to this process or to a worker.
         TrainingFailed: the workers failed too often.
         StorageError: the storage cannot be reached.
     """
-    spec = identified(anchored(spec))
-    manifest, plan = open_plan(spec.plan)
-    done = check_stored(spec, plan)
-    if done is not None:
-        return done
-    preset = _check_settings(spec, cluster, manifest, plan)
-    connect(cluster)
-    check_capacity(cluster, motion=spec.needs_motion)
-    write_bytes(join(spec.url, SPEC_NAME), spec.model_dump_json(indent=1).encode())
-    name, monitor = start_monitor(spec.quarantine_url, spec.quarantine, len(manifest))
-    told = WorkerConfig(spec=spec, cluster=cluster, preset=preset, monitor=name)
+    manifest, plan = open_plan(stage.plan)
+    finished = check_stored(stage, plan)
+    if finished is not None:
+        return finished
+    preset = _check_settings(stage, manifest, plan)
+    connect(stage.job.cluster)
+    check_capacity(stage.job.cluster, motion=stage.needs_motion)
+    note_identity(stage)
+    name, monitor = start_monitor(stage.quarantine_url, stage.quarantine_budget, len(manifest))
     with _watching(monitor, on_record):
-        failure = _fit(told)
+        failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name))
     summary: Summary = ray.get(monitor.summary.remote())
     ray.kill(monitor)
-    result = _result(spec, plan, _judge(spec, summary, failure))
-    write_bytes(join(spec.url, RESULT_NAME), result.model_dump_json(indent=1).encode())
+    result = _result(stage, plan, _judge(stage, summary, failure))
+    note_result(stage, result)
     return result
 
 
@@ -99,33 +91,33 @@ class _TrainBackend(TorchConfig().backend_cls):  # type: ignore[misc]
         worker_group.execute(install_sigterm_handler)  # in the main thread, which alone may set handlers
 
 
-def _fit(told: WorkerConfig) -> TrainingFailedError | None:
-    cluster = told.cluster
+def _fit(config: WorkerConfig) -> TrainingFailedError | None:
+    stage, cluster = config.stage, config.stage.job.cluster
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
     workers = cluster.workers if cluster.min_workers is None else (cluster.min_workers, cluster.workers)
     own_store = Path(tempfile.gettempdir()) / "tadscale-ray-train"
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config=told.model_dump(mode="json"),
+        train_loop_config=config.model_dump(mode="json"),
         torch_config=_TrainProcesses(backend="nccl" if cluster.gpus_per_worker else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=cluster.gpus_per_worker > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
             # Ray Train's own store stays empty: checkpoints are ours. A new name, or it would restore its old state.
-            name=told.monitor,
+            name=config.monitor,
             storage_path=str(own_store),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
         ),
         datasets={DATASET: ray.data.range(1)},
         dataset_config=PlanDataConfig(
             PipelineSpec(
-                plan=told.spec.plan,
-                flow_url=told.spec.flow_url,
-                stage_json=told.spec.model_dump_json() if told.spec.needs_motion else None,
+                plan=stage.plan,
+                flow_url=stage.flow_url,
+                stage_json=stage.model_dump_json() if stage.needs_motion else None,
                 cluster=cluster,
-                monitor=told.monitor,
+                monitor=config.monitor,
             )
         ),
     )
@@ -134,7 +126,7 @@ def _fit(told: WorkerConfig) -> TrainingFailedError | None:
     except TrainingFailedError as error:
         return error
     finally:
-        shutil.rmtree(own_store / told.monitor, ignore_errors=True)
+        shutil.rmtree(own_store / config.monitor, ignore_errors=True)
     return None
 
 
@@ -178,29 +170,30 @@ def _own_signals(on_sigterm: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_settings(spec: StageSpec, cluster: ClusterConfig, manifest: Manifest, plan: Plan) -> dict[str, Any]:
+def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, Any]:
+    cluster = stage.job.cluster
     for workers in range(cluster.min_workers or cluster.workers, cluster.workers + 1):
         plan.slots(0, 0, workers)  # refuses a number that does not divide the global batch
-    if spec.distils:
-        check_teacher(spec, manifest)
-    if spec.flow_url is not None:
-        check_flow(spec.flow_url, manifest, spec.window, spec.quarantine)
+    if stage.distils:
+        check_teacher(stage, manifest)
+    if stage.flow_url is not None:
+        check_flow(stage.flow_url, manifest, stage.job.data.window, stage.quarantine_budget)
     return cluster.preset()
 
 
-def _judge(spec: StageSpec, summary: Summary, failure: TrainingFailedError | None) -> Summary:
+def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) -> Summary:
     """Raise what the user should see, unless the stage is finished."""
     if summary.over_budget is not None:
         raise QuarantineExceeded(summary.over_budget) from failure
     if failure is not None:
         raise TrainingFailed(
-            f"training of {spec.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"
+            f"training of {stage.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"
             "The same command goes on from the last checkpoint, if there is one"
         ) from failure
     assert summary.outcome is not None
     if summary.outcome.reason == "preempted":
         raise Preempted(
-            f"training of {spec.url} was told to stop after step {summary.outcome.step}: its checkpoint is written, and "
+            f"training of {stage.url} was told to stop after step {summary.outcome.step}: its checkpoint is written, and "
             "the same command goes on from it"
         )
     return summary
@@ -218,29 +211,17 @@ def _causes(failure: TrainingFailedError) -> str:
     return "; ".join(dict.fromkeys(causes))
 
 
-def _result(spec: StageSpec, plan: Plan, summary: Summary) -> StageResult:
+def _result(stage: Stage, plan: Plan, summary: Summary) -> StageResult:
     assert summary.outcome is not None
     return StageResult(
         steps=summary.outcome.step,
         losses=summary.outcome.losses,
-        weights_url=spec.weights_url,
-        log_url=spec.log_url,
-        quarantine_url=spec.quarantine_url,
+        weights_url=stage.weights_url,
+        log_url=stage.log_url,
+        quarantine_url=stage.quarantine_url,
         quarantined=summary.quarantined,
         seconds=summary.outcome.seconds,
         restarts=summary.restarts,
         plan_digest=plan.digest,
         manifest_digest=plan.manifest_digest,
     )
-
-
-def anchored(spec: StageSpec) -> StageSpec:
-    """The same stage, its local paths as seen from here: workers run in other folders."""
-    paths = {name: absolute(getattr(spec, name)) for name in ("run_url", "data_url", "teacher_url")}
-    return spec.model_copy(update=paths | {"motion": anchored_motion(spec.motion)})
-
-
-def identified(spec: StageSpec) -> StageSpec:
-    """The same stage, knowing its motion by content. Raises what `motion_fingerprint` raises."""
-    found = motion_fingerprint(spec.motion) if spec.needs_motion else ""
-    return spec.model_copy(update={"motion_fingerprint": found})

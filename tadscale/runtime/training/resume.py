@@ -1,74 +1,77 @@
 """What an earlier part of a run has left under a stage's URL: whether it is this stage, and whether it is finished."""
 
-from typing import Any
-
-from pydantic import ValidationError
+import json
+from typing import Any, get_args
 
 from tadscale.data.plan import Plan
-from tadscale.data.storage import join
+from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 from tadscale.data.text_files import read_text
-from tadscale.runtime.stage.spec import StageResult, StageSpec
+from tadscale.network import Mode
+from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
 RESULT_NAME = "result.json"
-SPEC_NAME = "stage.json"
-# Fields of a stage that may differ from one part of a run to the next: they do not decide what is learned.
-FREE = (
-    "run_url",
-    "data_url",
-    "teacher_url",
-    "motion",  # its fingerprint decides, wherever weights or shards lie
-    "checkpoint_every_steps",
-    "keep_checkpoints",
-    "quarantine",
-    "accept_changes",
-)
+IDENTITY_NAME = "stage.json"
+REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
 
 
-def check_stored(spec: StageSpec, plan: Plan) -> StageResult | None:
+def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     """What is already under the stage's URL must belong to this very stage; if that is finished, its result.
 
     Raises:
-        ValueError: it belongs to another, and `accept_changes` is not set; names what changed.
+        ValueError: it belongs to another; names what changed.
     """
-    stored = read_text(join(spec.url, SPEC_NAME))
-    if stored and not spec.accept_changes:
-        _check_same(_read(stored, spec), spec)
-    meta = CheckpointStore(spec.checkpoints_url).latest_meta()
+    stored = read_text(join(stage.url, IDENTITY_NAME))
+    if stored:
+        _check_same(json.loads(stored), stage)
+    meta = CheckpointStore(stage.checkpoints_url).latest_meta()
     if meta is not None:
-        check_plan(meta, plan, spec)
-    finished = read_text(join(spec.url, RESULT_NAME))
+        check_plan(meta, plan, stage)
+    finished = read_text(join(stage.url, RESULT_NAME))
     if not finished:
         return None
     result = StageResult.model_validate_json(finished)
     return result if result.plan_digest == plan.digest else None
 
 
-def check_plan(meta: dict[str, Any], plan: Plan, spec: StageSpec) -> None:
+def check_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> None:
     """Refuse to continue a checkpoint of another plan. Raises `ValueError`."""
-    if meta["plan_digest"] != plan.digest and not spec.accept_changes:
+    if meta["plan_digest"] != plan.digest:
         raise ValueError(
-            f"{spec.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
+            f"{stage.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
             f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
-            "never. Give the run another name, or set accept_changes: true to go on all the same"
+            f"never. {REMEDY}"
         )
 
 
-def _read(stored: str, spec: StageSpec) -> StageSpec:
-    try:
-        return StageSpec.model_validate_json(stored)
-    except ValidationError as error:
-        raise ValueError(
-            f"{join(spec.url, SPEC_NAME)} was written by another version of tadscale, with other settings: give the run "
-            f"another name, or set accept_changes: true to go on from its checkpoints all the same ({error})"
-        ) from error
+def note_identity(stage: Stage) -> None:
+    """Lay beside the stage what decides its result."""
+    write_bytes(join(stage.url, IDENTITY_NAME), json.dumps(stage.identity, indent=1).encode())
 
 
-def _check_same(stored: StageSpec, spec: StageSpec) -> None:
-    before, now = stored.model_dump(exclude=set(FREE)), spec.model_dump(exclude=set(FREE))
-    changed = [f"{name} ({before[name]} -> {now[name]})" for name in now if before[name] != now[name]]
-    if changed:
-        raise ValueError(
-            f"{spec.url} holds a stage with other settings; changed: {'; '.join(changed)}. Give the run another name, or "
-            "set accept_changes: true to go on from its checkpoints all the same"
-        )
+def note_result(stage: Stage, result: StageResult) -> None:
+    """Mark the stage as finished."""
+    write_bytes(join(stage.url, RESULT_NAME), result.model_dump_json(indent=1).encode())
+
+
+def finished_stages(run_url: str) -> dict[str, StageResult]:
+    """The stages that a run has finished, by mode.
+
+    Raises:
+        ValueError: there is none.
+    """
+    stages: dict[str, StageResult] = {}
+    for mode in get_args(Mode):
+        if RESULT_NAME in list_names(join(run_url, mode)):
+            stages[mode] = StageResult.model_validate_json(read_bytes(join(run_url, mode, RESULT_NAME)))
+    if not stages:
+        raise ValueError(f"{run_url}: no finished stage to evaluate; run the job that trains them first, by that name")
+    return stages
+
+
+def _check_same(before: dict[str, Any], stage: Stage) -> None:
+    now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        changed = "; ".join(f"{name} ({before.get(name)} -> {now.get(name)})" for name in names)
+        raise ValueError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")

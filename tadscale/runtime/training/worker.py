@@ -14,15 +14,16 @@ from tadscale.config import Config
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Engine, select
 from tadscale.engine.loop import Expected, train
-from tadscale.engine.steps import STEPS
-from tadscale.network import NetworkSpec, build_network, save_network
-from tadscale.runtime.cluster.capacity import ClusterConfig
-from tadscale.runtime.pipeline.dataset import batches
+from tadscale.engine.steps import StepFunction, step_function
+from tadscale.models.heads.objective import build_objective
+from tadscale.network import save_network
+from tadscale.runtime.pipeline.dataset import batch_columns
 from tadscale.runtime.pipeline.packets import PacketLayout, windows_per_packet
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import StageSpec
+from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
-from tadscale.runtime.training.batches import Received
+from tadscale.runtime.tracking.provenance import code_version
+from tadscale.runtime.training.batches import RankBatches
 from tadscale.runtime.training.callbacks import (
     GO_ON,
     OVER_BUDGET,
@@ -43,11 +44,12 @@ _terminated = threading.Event()
 
 
 class WorkerConfig(Config):
-    """What a worker is told; plain data, so that it travels as such."""
+    """What a worker needs to know; plain data, so that it travels as such."""
 
-    spec: StageSpec
-    cluster: ClusterConfig
+    stage: Stage
+    """What it trains."""
     preset: dict[str, Any]
+    """DeepSpeed's settings, read where the job was started."""
     monitor: str
     """Name of the monitor actor."""
 
@@ -59,9 +61,9 @@ def install_sigterm_handler() -> None:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart."""
-    told = WorkerConfig.model_validate(config)
-    torch.set_num_threads(told.cluster.threads_per_worker)
-    _Rank(told).run()
+    checked = WorkerConfig.model_validate(config)
+    torch.set_num_threads(checked.stage.job.cluster.threads_per_worker)
+    _Rank(checked).run()
 
 
 @dataclass(frozen=True)
@@ -76,27 +78,31 @@ class _Resumed:
 class _Rank:
     """A rank's parts, put together."""
 
-    def __init__(self, told: WorkerConfig) -> None:
-        self._spec, self._cluster = told.spec, told.cluster
+    def __init__(self, config: WorkerConfig) -> None:
+        self._stage, job = config.stage, config.stage.job
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
-        self._monitor = ray.get_actor(told.monitor)
-        self._manifest, self._plan = open_plan(told.spec.plan)
-        self._store = CheckpointStore(told.spec.checkpoints_url, told.spec.keep_checkpoints)
+        self._monitor = ray.get_actor(config.monitor)
+        manifest, self._plan = open_plan(config.stage.plan)
+        self._network = config.stage.network(manifest.classes)
+        self._store = CheckpointStore(config.stage.checkpoints_url)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
-        torch.manual_seed(told.spec.seed)
-        model = build_network(told.spec.mode, told.spec.model, len(self._manifest.classes), told.spec.motion)
+        torch.manual_seed(job.seed)
         self._engine: Engine = DeepSpeedEngine(
-            model, told.spec.optim, micro_batch=share, preset=told.preset, device=told.cluster.device
+            self._network.build(for_training=True),
+            job.optim,
+            micro_batch=share,
+            preset=config.preset,
+            device=job.cluster.device,
         )
-        self._ema = Ema(self._engine.model, told.spec.optim.ema_decay)
+        self._ema = Ema(self._engine.model, job.optim.ema_decay)
         self._resumed = self._resume()
         self._layout = PacketLayout(
             first_step=self._resumed.step,
             total_steps=self._plan.total_steps,
             global_batch=self._plan.global_batch,
             world_size=self._world_size,
-            windows=windows_per_packet(share, told.spec.window),
+            windows=windows_per_packet(share, job.data.window),
         )
 
     def run(self) -> None:
@@ -104,33 +110,38 @@ class _Rank:
         if self._resumed.step == self._plan.total_steps:  # stopped between the last checkpoint and the weights
             self._end(GO_ON, self._plan.total_steps, self._resumed.losses, self._resumed.seconds)
             return
-        spec, stopwatch = self._spec, Stopwatch(self._resumed.seconds)
-        received = self._open_data(stopwatch)
+        stage, stopwatch = self._stage, Stopwatch(self._resumed.seconds)
+        batches = self._open_data(stopwatch)
         logs: list[LogLines] = []  # rank 0's
-        agreement = Agreement(received, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
+        agreement = Agreement(batches, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
         if self._rank == 0:
-            logs.append(LogLines(spec.log_url, agreement, self._monitor, self._resumed.step))
+            logs.append(LogLines(stage.log_url, agreement, self._monitor, self._resumed.step))
         meta = {"plan_digest": self._plan.digest, "world_size": self._world_size}
         checkpoints = CheckpointEvery(
-            self._store, spec.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
+            self._store, stage.job.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
         )
         taken = train(
             self._engine,
-            lambda model, batch: STEPS[spec.mode](model, batch, spec.distill),
-            received,
+            self._step_function(),
+            batches,
             self._expected(),
-            spec.optim,
+            stage.job.optim,
             first_step=self._resumed.step,
             ema=self._ema,
             callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
         )
         self._end(agreement.stop, taken, agreement.losses, stopwatch.split())
 
-    def _open_data(self, stopwatch: Stopwatch) -> Received:
+    def _step_function(self) -> StepFunction:
+        objective = build_objective(self._network.model.head, len(self._network.classes))
+        return step_function(self._stage.mode, objective, self._stage.job.student.distill)
+
+    def _open_data(self, stopwatch: Stopwatch) -> RankBatches:
         if self._rank == 0:  # before it asks for its shard: the pipeline is built for this layout
             ray.get(self._monitor.started.remote(self._layout))
         shard = ray.train.get_dataset_shard(DATASET)
-        return Received(batches(shard, self._layout), self._cluster.device, self._monitor, stopwatch)
+        device = self._stage.job.cluster.device
+        return RankBatches(batch_columns(shard, self._layout), device, self._monitor, stopwatch)
 
     def _expected(self) -> Expected:
         share = self._plan.global_batch // self._world_size
@@ -153,7 +164,7 @@ class _Rank:
         if step is None:
             return _Resumed()
         state, meta = found or self._store.load(step)
-        check_plan(meta, self._plan, self._spec)
+        check_plan(meta, self._plan, self._stage)
         self._engine.load_state(state)
         self._ema.load(select(state.tensors, "ema/"))
         return _Resumed(step, meta["losses"], TimeSplit(**meta["seconds"]))
@@ -167,17 +178,7 @@ class _Rank:
             reason = "preempted"
         else:
             reason = "finished"
-            save_network(self._spec.weights_url, self._describe(), self._ema.tensors)
+            digests = {"plan_digest": self._plan.digest, "manifest_digest": self._plan.manifest_digest}
+            described = self._network.model_copy(update=digests | {"code_version": code_version()})
+            save_network(self._stage.weights_url, described, self._ema.tensors)
         ray.get(self._monitor.finished.remote(Outcome(reason, taken, losses, seconds)))  # type: ignore[arg-type]
-
-    def _describe(self) -> NetworkSpec:
-        return NetworkSpec(
-            mode=self._spec.mode,
-            model=self._spec.model,
-            classes=self._manifest.classes,
-            window=self._spec.window,
-            motion=self._spec.motion,
-            motion_fingerprint=self._spec.motion_fingerprint,
-            plan_digest=self._plan.digest,
-            manifest_digest=self._plan.manifest_digest,
-        )

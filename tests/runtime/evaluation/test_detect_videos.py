@@ -14,26 +14,29 @@ from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.windows import load_window, tile
 from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.metrics.nms import NmsConfig
-from tadscale.models.detector import rgb_input
-from tadscale.network import load_network, save_network
-from tadscale.serving.inference import InferenceConfig, merge_windows
+from tadscale.models.heads.objective import build_objective
+from tadscale.network import InferenceConfig, load_network, save_network
+from tadscale.serving.path import DetectionPath
 from tests.runtime.conftest import ONE_WORKER, WINDOW, save_untrained
 from tests.runtime.pipeline.test_fetch import damage
 
 INFERENCE = InferenceConfig(window_top_k=20, nms=NmsConfig(top_k=10))
+FAST = MotionConfig(name="temporal_gradient_fast")
 DIS = build_motion(MotionConfig(name="dis"))
 
 
 @pytest.fixture(scope="module")
-def networks(make_spec, sprites, tmp_path_factory) -> dict[str, str]:
+def networks(make_stage, sprites, tmp_path_factory) -> dict[str, str]:
     """Untrained networks of three modes, as weights."""
     folder = tmp_path_factory.mktemp("networks")
-    specs = [make_spec(folder, mode=mode) for mode in ("teacher", "baseline", "decomposed")]
-    return {spec.mode: save_untrained(spec, folder / spec.mode, seed) for seed, spec in enumerate(specs)}
+    stages = [make_stage(folder, mode=mode) for mode in ("teacher", "baseline", "decomposed")]
+    return {stage.mode: save_untrained(stage, folder / stage.mode, seed) for seed, stage in enumerate(stages)}
 
 
 @torch.inference_mode()
-def slowly(urls: list[str], data_url: str, key: str) -> list[tuple[float, float, float, int]]:
+def slowly(
+    urls: list[str], data_url: str, key: str, config: MotionConfig = FAST
+) -> list[tuple[float, float, float, int]]:
     """One video's detections, window by window: start, end, score, class."""
     manifest = read_manifest(data_url).subset("test")
     index = [row.key for row in manifest.rows].index(key)
@@ -47,24 +50,24 @@ def slowly(urls: list[str], data_url: str, key: str) -> list[tuple[float, float,
         mask = torch.from_numpy(window.mask)[None]
         outputs = []
         for network, described in loaded:
-            flow_url = described.motion.flow_url
+            flow_url = config.flow_url
             moving = load_flow(flow_url, key, start, valid, spec.window) if flow_url else window.frames
-            motion = window_motion(build_motion(described.motion), torch.from_numpy(moving)[None], [valid])
-            seen = motion if described.mode == "teacher" else rgb_input(torch.from_numpy(window.frames)[None])
+            motion = window_motion(build_motion(config), torch.from_numpy(moving)[None], [valid])
+            seen = motion if described.reads_motion else torch.from_numpy(window.frames)[None]
             outputs.append(network.detect(seen, mask))
         head = loaded[0][0].head
-        output = head.fuse(outputs) if len(outputs) > 1 else outputs[0]
+        objective = build_objective(spec.model.head, len(spec.classes))
+        output = objective.fuse(outputs) if len(outputs) > 1 else outputs[0]
         [decoded] = head.decode(output, top_k=INFERENCE.window_top_k, min_score=INFERENCE.nms.min_score)
         found.append((start, decoded))
     duration_s = manifest.row(index).duration_s
-    merged = merge_windows(found, fps=spec.window.fps, duration_s=duration_s, nms=INFERENCE.nms)
-    rows = zip(merged.segments_s.tolist(), merged.scores.tolist(), merged.labels.tolist(), strict=True)
-    return [(start, end, score, label) for (start, end), score, label in rows]
+    merged = DetectionPath(spec.window, INFERENCE, spec.classes).merge(found, video=key, duration_s=duration_s)
+    return [(row.start_s, row.end_s, row.score, spec.classes.index(row.label)) for row in merged]
 
 
 @pytest.mark.usefixtures("cluster")
-def test_one_pass_serves_several_detectors_and_their_fusion(networks, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Detector, detect_videos
+def test_one_pass_serves_several_candidates_and_their_fusion(networks, sprites, tmp_path):
+    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
 
     members = {
         "teacher": (networks["teacher"],),
@@ -72,9 +75,10 @@ def test_one_pass_serves_several_detectors_and_their_fusion(networks, sprites, t
         "student": (networks["decomposed"],),
         "two streams": (networks["baseline"], networks["teacher"]),
     }
-    detectors = [Detector(name=name, weights_urls=urls) for name, urls in members.items()]
+    candidates = [Candidate(name=name, weights_urls=urls) for name, urls in members.items()]
     data_url = damage(tmp_path / "data", "test-00001", sprites)
-    result = detect_videos(detectors, data_url=data_url, subset="test", cluster=ONE_WORKER, inference=INFERENCE)
+    where = {"data_url": data_url, "subset": "test", "cluster": ONE_WORKER}
+    result = detect_videos(candidates, **where, inference=INFERENCE, motion=FAST)
 
     [failure] = result.failures
     assert failure.key == "test-00001"
@@ -92,23 +96,24 @@ def test_one_pass_serves_several_detectors_and_their_fusion(networks, sprites, t
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Detector, detect_videos
+def test_a_teacher_of_precomputed_flow_reads_it(make_stage, sprites, tmp_path):
+    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
 
     flow_url = str(tmp_path / "flow")
     write_flow(read_manifest(sprites), flow_url, DIS, WINDOW, device="cpu", ledger=QuarantineLedger())
     motion = MotionConfig(name="precomputed", flow_url=flow_url)
-    teacher = save_untrained(make_spec(tmp_path, mode="teacher", motion=motion), tmp_path / "teacher", 0)
+    teacher = save_untrained(make_stage(tmp_path, mode="teacher", motion=motion), tmp_path / "teacher", 0)
     data_url = damage(tmp_path / "data", "test-00001", sprites)
-    detectors = [Detector(name="teacher", weights_urls=(teacher,))]
+    candidates = [Candidate(name="teacher", weights_urls=(teacher,))]
 
     def detect():
-        return detect_videos(detectors, data_url=data_url, subset="test", cluster=ONE_WORKER, inference=INFERENCE)
+        where = {"data_url": data_url, "subset": "test", "cluster": ONE_WORKER}
+        return detect_videos(candidates, **where, inference=INFERENCE, motion=motion)
 
     result = detect()
     assert [failure.key for failure in result.failures] == ["test-00001"]
     got = [d for d in result.detections["teacher"] if d.video == "test-00002"]
-    expected = slowly([teacher], sprites, "test-00002")
+    expected = slowly([teacher], sprites, "test-00002", motion)
     assert len(got) == len(expected) == INFERENCE.nms.top_k
     for one, (start_s, end_s, score, _) in zip(got, expected, strict=True):
         assert [one.start_s, one.end_s, one.score] == pytest.approx([start_s, end_s, score], rel=1e-4, abs=1e-4)
@@ -120,24 +125,24 @@ def test_a_teacher_of_precomputed_flow_reads_it(make_spec, sprites, tmp_path):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_spec, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Detector, detect_videos
+def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_stage, sprites, tmp_path):
+    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
 
     longer = WINDOW.model_copy(update={"frames": 40, "stride_frames": 40})
     write_flow(read_manifest(sprites), f"{tmp_path}/flow", DIS, longer, device="cpu", ledger=QuarantineLedger())
     motion = MotionConfig(name="precomputed", flow_url=f"{tmp_path}/flow")
-    specs = {
-        "fast": make_spec(tmp_path, mode="teacher", window=longer),
-        "precomputed": make_spec(tmp_path, mode="teacher", window=longer, motion=motion),
+    stages = {
+        "fast": make_stage(tmp_path, mode="teacher", data={"window": longer}),
+        "precomputed": make_stage(tmp_path, mode="teacher", data={"window": longer}, motion=motion),
     }
-    urls = {name: save_untrained(spec, tmp_path / name, 0) for name, spec in specs.items()}
-    expected = {name: slowly([url], sprites, "test-00002") for name, url in urls.items()}
+    urls = {name: save_untrained(stage, tmp_path / name, 0) for name, stage in stages.items()}
+    expected = {name: slowly([url], sprites, "test-00002", stages[name].job.motion) for name, url in urls.items()}
     Path(tmp_path, "flow").rename(tmp_path / "moved")
     moved = MotionConfig(name="precomputed", flow_url=f"{tmp_path}/moved")
-    for name, where in {"fast": None, "precomputed": moved}.items():
-        detectors = [Detector(name=name, weights_urls=(urls[name],))]
+    for name, where in {"fast": FAST, "precomputed": moved}.items():
+        candidates = [Candidate(name=name, weights_urls=(urls[name],))]
         result = detect_videos(
-            detectors, data_url=sprites, subset="test", cluster=ONE_WORKER, inference=INFERENCE, motion=where
+            candidates, data_url=sprites, subset="test", cluster=ONE_WORKER, inference=INFERENCE, motion=where
         )
         got = [d for d in result.detections[name] if d.video == "test-00002"]
         assert len(got) == len(expected[name]) > 0
@@ -146,13 +151,13 @@ def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_spec, spr
 
 
 def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Detector, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
 
     spec = load_network(networks["baseline"])[1]
     other = spec.model_copy(update={"window": spec.window.model_copy(update={"fps": 10.0})})
     url = str(tmp_path / "other")
     Path(url).mkdir()
     save_network(url, other, load_network(networks["baseline"])[0].state_dict())
-    detectors = [Detector(name="a", weights_urls=(networks["baseline"],)), Detector(name="b", weights_urls=(url,))]
+    candidates = [Candidate(name="a", weights_urls=(networks["baseline"],)), Candidate(name="b", weights_urls=(url,))]
     with pytest.raises(ValueError, match=r"differs in \['fps'\]"):
-        detect_videos(detectors, data_url=sprites, subset="test", cluster=ONE_WORKER)
+        detect_videos(candidates, data_url=sprites, subset="test", cluster=ONE_WORKER)

@@ -10,7 +10,7 @@ from tadscale.data.manifest import read_manifest
 from tadscale.data.quarantine import QuarantineEntry, QuarantineExceeded
 from tadscale.runtime.evaluation import score_models as evaluation
 from tadscale.runtime.evaluation.detect_videos import VideosDetected
-from tadscale.runtime.stage.job import load_job
+from tadscale.runtime.jobs.job_file import load_job
 from tadscale.segments import Detection
 
 JOB = Path(__file__).parents[3] / "jobs" / "distill.yaml"

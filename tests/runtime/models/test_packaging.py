@@ -1,14 +1,15 @@
+import ast
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tadscale.models.detector import Detector
+from tadscale.network import save_network
 from tadscale.runtime.models import shipped_code
-from tadscale.runtime.models.packaging import package_model, write_detector
+from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.shipped_code import ROOT, shipped_files
 from tadscale.serving import Predictor
 from tests.serving.conftest import package, video  # noqa: F401
@@ -29,17 +30,17 @@ def test_the_same_detector_gives_the_same_bytes(tmp_path: Path) -> None:
         weights = dict(
             sorted(student_weights().items(), reverse=name == "b")
         )  # the order of the tensors must not count
-        written = write_detector(tmp_path / name, SPEC, weights)
-    for name in ("model.json", "weights.safetensors"):
+        written = save_network(str(tmp_path / name), SPEC, weights)
+    for name in ("network.json", "weights.safetensors"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    other = write_detector(tmp_path / "c", SPEC, student_weights(seed=1))
+    other = save_network(str(tmp_path / "c"), SPEC, student_weights(seed=1))
     assert other.weights_sha256 != written.weights_sha256
 
 
 def test_a_plain_detector(tmp_path: Path, video: bytes) -> None:  # noqa: F811
     torch.manual_seed(0)
     weights = Detector(NETWORK, in_channels=3, num_classes=2).state_dict()
-    write_detector(tmp_path / "model", SPEC.model_copy(update={"mode": "conventional"}), weights)
+    save_network(str(tmp_path / "model"), SPEC.model_copy(update={"mode": "conventional"}), weights)
     assert Predictor.from_directory(tmp_path / "model", "cpu").predict([video]).detections
 
 
@@ -50,9 +51,25 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
-def test_a_teacher_is_not_exported() -> None:
-    with pytest.raises(ValidationError, match="mode"):
-        type(SPEC).model_validate(SPEC.model_dump() | {"mode": "teacher"})
+def test_a_packaged_teacher_says_that_it_reads_motion(tmp_path: Path) -> None:
+    teacher = SPEC.model_copy(update={"mode": "teacher", "in_channels": 2})
+    package_model(tmp_path / "model", teacher, teacher.build().state_dict())
+    with pytest.raises(ValueError, match="motion teacher: it reads optical flow"):
+        Predictor.from_directory(tmp_path / "model")
+
+
+def test_an_exported_model_holds_no_code_of_training() -> None:
+    """Neither how a head is taught nor how detectors are fused; nor any loss."""
+    shipped = {name.as_posix(): (shipped_code.ROOT / name).read_text() for name in shipped_code.shipped_files()}
+    defined = {
+        node.name
+        for text in shipped.values()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assert {"DetectionPath", "Student", "ActionFormerHead", "decode"} <= defined
+    assert not defined & {"loss", "imitate", "fuse", "assign", "Objective", "Targets"}
+    assert not [name for name in shipped if "objective" in name or name.startswith(("losses", "engine", "runtime"))]
 
 
 def test_what_mlflow_is_told(package: Path) -> None:  # noqa: F811

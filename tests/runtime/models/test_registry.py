@@ -32,7 +32,7 @@ def small(package: Path, tmp_path: Path) -> Path:  # noqa: F811
     """As much of a package as the registry looks at; quick to copy."""
     folder = tmp_path / "small" / "artifacts" / "detector"
     folder.mkdir(parents=True)
-    shutil.copy(package / "artifacts" / "detector" / "model.json", folder)
+    shutil.copy(package / "artifacts" / "detector" / "network.json", folder)
     return tmp_path / "small"
 
 
@@ -49,7 +49,7 @@ def register_three(registry: Registry, run: Run, folder: Path) -> None:
 
 def change(folder: Path, motion: str) -> None:
     """Make the package another detector's."""
-    spec = folder / "artifacts" / "detector" / "model.json"
+    spec = folder / "artifacts" / "detector" / "network.json"
     spec.write_text(json.dumps(json.loads(spec.read_text()) | {"motion_fingerprint": motion}))
 
 
@@ -159,7 +159,7 @@ def test_another_model_has_another_record(registry: Registry, run: Run, package:
     assert first["detector"]["motion_fingerprint"] == "tvl1-test"
     assert second["detector"]["motion_fingerprint"] == "dis-test"
     assert {name for name in first["files"] if first["files"][name] != second["files"][name]} == {
-        "artifacts/detector/model.json"
+        "artifacts/detector/network.json"
     }
 
 

@@ -49,14 +49,13 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
     assert seen == [list(range(rank, 24, 2)) for rank in range(2)]
 
 
-def test_motion_travels_in_place_of_frames_for_the_teacher(make_spec, tmp_path):
+def test_motion_travels_in_place_of_frames_for_the_teacher(make_stage, tmp_path):
     from tadscale.data.windows import load_window
     from tadscale.flow.motion import build_motion
-    from tadscale.runtime.pipeline.dataset import PipelineSpec, batches, build_dataset, deal
-    from tadscale.runtime.training.launch import identified
+    from tadscale.runtime.pipeline.dataset import PipelineSpec, batch_columns, build_dataset, deal
 
-    spec = identified(make_spec(tmp_path, mode="teacher"))
-    manifest, plan = open_plan(spec.plan)
+    stage = make_stage(tmp_path, mode="teacher")
+    manifest, plan = open_plan(stage.plan)
     layout = PacketLayout(
         first_step=plan.total_steps - 2,
         total_steps=plan.total_steps,
@@ -64,24 +63,24 @@ def test_motion_travels_in_place_of_frames_for_the_teacher(make_spec, tmp_path):
         world_size=1,
         windows=2,
     )
-    pipeline = PipelineSpec(plan=spec.plan, stage_json=spec.model_dump_json(), cluster=ONE_WORKER, monitor="unused")
-    received = list(batches(deal(build_dataset(pipeline, layout), 1)[0], layout))
+    pipeline = PipelineSpec(plan=stage.plan, stage_json=stage.model_dump_json(), cluster=ONE_WORKER, monitor="unused")
+    received = list(batch_columns(deal(build_dataset(pipeline, layout), 1)[0], layout))
     assert [batch["position"].tolist() for batch in received] == [
         list(range(step * 4, step * 4 + 4)) for step in (plan.total_steps - 2, plan.total_steps - 1)
     ]
     for step, batch in zip((plan.total_steps - 2, plan.total_steps - 1), received, strict=True):
         assert "frames" not in batch
-        assert batch["motion"].dtype == np.float16
+        assert batch["motion_fields"].dtype == np.float16
         for nth, window in enumerate(plan.batch(step).tolist()):
             if window < 0:
-                assert not batch["motion"][nth].any()
+                assert not batch["motion_fields"][nth].any()
                 continue
             row = plan.row(step, nth, window)
             frames = load_window(manifest.row(row.video), row.start_frames, row.valid_frames, WINDOW).frames
             import torch
 
-            expected = build_motion(spec.motion)(torch.from_numpy(frames)[None])[0].numpy()
-            assert np.abs(batch["motion"][nth].astype(np.float32) - expected).max() < 1e-3
+            expected = build_motion(stage.job.motion)(torch.from_numpy(frames)[None])[0].numpy()
+            assert np.abs(batch["motion_fields"][nth].astype(np.float32) - expected).max() < 1e-3
 
 
 def test_a_step_of_full_size_travels_in_packets_below_the_bound():

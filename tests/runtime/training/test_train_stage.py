@@ -9,20 +9,21 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded
+from tadscale.data.quarantine import QuarantineExceeded
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import StageResult, StageSpec
-from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, save_untrained
+from tadscale.runtime.stage.spec import Stage, StageResult
+from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, changed, save_untrained
 from tests.runtime.pipeline.test_fetch import damage
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
 
 
-def train(spec: StageSpec, cluster: ClusterConfig, on_record=None) -> StageResult:
+def train(stage: Stage, cluster: ClusterConfig, on_record=None) -> StageResult:
     from tadscale.runtime.training.launch import train_stage
 
-    return train_stage(spec, cluster, on_record)
+    job = stage.job.model_copy(update={"cluster": cluster})
+    return train_stage(stage.model_copy(update={"job": job}), on_record)
 
 
 def lines_of(result: StageResult) -> list[dict]:
@@ -53,20 +54,20 @@ class SignalAt:
 
 
 @pytest.fixture(scope="module")
-def teacher_url(make_spec, tmp_path_factory) -> str:
+def teacher_url(make_stage, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("teacher")
-    return save_untrained(make_spec(folder, mode="teacher"), folder / "weights", seed=1)
+    return save_untrained(make_stage(folder, mode="teacher"), folder / "weights", seed=1)
 
 
 @pytest.fixture(scope="module")
-def student(make_spec, teacher_url, tmp_path_factory) -> tuple[StageSpec, StageResult]:
-    spec = make_spec(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher_url)
-    return spec, train(spec, TWO_WORKERS)
+def student(make_stage, teacher_url, tmp_path_factory) -> tuple[Stage, StageResult]:
+    stage = make_stage(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher_url)
+    return stage, train(stage, TWO_WORKERS)
 
 
 def test_a_stage_trains_the_whole_plan_once_and_reports(student):
-    spec, result = student
-    _, plan = open_plan(spec.plan)
+    stage, result = student
+    _, plan = open_plan(stage.plan)
     assert result.steps == plan.total_steps == 24
     assert trained_positions(result) == list(range(plan.total_steps * plan.global_batch))
     lines = lines_of(result)
@@ -84,11 +85,11 @@ def test_the_exported_student_is_the_average_and_has_no_branch_detector(student)
     from tadscale.engine.state import load_state
     from tadscale.network import load_network
 
-    spec, result = student
+    stage, result = student
     network, described = load_network(result.weights_url)
     assert described.mode == "decomposed"
     assert described.plan_digest == result.plan_digest
-    checkpoint, _ = load_state(f"{spec.url}/checkpoints/step-00000024")
+    checkpoint, _ = load_state(f"{stage.url}/checkpoints/step-00000024")
     average = select(checkpoint.tensors, "ema/")
     state = network.state_dict()
     assert any(name.startswith("branch_head.") for name in average)
@@ -101,11 +102,11 @@ def test_only_the_newest_checkpoints_are_kept(student):
     assert kept == ["step-00000020", "step-00000024"]
 
 
-def test_a_killed_worker_costs_nothing_but_time(student, make_spec, teacher_url, tmp_path):
+def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url, tmp_path):
     """The run ends by itself; its log is the uninterrupted run's, bit for bit: resume is exact, and runs repeat."""
-    spec = make_spec(tmp_path, mode="decomposed", teacher_url=teacher_url)
+    stage = make_stage(tmp_path, mode="decomposed", teacher_url=teacher_url)
     kill = SignalAt(7, signal.SIGKILL)
-    result = train(spec, TWO_WORKERS, kill)
+    result = train(stage, TWO_WORKERS, kill)
     assert kill.sent
     assert result.restarts == 1
     assert trained_positions(result) == trained_positions(student[1])
@@ -113,50 +114,49 @@ def test_a_killed_worker_costs_nothing_but_time(student, make_spec, teacher_url,
 
 
 def test_a_finished_stage_is_not_trained_again(student, monkeypatch):
-    spec, result = student
+    stage, result = student
     monkeypatch.setattr(
         "tadscale.runtime.training.launch.connect", lambda cluster: pytest.fail("nothing is left to do")
     )
-    assert train(spec, TWO_WORKERS) == result
+    assert train(stage, TWO_WORKERS) == result
 
 
 def test_changed_settings_are_refused_by_name(student):
-    spec, _ = student
-    changed = spec.model_copy(update={"seed": 1})
-    with pytest.raises(ValueError, match=r"seed \(0 -> 1\).*accept_changes"):
-        train(changed, TWO_WORKERS)
+    stage, _ = student
+    with pytest.raises(ValueError, match=r"seed \(0 -> 1\).*remove that folder"):
+        train(changed(stage, seed=1), TWO_WORKERS)
 
 
 def test_another_plan_is_refused_by_name(student, tmp_path):
-    spec, _ = student
-    Path(spec.url, "stage.json").rename(tmp_path / "stage.json")  # as if an older version had not written it
+    stage, _ = student
+    Path(stage.url, "stage.json").rename(tmp_path / "stage.json")  # as if an older version had not written it
     try:
-        with pytest.raises(ValueError, match=r"another plan.*accept_changes"):
-            train(spec.model_copy(update={"seed": 1}), TWO_WORKERS)
+        with pytest.raises(ValueError, match=r"another plan.*remove that folder"):
+            train(changed(stage, seed=1), TWO_WORKERS)
     finally:
-        (tmp_path / "stage.json").rename(Path(spec.url, "stage.json"))
+        (tmp_path / "stage.json").rename(Path(stage.url, "stage.json"))
 
 
-def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_spec, sprites, tmp_path):
+def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_stage, sprites, tmp_path):
     """SIGTERM writes a checkpoint; it is damaged on disk; the run goes on from the one before, on one worker, past a bad
     video, and the log still tells of every position once."""
     from tadscale.runtime.training.launch import Preempted
 
     data_url = damage(tmp_path / "data", "train-00004", sprites)
-    spec = make_spec(tmp_path / "run", mode="teacher", data_url=data_url)
+    stage = make_stage(tmp_path / "run", mode="teacher", data={"url": data_url})
     terminate = SignalAt(6, signal.SIGTERM)
     with pytest.raises(Preempted, match="checkpoint is written"):
-        train(spec, TWO_WORKERS, terminate)
+        train(stage, TWO_WORKERS, terminate)
     assert terminate.sent
-    newest, before = sorted(Path(f"{spec.url}/checkpoints").iterdir(), reverse=True)[:2]
+    newest, before = sorted(Path(f"{stage.url}/checkpoints").iterdir(), reverse=True)[:2]
     assert int(newest.name[5:]) < 24
     weights = newest / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
 
     first_seen: list[int] = []
-    result = train(spec, ONE_WORKER, lambda record: first_seen.append(record.step))
+    result = train(stage, ONE_WORKER, lambda record: first_seen.append(record.step))
     assert min(first_seen) == int(before.name[5:])
-    _, plan = open_plan(spec.plan)
+    _, plan = open_plan(stage.plan)
     assert trained_positions(result) == list(range(plan.total_steps * plan.global_batch))
     assert len(lines_of(result)[0]["positions"]) == 2
     assert len(lines_of(result)[-1]["positions"]) == 1
@@ -164,26 +164,27 @@ def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_spec, sprites
     assert (entry["key"], result.quarantined) == ("train-00004", 1)
 
 
-def test_too_many_bad_videos_end_the_run_at_once(make_spec, sprites, tmp_path):
-    data_url = damage(tmp_path / "data", "train-00004", sprites)
-    spec = make_spec(tmp_path / "run", data_url=data_url, quarantine=QuarantineBudget(max_fraction=0, min_videos=0))
+def test_too_many_bad_videos_end_the_run_at_once(make_stage, sprites, tmp_path):
+    data_url = damage(tmp_path / "data", "train-00004", sprites)  # one is always borne
+    data_url = damage(tmp_path / "more", "train-00002", data_url)
+    stage = make_stage(tmp_path / "run", data={"url": data_url, "quarantine_budget": 0.0})
     started = time.monotonic()
     with pytest.raises(QuarantineExceeded, match="train-00004"):
-        train(spec, ONE_WORKER)
+        train(stage, ONE_WORKER)
     assert time.monotonic() - started < 120
-    assert "train-00004" in Path(spec.url, "quarantine.jsonl").read_text()
+    assert "train-00004" in Path(stage.url, "quarantine.jsonl").read_text()
 
 
-def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_spec, teacher_url, tmp_path):
+def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_stage, teacher_url, tmp_path):
     from tadscale.flow.motion import MotionConfig
 
-    spec = make_spec(tmp_path, mode="conventional", teacher_url=teacher_url, motion=MotionConfig(name="dis"))
+    stage = make_stage(tmp_path, mode="conventional", teacher_url=teacher_url, motion=MotionConfig(name="dis"))
     with pytest.raises(ValueError, match="another motion"):
-        train(spec, ONE_WORKER)
+        train(stage, ONE_WORKER)
     with pytest.raises(ValueError, match="there is none"):
-        train(make_spec(tmp_path, mode="conventional"), ONE_WORKER)
+        train(make_stage(tmp_path, mode="conventional"), ONE_WORKER)
 
 
-def test_workers_that_cannot_share_the_batch_are_refused(make_spec, tmp_path):
+def test_workers_that_cannot_share_the_batch_are_refused(make_stage, tmp_path):
     with pytest.raises(ValueError, match="global_batch=4 cannot be shared equally by 3 workers"):
-        train(make_spec(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))
+        train(make_stage(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))

@@ -5,10 +5,7 @@ it works where `MLFLOW_ALLOW_MODEL_CODE_EXECUTION=false` refuses pyfunc models.
 """
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -17,11 +14,9 @@ from tadscale.data.annotations import detections_document
 from tadscale.metrics.tables import DetectionTable, index_of
 from tadscale.report.timeline import Timeline
 from tadscale.report.timeline_html import timeline_html
-from tadscale.runtime.models.registry import CHAMPION, Registry
+from tadscale.runtime.models.open_model import open_model
 from tadscale.serving.predictor import Prediction, Predictor
 from tadscale.serving.sources import VideoSource, short_names
-
-MODELS = "models:/"
 
 
 def detect(
@@ -43,41 +38,6 @@ def detect(
     with open_model(model, tracking_uri) as folder:
         predictor = Predictor.from_directory(folder, device)
     return predictor.predict(videos, short_names(videos))
-
-
-@contextmanager
-def open_model(model: str, tracking_uri: str | None = None) -> Iterator[Path]:
-    """The folder of a packaged model, downloaded if need be for as long as the `with` block lasts; see `detect`."""
-    if not model.startswith(MODELS) and Path(model).is_dir():
-        yield Path(model)
-        return
-    name, selector = parse_model(model)
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        raise ValueError(
-            f"{model} is no folder, and no registry is named that could have it: set MLFLOW_TRACKING_URI, such as "
-            "http://HOST:5000 or sqlite:////absolute/path/mlflow.db"
-        )
-    with Registry(uri).fetch(name, selector) as folder:
-        yield folder
-
-
-def parse_model(model: str) -> tuple[str, str]:
-    """Name and selector (an alias or a version number) of `models:/NAME@ALIAS`, `models:/NAME/VERSION` or `NAME`.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    text = model.removeprefix(MODELS)
-    name, separator, selector = text.partition("@" if "@" in text else "/")
-    if not separator:
-        selector = CHAMPION
-    if not name or not selector or "/" in selector or ":" in name or name.startswith("."):
-        raise ValueError(
-            f"{model!r} is neither a folder nor a model: write models:/NAME@champion, models:/NAME/3, NAME, or the path of "
-            "a packaged model's folder"
-        )
-    return name, selector
 
 
 def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table:

@@ -3,21 +3,19 @@
 import pytest
 import torch
 
-from tadscale.models.heads.actionformer import ActionFormerConfig, ActionFormerHead
-from tadscale.models.heads.base import Targets
+from tadscale.models.heads.actionformer.network import ActionFormerConfig, ActionFormerHead
+from tadscale.models.heads.actionformer.objective import ActionFormerObjective
+from tadscale.models.heads.objective import Targets
 
 CLASSES = 3
+SETTINGS = ActionFormerConfig(dim=16, levels=3, heads=2, reach=2, min_positives=1.0)
+OBJECTIVE = ActionFormerObjective(SETTINGS, CLASSES)
 
 
 @pytest.fixture
 def head() -> ActionFormerHead:
     torch.manual_seed(0)
-    return ActionFormerHead(
-        ActionFormerConfig(dim=16, levels=3, heads=2, reach=2, min_positives=1.0),
-        in_dim=8,
-        num_classes=CLASSES,
-        stride_frames=2,
-    )
+    return SETTINGS.build(in_dim=8, num_classes=CLASSES, stride_frames=2)
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def slow_assignment(head, points, mask, targets):
                 targets.segments_frames[b].tolist(), targets.labels[b].tolist(), strict=True
             ):
                 reach = max(place - start, end - place)
-                central = abs(place - (start + end) / 2) <= head.config.centre_radius * stride
+                central = abs(place - (start + end) / 2) <= SETTINGS.centre_radius * stride
                 if label < 0 or not mask[b, p] or not start <= place <= end or not central or not low <= reach < high:
                     continue
                 labels[b, p, label] = 1
@@ -69,7 +67,7 @@ def slow_assignment(head, points, mask, targets):
 
 def test_assignment_equals_a_slow_loop(head, targets):
     predictions = _predict(head)
-    labels, segments, positive = head.assign(predictions["points"], predictions["mask"], targets)
+    labels, segments, positive = OBJECTIVE.assign(predictions["points"], predictions["mask"], targets)
     slow_labels, slow_segments, slow_positive = slow_assignment(
         head, predictions["points"], predictions["mask"], targets
     )
@@ -81,21 +79,21 @@ def test_assignment_equals_a_slow_loop(head, targets):
 
 def _perfect(head, targets):
     predictions = _predict(head)
-    labels, segments, positive = head.assign(predictions["points"], predictions["mask"], targets)
+    labels, segments, positive = OBJECTIVE.assign(predictions["points"], predictions["mask"], targets)
     exact = torch.where(positive.unsqueeze(2), segments, predictions["segments"])
     return predictions | {"logits": (labels * 2 - 1) * 12.0, "segments": exact}
 
 
 def test_loss_is_zero_for_perfect_predictions_and_not_for_others(head, targets):
-    assert head.loss(_perfect(head, targets), targets).max() < 1e-4
-    assert head.loss(_predict(head), targets).min() > 0.5
+    assert OBJECTIVE.loss(_perfect(head, targets), targets).max() < 1e-4
+    assert OBJECTIVE.loss(_predict(head), targets).min() > 0.5
 
 
 def test_loss_of_a_window_does_not_depend_on_its_batch(head, targets):
     predictions = _predict(head)
     alone = {name: value[:1] for name, value in predictions.items()}
     own = Targets(segments_frames=targets.segments_frames[:1], labels=targets.labels[:1])
-    torch.testing.assert_close(head.loss(alone, own)[0], head.loss(predictions, targets)[0])
+    torch.testing.assert_close(OBJECTIVE.loss(alone, own)[0], OBJECTIVE.loss(predictions, targets)[0])
 
 
 def test_padding_segments_claim_nothing(head, targets):
@@ -104,7 +102,7 @@ def test_padding_segments_claim_nothing(head, targets):
         segments_frames=torch.cat([targets.segments_frames, torch.zeros(2, 4, 2)], dim=1),
         labels=torch.cat([targets.labels, torch.full((2, 4), -1)], dim=1),
     )
-    torch.testing.assert_close(head.loss(predictions, wider), head.loss(predictions, targets))
+    torch.testing.assert_close(OBJECTIVE.loss(predictions, wider), OBJECTIVE.loss(predictions, targets))
 
 
 def test_decode_returns_the_annotated_segments_of_perfect_predictions(head, targets):
@@ -130,17 +128,17 @@ def test_imitation_is_least_at_the_teacher_and_sends_it_no_gradient(head, target
     teacher = {name: value.detach().clone() for name, value in _perfect(head, targets).items()}
     teacher["logits"].requires_grad_()
     student = _predict(head)
-    distance = head.imitate(student, teacher)
+    distance = OBJECTIVE.imitate(student, teacher)
     distance.sum().backward()
     assert teacher["logits"].grad is None
-    same = head.imitate(teacher, teacher)
+    same = OBJECTIVE.imitate(teacher, teacher)
     assert (same < 1e-3).all()
     assert (distance > same + 0.1).all()
 
 
 def test_fusing_a_prediction_with_itself_changes_nothing(head):
     predictions = _predict(head)
-    fused = head.fuse([predictions, predictions])
+    fused = OBJECTIVE.fuse([predictions, predictions])
     torch.testing.assert_close(fused["logits"], predictions["logits"])
     torch.testing.assert_close(fused["segments"], predictions["segments"])
 
@@ -148,10 +146,10 @@ def test_fusing_a_prediction_with_itself_changes_nothing(head):
 def test_fused_segments_follow_the_confident_detector(head):
     first = _predict(head)
     second = first | {"segments": first["segments"] + 10.0, "logits": first["logits"] - 8.0}
-    fused = head.fuse([first, second])
+    fused = OBJECTIVE.fuse([first, second])
     assert (fused["segments"] - first["segments"]).abs().max() < 0.1
 
 
 def test_gradients_reach_every_parameter(head, targets):
-    head.loss(_predict(head), targets).sum().backward()
+    OBJECTIVE.loss(_predict(head), targets).sum().backward()
     assert [name for name, p in head.named_parameters() if p.grad is None] == []

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tadscale.runtime.stage.job import JobConfig, job_schema, load_job
+from tadscale.runtime.jobs.job_file import job_schema, load_job
+from tadscale.runtime.stage.job import JobConfig
 
 ROOT = Path(__file__).parents[3]
 JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))

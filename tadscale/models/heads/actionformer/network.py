@@ -2,25 +2,27 @@
 
 Zhang, Wu, Li, ActionFormer: Localizing Moments of Actions with Transformers, ECCV 2022. Every moment of every pyramid
 level is classified and regresses its distances to the action's start and end; a moment is positive near the centre of an
-action whose extent suits its level. Written from the paper.
+action whose extent suits its level (see `objective`). Written from the paper.
 """
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.config import Config
-from tadscale.losses.diou import diou_loss
-from tadscale.losses.focal import quality_focal, sigmoid_focal
-from tadscale.models.heads.base import Head, Predictions, Targets, WindowDetections
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections
 from tadscale.models.local_attention import TransformerBlock
 from tadscale.models.temporal import ChannelNorm
 
 
-class ActionFormerConfig(Config):
-    """Size of the head. The paper's THUMOS14 setting is dim 512, 2 stem blocks, 6 levels, 4 heads, reach 9."""
+class ActionFormerConfig(HeadSettings):
+    """Anchor-free, a local-attention pyramid. The paper's THUMOS14 setting is dim 512, 2 stem blocks, 6 levels, 4 heads,
+    reach 9."""
+
+    name: Literal["actionformer"] = "actionformer"
+    """ActionFormer (Zhang, Wu, Li, ECCV 2022)."""
 
     dim: int = 64
     """Channels of the transformer."""
@@ -38,6 +40,10 @@ class ActionFormerConfig(Config):
     """Floor of the number of positive moments that a window's loss is divided by: a window without an action weighs
     as much as one with this many (our choice; the paper divides by a running average over batches)."""
 
+    def build(self, *, in_dim: int, num_classes: int, stride_frames: int) -> "ActionFormerHead":
+        """See `HeadSettings`."""
+        return ActionFormerHead(self, in_dim=in_dim, num_classes=num_classes, stride_frames=stride_frames)
+
 
 class ActionFormerHead(Head):
     """The head of `ActionFormerConfig`. Predictions, with P moments over all levels:
@@ -50,9 +56,7 @@ class ActionFormerHead(Head):
 
     def __init__(self, config: ActionFormerConfig, *, in_dim: int, num_classes: int, stride_frames: int) -> None:
         super().__init__()
-        self.config = config
         self.stride_frames = stride_frames
-        self.num_classes = num_classes
         dim = config.dim
         self.embed = nn.Conv1d(in_dim, dim, 3, padding=1)
         self.embed_norm = ChannelNorm(dim)
@@ -90,62 +94,6 @@ class ActionFormerHead(Head):
         segments = torch.stack([place - distances[..., 0], place + distances[..., 1]], dim=-1)
         points = torch.stack([place, torch.full_like(place, stride)], dim=-1).expand(x.shape[0], -1, -1)
         return {"logits": self.classify(x).transpose(1, 2), "segments": segments, "points": points, "mask": mask}
-
-    def loss(self, predictions: Predictions, targets: Targets) -> Tensor:
-        """Focal loss over classes plus DIoU loss over positive moments, each divided by the window's positives, `[B]`."""
-        labels, segments, positive = self.assign(predictions["points"], predictions["mask"], targets)
-        count = positive.sum(dim=1).clamp(min=self.config.min_positives)  # [B]
-        focal = sigmoid_focal(predictions["logits"], labels).sum(dim=2)  # [B, P]
-        classification = (focal * predictions["mask"]).sum(dim=1) / count
-        localisation = (diou_loss(predictions["segments"], segments) * positive).sum(dim=1) / count
-        return classification + localisation
-
-    def assign(self, points: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-        """Centre sampling: which moment answers for which action.
-
-        A moment is positive for an action if it lies inside it, within `centre_radius` strides of its centre, and the
-        farther of its two distances is in the level's range (below 4 strides at the first level, 2 to 4 strides between,
-        above 2 strides at the last: the paper's ranges, in strides). The shortest such action is regressed.
-
-        Returns:
-            Class targets `[B, P, K]` 0/1 (all actions that claim the moment), segments `[B, P, 2]`, positives `[B, P]`.
-        """
-        place, stride = points[..., 0:1], points[..., 1:2]  # [B, P, 1]
-        start, end = targets.segments_frames[:, None, :, 0], targets.segments_frames[:, None, :, 1]  # [B, 1, N]
-        reach = torch.maximum(place - start, end - place) / stride  # [B, P, N], in strides
-        inside = (place >= start) & (place <= end)
-        central = (place - (start + end) / 2).abs() <= self.config.centre_radius * stride
-        first, last = stride == stride.amin(dim=1, keepdim=True), stride == stride.amax(dim=1, keepdim=True)
-        suits = (first | (reach >= 2)) & (last | (reach < 4))
-        claims = inside & central & suits & (targets.labels >= 0)[:, None] & mask.unsqueeze(2)  # [B, P, N]
-        length = (end - start).expand_as(reach).masked_fill(~claims, torch.inf)
-        shortest = length.argmin(dim=2)  # [B, P]
-        segments = targets.segments_frames.gather(1, shortest.unsqueeze(2).expand(-1, -1, 2))
-        classes = F.one_hot(targets.labels.clamp(min=0), self.num_classes)
-        labels = torch.einsum("bpn,bnk->bpk", claims.to(points.dtype), classes.to(points.dtype)).clamp(max=1)
-        return labels, segments, claims.any(dim=2)
-
-    def imitate(self, student: Predictions, teacher: Predictions) -> Tensor:
-        """Quality focal loss to the teacher's scores plus DIoU to its segments where it is confident, `[B]`.
-
-        The form is our choice (the paper does not publish one). Both parts are divided by the teacher's soft number of
-        positives in the window; a moment's segment counts by the teacher's best score there.
-        """
-        mask = student["mask"]
-        scores = torch.sigmoid(teacher["logits"].detach()) * mask.unsqueeze(2)  # [B, P, K]
-        confidence = scores.amax(dim=2)  # [B, P]
-        count = confidence.sum(dim=1).clamp(min=self.config.min_positives)  # [B]
-        classes = quality_focal(student["logits"], scores).sum(dim=2) * mask  # [B, P]
-        extents = diou_loss(student["segments"], teacher["segments"].detach()) * confidence  # [B, P]
-        return (classes.sum(dim=1) + extents.sum(dim=1)) / count
-
-    def fuse(self, predictions: list[Predictions]) -> Predictions:
-        """Late fusion: mean of the logits (product of experts on each class), segments averaged by confidence."""
-        logits = torch.stack([prediction["logits"] for prediction in predictions])  # [M, B, P, K]
-        segments = torch.stack([prediction["segments"] for prediction in predictions])  # [M, B, P, 2]
-        weight = torch.sigmoid(logits).amax(dim=3, keepdim=True)  # [M, B, P, 1]
-        fused = (segments * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-6)
-        return predictions[0] | {"logits": logits.mean(dim=0), "segments": fused}
 
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best moment-and-class pairs of each window, as segments in sampled frames."""

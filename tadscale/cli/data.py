@@ -1,0 +1,132 @@
+"""`tadscale data`: built-in data, own videos to shards, checks, flow ahead, previews."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    data = commands.add_parser("data", help="built-in data, own videos to shards, checks").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    sprites = data.add_parser("sprites", help="draw the built-in data as shards")
+    sprites.add_argument("out", metavar="URL", help="folder or s3:// prefix")
+    sprites.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in train=200")
+    sprites.set_defaults(command=_sprites)
+    pack = data.add_parser("pack", help="own videos and ActivityNet JSON to shards")
+    pack.add_argument("videos", metavar="FOLDER")
+    pack.add_argument("annotations", metavar="ANNOTATIONS.json")
+    pack.add_argument("out", metavar="URL")
+    pack.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
+    pack.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
+    pack.set_defaults(command=_pack)
+    lint = data.add_parser("lint", help="check shards and their manifest")
+    lint.add_argument("url", metavar="URL")
+    lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
+    lint.add_argument("--write", action="store_true", help="write the manifest of shards that have none")
+    lint.set_defaults(command=_lint)
+    flow = data.add_parser("flow", help="compute a job's flow ahead, as shards for motion.name=precomputed")
+    flow.add_argument("job", metavar="JOB.yaml")
+    flow.add_argument("out", metavar="URL")
+    flow.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
+    flow.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
+    flow.set_defaults(command=_flow)
+    preview = data.add_parser("preview", help="clips of what a job's teacher sees: frames, motion, temporal gradient")
+    preview.add_argument("job", metavar="JOB.yaml")
+    preview.add_argument("out", metavar="FOLDER")
+    preview.add_argument("--videos", type=int, default=4, metavar="N", help="how many (default: 4)")
+    preview.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
+    preview.set_defaults(command=_preview)
+
+
+def _sprites(options: argparse.Namespace, console: Console) -> int:
+    import yaml
+
+    from tadscale.data.shards import write_shards
+    from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
+    from tadscale.runtime.jobs.sprites import note_settings
+
+    config = SpritesConfig.model_validate(_settings(options.set))
+    manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
+    note_settings(config, options.out)  # only now: `write_shards` refuses a folder that holds other shards
+    console.print(str(manifest), markup=False, highlight=False)
+    console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _pack(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.pack import Transcode, pack
+
+    settings = _settings(options.transcode)
+    transcode = Transcode.model_validate(settings) if settings else None
+    manifest = pack(options.videos, options.annotations, options.out, transcode=transcode, overwrite=options.overwrite)
+    console.print(str(manifest), markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _lint(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.lint import lint
+    from tadscale.data.quarantine import QuarantineLedger
+    from tadscale.data.scan import build_manifest
+
+    if options.write:
+        build_manifest(options.url, QuarantineLedger())
+    report = lint(options.url, decode_all=options.decode)
+    console.print(str(report), markup=False, highlight=False)
+    return EXIT_OK if report.ok else EXIT_FAILED
+
+
+def _flow(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.flow_shards import write_flow
+    from tadscale.data.manifest import read_manifest
+    from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+    from tadscale.flow.motion import build_motion
+    from tadscale.runtime.jobs.job_file import load_job
+
+    job = load_job(options.job, options.set)
+    if job.motion.flow_url is not None:
+        raise ValueError("motion.name=precomputed reads flow that is there already: name the method to compute it with")
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+    manifest = write_flow(
+        read_manifest(job.data.url),
+        options.out,
+        build_motion(job.motion),
+        job.data.window,
+        device=job.cluster.motion_device,
+        ledger=ledger,
+        overwrite=options.overwrite,
+    )
+    console.print(f"{manifest}, {len(ledger)} left out", markup=False, highlight=False)
+    console.print(f"use        --set motion.name=precomputed --set motion.flow_url={options.out}", markup=False)
+    return EXIT_OK
+
+
+def _preview(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.manifest import read_manifest
+    from tadscale.report.preview import previews
+    from tadscale.runtime.jobs.job_file import load_job
+
+    job = load_job(options.job, options.set)
+    manifest = read_manifest(job.data.url).subset(job.data.train_subset)
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for preview in previews(manifest, job.data.window, job.motion, options.videos):
+        name = preview.key.replace("/", "_")
+        (folder / f"{name}.mp4").write_bytes(preview.clip_mp4)
+        (folder / f"{name}.png").write_bytes(preview.still_png)
+        console.print(str(folder / f"{name}.mp4"), markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _settings(overrides: list[str]) -> dict[str, object]:
+    """`KEY=VALUE` arguments as a tree of settings."""
+    from tadscale.runtime.jobs.job_file import apply_override
+
+    settings: dict[str, object] = {}
+    for override in overrides:
+        apply_override(settings, override)
+    return settings

@@ -1,0 +1,86 @@
+"""`tadscale run`, `validate`, `plan`, `schema`: a job file, and what becomes of it."""
+
+import argparse
+import os
+
+from rich.console import Console
+
+from tadscale.cli.common import EXIT_FAILED, EXIT_OK, EXIT_PREEMPTED, Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    for name, command, text in (
+        ("run", _run, "run a job file"),
+        ("validate", _validate, "check a job file and show it as resolved"),
+    ):
+        parser = commands.add_parser(name, help=text)
+        parser.add_argument("job", metavar="JOB.yaml")
+        parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
+        parser.set_defaults(command=command)
+    plan = commands.add_parser("plan", help="what a job would take, from rates measured here; runs nothing")
+    plan.add_argument("job", metavar="JOB.yaml")
+    plan.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
+    plan.add_argument("--cpus", type=int, metavar="N", help="CPUs of the cluster (default: this machine's)")
+    plan.set_defaults(command=_plan)
+    schema = commands.add_parser("schema", help="print the JSON Schema of job files, for editors")
+    schema.set_defaults(command=_schema)
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.jobs.job_file import load_job
+
+    job = load_job(options.job, options.set)
+    from tadscale.runtime.jobs.run_job import run_job
+    from tadscale.runtime.training.launch import Preempted, TrainingFailed
+
+    try:
+        run_job(job, console)
+    except Preempted as stop:
+        console.print(f"preempted: {stop}", markup=False)
+        return EXIT_PREEMPTED
+    except TrainingFailed as failure:
+        console.print(f"failed: {failure}", markup=False)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _validate(options: argparse.Namespace, console: Console) -> int:
+    import yaml
+
+    from tadscale.runtime.jobs.job_file import load_job
+
+    job = load_job(options.job, options.set)
+    console.print(yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False), markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _plan(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.planning.forecast import forecast
+    from tadscale.runtime.planning.rates import measure_rates
+    from tadscale.runtime.planning.tables import forecast_lines, forecast_table
+    from tadscale.runtime.stage.spec import stage_modes
+
+    job = load_job(options.job, options.set)
+    modes = stage_modes(job)
+    if not modes:
+        raise ValueError(
+            f"{options.job} only evaluates: there is no training to plan; name a job of kind distill or teacher"
+        )
+    cpus = options.cpus or os.cpu_count() or 1
+    rates, windows = measure_rates(job, modes)
+    expected = forecast(job, windows, rates, cpus)
+    console.print(forecast_table(expected))
+    for line in forecast_lines(expected):
+        console.print(line, markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _schema(options: argparse.Namespace, console: Console) -> int:
+    import json
+
+    from tadscale.runtime.jobs.job_file import job_schema
+
+    console.print(json.dumps(job_schema(), indent=1), markup=False, highlight=False)
+    return EXIT_OK

@@ -1,0 +1,24 @@
+"""Where a job's videos are, and how windows are cut from them."""
+
+from pydantic import Field
+
+from tadscale.config import Config
+from tadscale.data.sprites import SpritesConfig
+from tadscale.data.windows import WindowConfig
+
+
+class DataConfig(Config):
+    """Where the videos are, and how windows are cut from them."""
+
+    url: str
+    """Folder or object-store prefix of the shards and their manifest (`path`, `file://`, `s3://`)."""
+    sprites: SpritesConfig | None = None
+    """Draw the built-in data there if there is no manifest yet. Leave out for own data."""
+    window: WindowConfig = WindowConfig()
+    """What the network sees."""
+    train_subset: str = "train"
+    """Subset that is trained on."""
+    test_subset: str = "test"
+    """Subset that detections are made and scored on."""
+    quarantine_budget: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of the videos that may turn out to be unreadable before the run fails."""

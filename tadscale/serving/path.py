@@ -1,0 +1,102 @@
+"""The one way from a video's bytes to its detections: cut -> detect -> merge.
+
+Evaluation, `tadscale detect` and the registered model all go it, so that what is scored is what is served. Evaluation goes
+it in pieces, on several processes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tadscale.data.decode import decode_frames
+from tadscale.data.windows import WindowConfig
+from tadscale.metrics.nms import suppress
+from tadscale.models.heads.base import Predictions, WindowDetections
+from tadscale.network import InferenceConfig, NetworkSpec
+from tadscale.segments import Detection
+
+
+@dataclass(frozen=True)
+class DetectionPath:
+    """How a network's detections come about: what it was told of windows, classes and reading off."""
+
+    window: WindowConfig
+    inference: InferenceConfig
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: NetworkSpec) -> "DetectionPath":
+        """As a network's description has it."""
+        return cls(spec.window, spec.inference, spec.classes)
+
+    def decode(self, video: bytes, starts: NDArray[np.int64], valid: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The frames that neighbouring windows cover, each decoded once: with half-overlapping ones 320 instead of 512.
+
+        Args:
+            video: the encoded file.
+            starts: `[n]` first sampled frame of each window, ascending.
+            valid: `[n]` how many of its frames exist.
+
+        Returns:
+            `[U, H, W, 3]`, from the first window's start to the last frame that any of them has.
+
+        Raises:
+            DataError: the video cannot be decoded that far.
+        """
+        times_s = np.arange(starts[0], int((starts + valid).max())) / self.window.fps  # [U]
+        return decode_frames(video, times_s, (self.window.height, self.window.width))
+
+    def cut(
+        self, frames: NDArray[np.uint8], starts: NDArray[np.int64], valid: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Windows `[n, T, H, W, 3]` and which frames exist `[n, T]`, out of what `decode` gave; as in training."""
+        length = self.window.frames
+        windows = np.zeros((len(starts), length, *frames.shape[1:]), np.uint8)
+        for window, start, count in zip(windows, starts - starts[0], valid, strict=True):
+            window[:count] = frames[start : start + count]
+        return windows, np.arange(length) < valid[:, None]
+
+    @torch.inference_mode()
+    def detect(self, network: nn.Module, windows: Tensor, mask: Tensor) -> list[WindowDetections]:
+        """The detections of a batch of windows `[n, T, H, W, 3]` uint8 with mask `[n, T]`, one entry a window."""
+        assert not network.training
+        return self.read(network, network.detect(windows, mask))  # type: ignore[operator]
+
+    def read(self, network: nn.Module, predictions: Predictions) -> list[WindowDetections]:
+        """Detections read off predictions by the network's head, on the CPU; one entry a window."""
+        top_k, nms = self.inference.window_top_k, self.inference.nms
+        found = network.head.decode(predictions, top_k=top_k, min_score=nms.min_score)  # type: ignore[union-attr, operator]
+        return [WindowDetections(*(column.cpu() for column in window)) for window in found]
+
+    def merge(
+        self, windows: Sequence[tuple[int, WindowDetections]], *, video: str, duration_s: float
+    ) -> list[Detection]:
+        """A video's detections by descending score, from those of its windows.
+
+        Segments move from window to video, from sampled frames to seconds, and are clipped to the video; what has no length
+        left is dropped; suppression merges what overlapping windows have both found.
+
+        Args:
+            windows: each window's first sampled frame and its detections, in the order of the windows.
+            video: what the video is called.
+            duration_s: its length.
+
+        Raises:
+            ValueError: a score is NaN: the weights come from a run that diverged.
+        """
+        frames = [found.segments_frames.double().numpy() + start for start, found in windows]
+        segments_s = (np.concatenate([np.empty((0, 2)), *frames]) / self.window.fps).clip(0.0, duration_s)  # [N, 2]
+        scores = np.concatenate([np.empty(0), *(found.scores.double().numpy() for _, found in windows)])  # [N]
+        labels = np.concatenate([np.empty(0, np.int64), *(found.labels.numpy() for _, found in windows)])  # [N]
+        lasting = segments_s[:, 1] > segments_s[:, 0]
+        segments_s, scores, labels = segments_s[lasting], scores[lasting], labels[lasting]
+        kept = suppress(segments_s, scores, labels, self.inference.nms)
+        rows = zip(segments_s[kept.row].tolist(), kept.score.tolist(), labels[kept.row].tolist(), strict=True)
+        return [
+            Detection(video=video, label=self.classes[label], start_s=start_s, end_s=end_s, score=score)
+            for (start_s, end_s), score, label in rows
+        ]

@@ -1,0 +1,49 @@
+"""What decides a stage's result, and what a job trains."""
+
+import pytest
+
+from tadscale.engine.steps import DistillConfig, StudentConfig
+from tadscale.runtime.stage.job import JobConfig, TeacherConfig
+from tadscale.runtime.stage.spec import stage_modes, stage_of
+from tests.runtime.conftest import ONE_WORKER, changed, save_untrained
+
+
+@pytest.fixture
+def stages(make_stage, tmp_path):
+    """The three stages of a job, by mode; the teacher is untrained."""
+    teacher = make_stage(tmp_path, "teacher")
+    url = save_untrained(teacher, tmp_path / "teacher" / "weights", seed=1)
+    return {mode: stage_of(teacher.job, mode, url) for mode in ("teacher", "baseline", "decomposed")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "retrained"),
+    [
+        ({"student": StudentConfig(distill=DistillConfig(feature_weight=1.5))}, {"decomposed"}),
+        ({"seed": 1}, {"teacher", "baseline", "decomposed"}),
+        ({"cluster": ONE_WORKER.model_copy(update={"cpus_per_fetch": 0.25})}, set()),
+        ({"checkpoint_every_steps": 7}, set()),
+        ({"baseline": False}, set()),
+    ],
+)
+def test_only_what_a_setting_decides_is_another_stage(stages, changes, retrained):
+    assert {mode for mode, stage in stages.items() if changed(stage, **changes).identity != stage.identity} == retrained
+
+
+def test_another_motion_leaves_the_baseline_alone(stages):
+    motion = stages["teacher"].job.motion.model_copy(update={"name": "temporal_gradient_slow"})
+    differing = {mode for mode, stage in stages.items() if changed(stage, motion=motion).identity != stage.identity}
+    assert differing == {"teacher", "decomposed"}
+
+
+def test_another_teacher_is_another_student(stages, make_stage, tmp_path):
+    student = stages["decomposed"]
+    other = save_untrained(make_stage(tmp_path, "teacher"), tmp_path / "other", seed=2)
+    assert stage_of(student.job, "decomposed", other).identity != student.identity
+
+
+def test_a_job_that_names_its_teacher_trains_none(stages):
+    job: JobConfig = stages["teacher"].job
+    assert stage_modes(job) == ["teacher", "baseline", "decomposed"]
+    named = job.model_copy(update={"teacher": TeacherConfig(url="elsewhere"), "baseline": False})
+    assert stage_modes(named) == ["decomposed"]

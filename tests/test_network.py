@@ -1,0 +1,71 @@
+"""What a trained network is on disk: written, read back, verified; and as it was first written."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from tadscale.network import load_network, read_spec, save_network
+from tadscale.serving.predictor import Predictor
+from tests.serving.tiny import SPEC, clip, student_weights
+
+
+def as_format_1(folder: Path) -> None:
+    """The tiny student as it was exported at first: `model.json`, its head one level deeper, other names of branches."""
+    old = {"motion_branch": "motion", "appearance_branch": "appearance"}
+    names = {name: name.split(".", 1) for name in student_weights() if not name.startswith("branch_head.")}
+    weights = {f"{old.get(first, first)}.{rest}": student_weights()[name] for name, (first, rest) in names.items()}
+    data = safetensors.torch.save(weights)
+    (folder / "weights.safetensors").write_bytes(data)
+    spec = SPEC.model_dump(mode="json", exclude={"format", "model", "in_channels", "plan_digest", "code_version"})
+    network = SPEC.model.model_dump(mode="json")
+    head = network["head"]
+    network["head"] = {"name": head.pop("name"), "actionformer": head}
+    unknown = {"plan_digest": None, "code_version": None}
+    document = spec | unknown | {"format": 1, "network": network, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "model.json").write_text(json.dumps(document))
+
+
+def test_what_is_saved_is_what_is_loaded_and_twice_the_same(tmp_path):
+    for name in "ab":
+        written = save_network(str(tmp_path / name), SPEC, student_weights())
+    network, spec = load_network(str(tmp_path / "a"))
+    assert spec == written == read_spec(str(tmp_path / "b"))
+    state = network.state_dict()
+    assert state and all(torch.equal(state[name], student_weights()[name]) for name in state)
+    for name in ("network.json", "weights.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_model_of_format_1_detects_the_same(tmp_path):
+    (tmp_path / "old").mkdir()
+    as_format_1(tmp_path / "old")
+    save_network(str(tmp_path / "new"), SPEC, student_weights())
+    video = clip(2.0)
+    old, new = (Predictor.from_directory(tmp_path / name, "cpu") for name in ("old", "new"))
+    assert old.spec.model == SPEC.model and old.spec.inference == SPEC.inference
+    assert len(old.detect(video, "v")[1]) > 3
+    assert old.detect(video, "v") == new.detect(video, "v")
+
+
+def test_damaged_weights_are_never_parsed(tmp_path):
+    save_network(str(tmp_path), SPEC, student_weights())
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(ValueError, match=r"weights.safetensors has digest .* the file is damaged"):
+        load_network(str(tmp_path))
+
+
+def test_weights_of_another_network_are_not_written(tmp_path):
+    other = SPEC.model_copy(update={"classes": ("a", "b", "c")})
+    with pytest.raises(ValueError, match="the weights does not fit the architecture"):
+        save_network(str(tmp_path), other, student_weights())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_network_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"is no trained network: it has no network.json"):
+        read_spec(str(tmp_path))
