@@ -10,6 +10,7 @@ run of the job draws them.
 """
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import statistics
@@ -170,7 +171,7 @@ def average_map(
         row = data.manifest.row(video)
         own = [(int(data.windows.start_frames[w]), windows[w]) for w in np.flatnonzero(data.windows.video == video)]
         merged = path.merge(own, video=row.key, duration_s=row.duration_s)
-        detections += [one._replace(label=rename(one.label)) for one in merged]
+        detections += [dataclasses.replace(one, label=rename(one.label)) for one in merged]
         names = map(rename, row.labels)
         truth[row.key] = [Segment(*one) for one in zip(names, row.start_s, row.end_s, strict=True)]
     table, wanted = DetectionTable.from_detections(detections), GroundTruth.from_segments(truth)
