@@ -3,7 +3,8 @@
 A class is a *motion* of the texture inside an aperture, times an *appearance* of that texture. The aperture is there,
 still, before and after the action: one frame tells neither the motion nor the boundary, and flow tells nothing of the
 colour, because every appearance has the same luminance. Still and flickering apertures, camera jitter, illumination drift
-and sensor noise distract. All of it is drawn from `(seed, subset, index)`: the same settings give the same bytes.
+and sensor noise distract. One aperture is seen at a time, or two (`layout`). Everything is drawn from `(seed, subset,
+index)`: the same settings give the same bytes.
 """
 
 import math
@@ -45,12 +46,18 @@ class SpritesConfig(Config):
     """Motions that occur."""
     appearances: tuple[Appearance, ...] = ("red", "blue")
     """Appearances that occur."""
+    layout: Literal["scene", "bound"] = "bound"
+    """`scene`: one aperture at a time. `bound`: two at once, each with a sequence of its own; which of two colours moves has
+    then to be bound to its place, and features that are averaged over space have lost the place. The default is what
+    settings meant before there was a choice: data drawn then stay valid."""
     complementarity: float = 1.0
     """Share of the motions whose class is split by appearance; the others are one class in any colour. At 1 flow alone
     cannot tell any class from its sister; at 0 motion alone decides everything."""
     static_bias: float = 0.0
-    """How strongly appearance predicts motion in training videos (0: independent, 1: fully). Never in validation or
-    test: a network that leans on it pays there."""
+    """How strongly motion and appearance go together in training videos: the probability that an aperture wears the
+    appearance of its motion (motion `i` has appearance `i` modulo their number), instead of one by lot. With two appearances
+    the share that agrees is 0.5, 0.75 and 0.95 at 0, 0.5 and 0.9; at 1 the other classes have no training example at all.
+    Validation and test are drawn by lot, and are the same videos at any bias: a network that leans on it pays there."""
     speed_px: float = 1.2
     """Typical speed of the moving texture at the aperture's rim, pixels per frame."""
     jitter_px: float = 0.25
@@ -81,19 +88,33 @@ def label_of(config: SpritesConfig, motion: str, appearance: str) -> str:
 
 
 def write_script(config: SpritesConfig, subset: str, index: int) -> Script:
-    """Decide what happens in one video. Two apertures side by side each play a sequence of scenes."""
+    """Decide what happens in one video: sequences of scenes on two tracks, which are the sides of the picture."""
     rng = np.random.default_rng([config.seed, SUBSETS.index(subset), index])
-    sprites: list[Sprite] = []
-    segments: list[Segment] = []
-    for track in range(2):
-        clock_s = float(rng.uniform(0.0, 2.0))
-        while clock_s < config.duration_s - 4.0:
-            sprite, label = _draw_sprite(config, rng, subset, track, clock_s)
-            sprites.append(sprite)
-            if label is not None:
-                segments.append(Segment(label, sprite.action_start_s, sprite.action_end_s))
-            clock_s = sprite.hide_s + float(rng.uniform(0.2, 1.5))
-    return Script(sprites, sorted(segments, key=lambda segment: segment.start_s))
+    played: list[tuple[Sprite, str | None]] = []
+    if config.layout == "scene":
+        played += _play(config, rng, subset, tracks=(0, 1), pause_s=(0.1, 0.6))
+    else:
+        for track in range(2):
+            played += _play(config, rng, subset, tracks=(track,), pause_s=(0.2, 1.5))
+    segments = [Segment(label, one.action_start_s, one.action_end_s) for one, label in played if label is not None]
+    return Script([sprite for sprite, _ in played], sorted(segments, key=lambda segment: segment.start_s))
+
+
+def _play(
+    config: SpritesConfig,
+    rng: np.random.Generator,
+    subset: str,
+    *,
+    tracks: tuple[int, ...],
+    pause_s: tuple[float, float],
+) -> Iterator[tuple[Sprite, str | None]]:
+    """Scenes one after the other, each on one of the tracks; the last begins at least 4 s before the video ends."""
+    clock_s = float(rng.uniform(0.0, 2.0))
+    while clock_s < config.duration_s - 4.0:
+        track = tracks[0] if len(tracks) == 1 else int(rng.choice(tracks))
+        sprite, label = _draw_sprite(config, rng, subset, track, clock_s)
+        yield sprite, label
+        clock_s = sprite.hide_s + float(rng.uniform(*pause_s))
 
 
 def _draw_sprite(

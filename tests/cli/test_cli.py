@@ -98,6 +98,14 @@ def test_a_job_takes_the_sprites_that_the_command_drew_and_previews_them(tmp_pat
     assert main(["data", "sprites", drawn, *(f"--set={name}={value}" for name, value in settings.items())]) == 0
     assert len(ensure_sprites(SpritesConfig(**settings), drawn)) == 4
 
+    stored = Path(drawn, "sprites.json")  # of before there were layouts
+    stored.write_text(
+        json.dumps({key: value for key, value in json.loads(stored.read_text()).items() if key != "layout"})
+    )
+    assert len(ensure_sprites(SpritesConfig(**settings), drawn)) == 4
+    with pytest.raises(ValueError, match="other settings"):
+        ensure_sprites(SpritesConfig(**settings, layout="scene"), drawn)
+
     job = tmp_path / "job.yaml"
     job.write_text(f"kind: teacher\nname: x\nstorage: {tmp_path}\ndata: {{url: {drawn}}}\nmotion: {{name: dis}}\n")
     assert main(["data", "preview", str(job), str(tmp_path / "clips"), "--videos", "2"]) == 0

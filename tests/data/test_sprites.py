@@ -1,9 +1,13 @@
 """The built-in data: what they promise of motion, appearance, bias and determinism."""
 
+import hashlib
+import itertools
+import json
+
 import numpy as np
 import pytest
 
-from tadscale.data.sprites import SpritesConfig, class_names, draw_video, render_video, write_script
+from tadscale.data.sprites import SUBSETS, SpritesConfig, class_names, draw_video, render_video, write_script
 from tadscale.data.sprites_render import CHROMA, Sprite, pose_at, texture
 
 SMALL = SpritesConfig(size=32, duration_s=8.0, train=4)
@@ -20,8 +24,39 @@ def test_same_settings_same_bytes_and_other_seeds_other_videos():
     assert draw_video(SMALL, "train", 1).video != draw_video(SMALL, "test", 1).video
 
 
-def test_segments_lie_inside_the_video_and_inside_the_aperture_time():
-    config = SpritesConfig()
+def test_settings_of_before_there_were_layouts_mean_the_videos_of_then():
+    """Scripts to the last bit and pictures up to rounding, as drawn before `layout` existed."""
+    assert SpritesConfig.model_validate({"seed": 3}).layout == "bound"
+    config = SpritesConfig(static_bias=0.5, seed=3, duration_s=16, size=56)
+    scripts = [script for subset in SUBSETS for script in _scripts(config, subset, 3)]
+    digest = hashlib.sha256()
+    for script in scripts:
+        digest.update(json.dumps([[vars(sprite) for sprite in script.sprites], script.segments]).encode())
+    assert digest.hexdigest() == "5b3e524db3be516c501f0ceb9b65375eaec4c3e4c713f8ee58a6bf445ae8100d"
+    frames = render_video(config, "train", 1, scripts[1])[0]
+    assert frames.mean() == pytest.approx(111.289142, abs=1e-3)
+    assert frames.std() == pytest.approx(29.058430, abs=1e-3)
+
+
+def test_a_scene_shows_one_aperture_at_a_time_on_either_side():
+    scripts = _scripts(SpritesConfig(layout="scene"), "train", 40)
+    for script in scripts:
+        for before, after in itertools.pairwise(script.sprites):
+            assert 0.1 <= after.show_s - before.hide_s <= 0.6
+    left = [sprite.x < 32 for script in scripts for sprite in script.sprites]
+    assert 0.35 < np.mean(left) < 0.65
+    changes = [a != b for a, b in itertools.pairwise(left)]
+    assert 0.35 < np.mean(changes) < 0.65  # by lot, not in turns
+
+
+def test_bound_shows_two_apertures_at_once():
+    script = write_script(SpritesConfig(layout="bound"), "train", 0)
+    assert any(a.show_s < b.show_s < a.hide_s for a in script.sprites for b in script.sprites)
+
+
+@pytest.mark.parametrize("layout", ["scene", "bound"])
+def test_segments_lie_inside_the_video_and_inside_the_aperture_time(layout):
+    config = SpritesConfig(layout=layout)
     for script in _scripts(config, "train", 40):
         actions = [sprite for sprite in script.sprites if sprite.kind == "action"]
         assert len(actions) == len(script.segments)
@@ -36,15 +71,29 @@ def test_complementarity_is_the_share_of_motions_that_appearance_splits(share, c
     assert len(class_names(SpritesConfig(complementarity=share))) == classes
 
 
-def test_bias_ties_appearance_to_motion_in_training_only():
-    config = SpritesConfig(static_bias=1.0)
+def _agreement(config, subset):
+    """Share of the actions whose appearance is the one that goes with their motion."""
+    sprites = [sprite for script in _scripts(config, subset, 350) for sprite in script.sprites]
+    own = [config.appearances[config.motions.index(one.motion) % len(config.appearances)] for one in sprites]
+    assert len(sprites) > 1000
+    return np.mean([one.appearance == look for one, look in zip(sprites, own, strict=True)])
 
-    def looks_of_first_motion(subset):
-        scripts = _scripts(config, subset, 30)
-        return {sprite.appearance for script in scripts for sprite in script.sprites if sprite.motion == "left"}
 
-    assert len(looks_of_first_motion("train")) == 1
-    assert len(looks_of_first_motion("test")) == 2
+@pytest.mark.parametrize("layout", ["scene", "bound"])
+@pytest.mark.parametrize(
+    ("bias", "looks", "share"), [(0.0, 2, 0.5), (0.5, 2, 0.75), (0.9, 2, 0.95), (0.9, 4, 0.925), (1.0, 2, 1.0)]
+)
+def test_bias_makes_appearance_agree_with_motion_as_often_as_it_says(layout, bias, looks, share):
+    """bias + (1 - bias) / looks, within three standard deviations of 1,000 draws."""
+    config = SpritesConfig(layout=layout, static_bias=bias, appearances=("red", "blue", "green", "violet")[:looks])
+    assert _agreement(config, "train") == pytest.approx(share, abs=3 * (share * (1 - share) / 1000) ** 0.5)
+
+
+def test_bias_leaves_validation_and_test_as_they_are():
+    fair, biased = SpritesConfig(), SpritesConfig(static_bias=0.9)
+    for subset in ("validation", "test"):
+        assert _scripts(fair, subset, 20) == _scripts(biased, subset, 20)
+    assert _agreement(biased, "test") == pytest.approx(0.5, abs=0.05)
 
 
 def test_appearances_have_the_same_luminance():

@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.sprites import SUBSETS, SpritesConfig, class_names, draw_video
@@ -20,13 +22,12 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
         ValueError: other settings were drawn there before, or the folder holds foreign shards.
         StorageError: the storage cannot be reached.
     """
-    settings = _as_bytes(config)
     names = list_names(url)
     # Left-over shards without a manifest are an interrupted drawing of ours if our settings lie beside them: only then may
     # they be replaced.
     resumed = any(name.endswith(".tar") or name in (MANIFEST_NAME, SETTINGS_NAME) for name in names)
     if resumed:
-        _check_settings(url, names, settings)
+        _check_settings(url, names, config)
     if MANIFEST_NAME in names:
         return read_manifest(url)
     note_settings(config, url)
@@ -37,24 +38,28 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
 
 def note_settings(config: SpritesConfig, url: str) -> None:
     """Lay the settings beside the shards that are drawn with them: a job that wants the same will take them."""
-    write_bytes(join(url, SETTINGS_NAME), _as_bytes(config))
+    write_bytes(join(url, SETTINGS_NAME), config.model_dump_json(indent=1).encode())
 
 
-def _as_bytes(config: SpritesConfig) -> bytes:
-    return config.model_dump_json(indent=1).encode()
-
-
-def _check_settings(url: str, names: list[str], settings: bytes) -> None:
+def _check_settings(url: str, names: list[str], config: SpritesConfig) -> None:
     if SETTINGS_NAME not in names:
         raise ValueError(
             f"{url} holds shards that are not sprites, and the job says data.sprites: leave data.sprites out to train on "
             "them, or point data.url at another folder"
         )
-    if read_bytes(join(url, SETTINGS_NAME)) != settings:
+    if not _same_settings(read_bytes(join(url, SETTINGS_NAME)), config):
         raise ValueError(
             f"{url} holds sprites that were drawn with other settings (see {SETTINGS_NAME} there): point data.url at "
             "another folder, or remove that one"
         )
+
+
+def _same_settings(stored: bytes, config: SpritesConfig) -> bool:
+    """Compared as settings, not as bytes: a file of before a setting existed means the setting's default."""
+    try:
+        return SpritesConfig.model_validate_json(stored) == config
+    except ValidationError:  # cut short, or of a version that knows other settings
+        return False
 
 
 def _drawn(config: SpritesConfig) -> Iterator[VideoSample]:
