@@ -29,11 +29,13 @@ from benchmarks.tvl1_compiled import CompiledTvl1Solver
 from tadscale.flow.dis import Dis, DisConfig
 from tadscale.flow.motion import Motion
 from tadscale.flow.precomputed import Precomputed
-from tadscale.flow.raft.estimator import Raft, RaftConfig
+from tadscale.flow.raft.config import RaftConfig
+from tadscale.flow.raft.estimator import Raft
 from tadscale.flow.raft.network import RaftNetwork, Variant
 from tadscale.flow.raft.operations import MIN_SIDE_PX
 from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1
 from tadscale.flow.tvl1.solver import Tvl1Solver
 
 VIDEO_FPS = 30

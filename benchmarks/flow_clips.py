@@ -29,7 +29,8 @@ from benchmarks.flow_scenes import PICTURE_BORDER_PX, picture_scenes
 from tadscale.data.decode import decode_frames, probe_video
 from tadscale.flow.dis import Dis
 from tadscale.flow.estimator import luma
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1
 
 Frames = NDArray[np.uint8]  # [N, H, W] grey
 Method = Callable[[Frames, Frames], NDArray[np.float32]]  # -> [N, 2, H, W]

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from benchmarks.flow_scenes import FlowScene, standard_scenes
 from benchmarks.tvl1_compiled import CompiledTvl1Solver
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1
 from tadscale.flow.tvl1.solver import Tvl1Solver
 from tadscale.flow.tvl1.triton_solver import TritonTvl1Solver
 from tadscale.flow.warp import pyramid
@@ -34,7 +35,7 @@ SolverType = type[Tvl1Solver] | type[TritonTvl1Solver]
 
 # Work is counted as if every operation fetched its operands from memory, each byte of them once: what caches save is not
 # taken off, so that a share of the copy's bandwidth above 1 means that they did. Planes of 4 bytes a pixel, by the code:
-# tvl1_solver.py's iteration reads and writes 93 (the data term 10, the step of u 7, four additions of p 24, differences 8,
+# tvl1/solver.py's iteration reads and writes 93 (the data term 10, the step of u 7, four additions of p 24, differences 8,
 # their norm 20, the steps of p and their division 24); tvl1_compiled.py's two kernels 13 and 14; what a warp does before its
 # iterations, in torch, 90.
 TORCH_PLANES = {Tvl1Solver: 93, CompiledTvl1Solver: 27}

@@ -6,7 +6,7 @@ import json
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
-from tadscale.flow.motion import Motion, MotionConfig, build_motion
+from tadscale.flow.motion import Motion, MotionConfig
 
 MOTION_NAME = "motion.json"
 DIGEST_DIGITS = 16
@@ -16,13 +16,13 @@ def motion_fingerprint(config: MotionConfig) -> str:
     """Method and every parameter, and what it reads: a network's weights, or shards of flow by what made them.
 
     Flow of videos that came later is the same motion, and so is flow whose labels were corrected. Of shards that do not say
-    what made them, the digest of their videos stands for it.
+    what made them, the digest of their videos stands for it. Nothing is built: a file of weights is digested, not parsed.
 
     Raises:
-        ValueError: the weights are not there or not readable, or neither what made the shards nor a manifest is beside them.
+        ValueError: the weights are not there, or neither what made the shards nor a manifest is beside them.
         StorageError: the storage cannot be reached.
     """
-    made = build_motion(config).fingerprint()
+    made = config.fingerprint()
     if config.flow_url is None:
         return made
     if MOTION_NAME in list_names(config.flow_url):

@@ -18,6 +18,10 @@ class DisConfig(Config):
     0.5 ms, .25 px. At 112 px the faster two lose displacements of 16 px (benchmarks/flow.py). All lose themselves where
     there is little texture (benchmarks/flow_clips.py)."""
 
+    def fingerprint(self) -> str:
+        """Method and preset."""
+        return f"dis(preset={self.preset})"
+
 
 class Dis:
     """DIS optical flow (Kroeger, Timofte, Dai, Van Gool, ECCV 2016), OpenCV's implementation, on the CPU.
@@ -48,7 +52,8 @@ class Dis:
         return out.to(frames_a.device)
 
     def fingerprint(self) -> str:
-        return f"dis(preset={self.config.preset})"
+        """See `DisConfig.fingerprint`."""
+        return self.config.fingerprint()
 
 
 def _min_side_px(height: int, width: int) -> int:

@@ -62,8 +62,14 @@ class FlowMotion:
         return repeat_last(fields, length)
 
     def fingerprint(self) -> str:
-        clip = f"{REFERENCE_CLIP_PX:g}@{REFERENCE_SIZE_PX}" if self.clip_px is None else f"{self.clip_px:g}"
-        return f"{self.estimator.fingerprint()} clip_px={clip}"
+        """See `clipped_fingerprint`."""
+        return clipped_fingerprint(self.estimator.fingerprint(), self.clip_px)
+
+
+def clipped_fingerprint(method: str, clip_px: float | None) -> str:
+    """The fingerprint of flow as motion: that of its method, and the bound."""
+    clip = f"{REFERENCE_CLIP_PX:g}@{REFERENCE_SIZE_PX}" if clip_px is None else f"{clip_px:g}"
+    return f"{method} clip_px={clip}"
 
 
 def default_clip_px(height: int, width: int) -> float:

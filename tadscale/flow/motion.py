@@ -8,12 +8,19 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from tadscale.config import Config
+from tadscale.flow import precomputed
 from tadscale.flow.dis import Dis, DisConfig
-from tadscale.flow.estimator import FlowMotion
-from tadscale.flow.precomputed import Precomputed
-from tadscale.flow.raft.estimator import Raft, RaftConfig
-from tadscale.flow.temporal_gradient import FAST_SPAN_FRAMES, SLOW_SPAN_FRAMES, TemporalGradient
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.estimator import FlowMotion, clipped_fingerprint
+from tadscale.flow.raft.config import RaftConfig
+from tadscale.flow.raft.estimator import Raft
+from tadscale.flow.temporal_gradient import (
+    FAST_SPAN_FRAMES,
+    SLOW_SPAN_FRAMES,
+    TemporalGradient,
+    gradient_fingerprint,
+)
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1
 
 
 class Motion(Protocol):
@@ -130,10 +137,30 @@ class MotionConfig(Config):
             self.raft.weights_path()
         return self
 
+    def fingerprint(self) -> str:
+        """What the built motion's `fingerprint()` says, from the settings alone; for RAFT the weights' file is digested.
+
+        Raises:
+            ValueError: RAFT's weights are not on this machine.
+        """
+        match self.name:
+            case "tvl1":
+                return clipped_fingerprint(self.tvl1.fingerprint(), self.clip_px)
+            case "dis":
+                return clipped_fingerprint(self.dis.fingerprint(), self.clip_px)
+            case "raft":
+                return clipped_fingerprint(self.raft.fingerprint(), self.clip_px)
+            case "precomputed":
+                return precomputed.FINGERPRINT
+            case "temporal_gradient_fast":
+                return gradient_fingerprint(FAST_SPAN_FRAMES)
+            case "temporal_gradient_slow":
+                return gradient_fingerprint(SLOW_SPAN_FRAMES)
+
 
 def motion_channels(config: MotionConfig) -> int:
-    """Channels of the modality's fields, without building it: RAFT reads its weights for that."""
-    return 3 if config.name.startswith("temporal_gradient") else 2
+    """Channels of the modality's fields, without building it."""
+    return TemporalGradient.channels if config.name.startswith("temporal_gradient") else FlowMotion.channels
 
 
 def build_motion(config: MotionConfig) -> Motion:
@@ -146,7 +173,7 @@ def build_motion(config: MotionConfig) -> Motion:
         case "raft":
             return FlowMotion(Raft(config.raft), config.clip_px)
         case "precomputed":
-            return Precomputed()
+            return precomputed.Precomputed()
         case "temporal_gradient_fast":
             return TemporalGradient(FAST_SPAN_FRAMES)
         case "temporal_gradient_slow":

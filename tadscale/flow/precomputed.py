@@ -5,6 +5,9 @@ from torch import Tensor
 
 from tadscale.flow.codes import STEPS, ZERO
 
+FINGERPRINT = "precomputed(8 bits)"
+"""How the pictures were made, they do not say."""
+
 
 class Precomputed:
     """Motion of two channels, u and v, out of the pictures that hold it (see `codes`)."""
@@ -23,5 +26,5 @@ class Precomputed:
         return codes.sub_(ZERO).div_(STEPS).clamp_(-1.0, 1.0).contiguous()
 
     def fingerprint(self) -> str:
-        """See `Motion`. How the pictures were made, they do not say."""
-        return "precomputed(8 bits)"
+        """See `FINGERPRINT`."""
+        return FINGERPRINT

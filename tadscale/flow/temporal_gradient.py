@@ -31,4 +31,10 @@ class TemporalGradient:
         return repeat_last(difference, frames.shape[1])
 
     def fingerprint(self) -> str:
-        return f"temporal_gradient(span_frames={self.span_frames})"
+        """See `gradient_fingerprint`."""
+        return gradient_fingerprint(self.span_frames)
+
+
+def gradient_fingerprint(span_frames: int) -> str:
+    """The span is the method's only setting."""
+    return f"temporal_gradient(span_frames={span_frames})"

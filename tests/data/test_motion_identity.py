@@ -13,7 +13,7 @@ from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.data.windows import WindowConfig
 from tadscale.flow.motion import MotionConfig, build_motion
-from tadscale.flow.raft.estimator import RaftConfig
+from tadscale.flow.raft.config import RaftConfig
 from tadscale.flow.raft.network import RaftNetwork
 
 WINDOW = WindowConfig(frames=16, stride_frames=16, fps=5.0, height=32, width=32)

@@ -1,17 +1,22 @@
 """What every motion modality promises: shape, range, order of channels, T fields for T frames, a fingerprint."""
 
+import hashlib
 import pickle
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from pydantic import ValidationError
 
 from benchmarks.flow_scenes import affine, moving_texture
+from tadscale.flow import motion as motion_module
 from tadscale.flow.dis import DisConfig
 from tadscale.flow.estimator import default_clip_px, luma
 from tadscale.flow.motion import MotionConfig, build_motion, motion_channels, window_motion
-from tadscale.flow.tvl1.estimator import Tvl1Config
+from tadscale.flow.raft.config import RaftConfig
+from tadscale.flow.raft.network import RaftNetwork
+from tadscale.flow.tvl1.config import Tvl1Config
 
 FLOWS = ["tvl1", "dis"]
 NAMES = [*FLOWS, "temporal_gradient_fast", "temporal_gradient_slow"]
@@ -142,9 +147,46 @@ def test_fingerprints_tell_settings_apart():
         MotionConfig(name="dis", clip_px=20),
         MotionConfig(name="dis", clip_px=10),
     ]
-    assert len({build_motion(config).fingerprint() for config in configs}) == len(configs)
+    assert len({config.fingerprint() for config in configs}) == len(configs)
     same = MotionConfig(name="dis", tvl1=Tvl1Config(iterations=7))  # of another method
-    assert build_motion(same).fingerprint() == build_motion(MotionConfig(name="dis")).fingerprint()
+    assert same.fingerprint() == MotionConfig(name="dis").fingerprint()
+
+
+# Trained networks keep these strings, and a job refuses a teacher of another motion: they must not change by chance.
+FINGERPRINTS = [
+    (
+        {"name": "tvl1"},
+        "tvl1/1(levels=5, warps=3, iterations=20, tau=0.25, data_weight=0.15, theta=0.3) clip_px=20@224",
+    ),
+    (
+        {"name": "tvl1", "tvl1": {"levels": 4, "tau": 0.2, "data_weight": 1}, "clip_px": 20},
+        "tvl1/1(levels=4, warps=3, iterations=20, tau=0.2, data_weight=1.0, theta=0.3) clip_px=20",
+    ),
+    ({"name": "dis"}, "dis(preset=medium) clip_px=20@224"),
+    ({"name": "dis", "dis": {"preset": "fast"}, "clip_px": 2.5}, "dis(preset=fast) clip_px=2.5"),
+    ({"name": "temporal_gradient_fast"}, "temporal_gradient(span_frames=1)"),
+    ({"name": "temporal_gradient_slow"}, "temporal_gradient(span_frames=7)"),
+    ({"name": "precomputed", "flow_url": "somewhere"}, "precomputed(8 bits)"),
+]
+
+
+@pytest.mark.parametrize(("settings", "fingerprint"), FINGERPRINTS)
+def test_settings_and_built_motion_have_the_fingerprint_that_networks_hold(settings, fingerprint):
+    config = MotionConfig(**settings)
+    assert config.fingerprint() == fingerprint
+    assert build_motion(config).fingerprint() == fingerprint
+
+
+def test_the_fingerprint_of_a_network_is_known_without_building_it(tmp_path, monkeypatch):
+    state = {name: torch.zeros_like(value) for name, value in RaftNetwork("small").state_dict().items()}
+    path = tmp_path / "zeros.safetensors"
+    safetensors.torch.save_file(state, path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    config = MotionConfig(name="raft", raft=RaftConfig(weights=str(path), updates=6))
+    expected = f"raft/1(variant=small, updates=6, weights={sha256[:16]}) clip_px=20@224"
+    assert build_motion(config).fingerprint() == expected
+    monkeypatch.setattr(motion_module, "Raft", None)
+    assert config.fingerprint() == expected and motion_channels(config) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,54 +1,17 @@
 """RAFT (Teed and Deng, ECCV 2020) as a motion modality: learned optical flow, from weights in a local file."""
 
-import hashlib
-import io
-import pickle
-from collections.abc import Mapping
-from pathlib import Path
-
-import safetensors.torch
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from tadscale.config import Config
 from tadscale.flow.estimator import check_pairs
-from tadscale.flow.raft.network import RaftNetwork, Variant
+from tadscale.flow.raft.config import PUBLISHED, RaftConfig
+from tadscale.flow.raft.network import RaftNetwork
 from tadscale.flow.raft.operations import MIN_SIDE_PX, STRIDE
+from tadscale.weights import match_weights, read_weights
 
-REVISION = 1  # to be raised when a change to the code changes the flow: it is part of the fingerprint
-PUBLISHED: dict[Variant, str] = {
-    "small": "raft_small_C_T_V2-01064c6d.pth",
-    "large": "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
-}
-DIGEST_DIGITS = 16
-NAMED_PROBLEMS = 3
 CHUNK_BYTES = 1 << 30
 PIXEL_BYTES = 1024  # of a pair, at the peak, for maps of half size in the encoders: 700 measured with `large` on a CPU
-
-
-class RaftConfig(Config):
-    """Settings of RAFT optical flow."""
-
-    variant: Variant = "small"
-    """`small`: 1.0 million parameters. `large`: 5.3 million, more exact, three times the time (on a CPU)."""
-    weights: str | None = None
-    """Path of the weights, a `.pth` or `.safetensors` file with torchvision's names, on every machine that computes motion
-    and where the job is started.
-    torchvision publishes `raft_small_C_T_V2-01064c6d.pth` and `raft_large_C_T_SKHT_V2-ff5fadd5.pth`. Nothing is
-    downloaded."""
-    updates: int = Field(default=12, ge=1)
-    """How often the flow is updated. The weights were trained with 12; fewer are faster and less exact."""
-
-    def weights_path(self) -> Path:
-        """Where the weights are. Raises a ValueError where none are named; does not look for the file."""
-        if self.weights is None:
-            raise ValueError(
-                "RAFT needs trained weights, and motion.raft.weights is not set: give it the path of torchvision's "
-                f"{PUBLISHED[self.variant]} on this machine (nothing is downloaded), or use motion tvl1, which needs none"
-            )
-        return Path(self.weights)
 
 
 class Raft:
@@ -66,7 +29,7 @@ class Raft:
 
     def __init__(self, config: RaftConfig) -> None:
         self.config = config
-        self._network, self._digest = load_network(config)
+        self._network, self._sha256 = load_network(config)
 
     @torch.no_grad()
     def flow(self, frames_a: Tensor, frames_b: Tensor) -> Tensor:
@@ -89,9 +52,8 @@ class Raft:
         return out
 
     def fingerprint(self) -> str:
-        """Variant, updates and weights: these by the digest of their file, wherever it lies."""
-        weights = self._digest[:DIGEST_DIGITS]
-        return f"raft/{REVISION}(variant={self.config.variant}, updates={self.config.updates}, weights={weights})"
+        """See `RaftConfig.fingerprint`: of the weights that were read, whatever has become of the file."""
+        return self.config.fingerprint(self._sha256)
 
 
 def load_network(config: RaftConfig) -> tuple[RaftNetwork, str]:
@@ -100,58 +62,19 @@ def load_network(config: RaftConfig) -> tuple[RaftNetwork, str]:
     Raises:
         ValueError: see `Raft`.
     """
-    path = config.weights_path()
-    if not path.is_file():
-        raise ValueError(
-            f"motion.raft.weights {path}: no such file here. Nothing is downloaded: on every machine that computes motion "
-            f"put torchvision's {PUBLISHED[config.variant]} there, or a file of the same names and shapes"
-        )
-    data = path.read_bytes()
-    tensors = _parse(path, data)
+    weights = read_weights(config.weights_bytes(), str(config.weights), f"motion.raft.weights {config.weights}")
     with torch.device("meta"):  # draws no random numbers: the caller's random state is left as it was
         network = RaftNetwork(config.variant)
-    _check_fit(tensors, network.state_dict(), config)
-    floats = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    match = match_weights(network, weights.tensors)
+    if not match.complete:
+        raise ValueError(
+            f"motion.raft.weights {config.weights} are not those of RAFT {config.variant}: {match.problems()}. They are "
+            "perhaps of the other variant, or have the names of the authors' own code: set motion.raft.variant, or give "
+            f"torchvision's {PUBLISHED[config.variant]}"
+        )
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in match.tensors.items()}
     network.load_state_dict(floats, assign=True)
-    return network.eval().requires_grad_(False), hashlib.sha256(data).hexdigest()
-
-
-def _parse(path: Path, data: bytes) -> dict[str, Tensor]:
-    """The tensors of a `.pth` or `.safetensors` file; a pickle is never let run code."""
-    if path.suffix not in (".pth", ".safetensors"):
-        raise ValueError(
-            f"motion.raft.weights {path}: the name of a file of weights ends in .pth or .safetensors; give such a file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(data)
-        tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"motion.raft.weights {path} cannot be read as {path.suffix}: it is damaged, cut short or holds more than "
-            f"tensors; copy it again ({error})"
-        ) from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"motion.raft.weights {path} is no dictionary of tensors: save a network's state_dict() alone")
-    return dict(tensors)
-
-
-def _check_fit(tensors: dict[str, Tensor], wanted: dict[str, Tensor], config: RaftConfig) -> None:
-    """Raise a ValueError unless names and shapes are the network's."""
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} is unknown" for name in tensors if name not in wanted]
-    problems += [
-        f"{name} is {list(tensors[name].shape)}, not {list(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - NAMED_PROBLEMS} more" if len(problems) > NAMED_PROBLEMS else ""
-        raise ValueError(
-            f"motion.raft.weights {config.weights} are not those of RAFT {config.variant}: "
-            f"{', '.join(problems[:NAMED_PROBLEMS])}{more}. They are perhaps of the other variant, or have the names of the "
-            f"authors' own code: set motion.raft.variant, or give torchvision's {PUBLISHED[config.variant]}"
-        )
+    return network.eval().requires_grad_(False), weights.sha256
 
 
 def _check_size(height: int, width: int) -> None:

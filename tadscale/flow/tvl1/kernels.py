@@ -1,6 +1,6 @@
 """TV-L1 in two Triton kernels: the data term of a warp, and many inner iterations in one launch.
 
-Formulas: see tvl1_solver.py. What costs time on a GPU is memory, then neighbours. Memory: a program loads a tile of one pair
+Formulas: see `solver`. What costs time on a GPU is memory, then neighbours. Memory: a program loads a tile of one pair
 with a border as wide as the iterations of the launch, keeps it in registers through all of them, and writes what lies inside
 the border; the border goes bad by a pixel an iteration, and is for neighbouring programs to write. Neighbours: every thread
 holds strips of `STRIP` pixels of a column, so that of eight neighbours above or below seven are in registers of its own; a

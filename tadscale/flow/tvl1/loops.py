@@ -1,4 +1,4 @@
-"""TV-L1's warp and inner iterations as loops over rows, compiled for the CPU by Numba. Formulas: see tvl1_solver.py.
+"""TV-L1's warp and inner iterations as loops over rows, compiled for the CPU by Numba. Formulas: see `solver`.
 
 Planes `[H + 2, margin + N * W + margin]`: a picture's row y is row y + 1, N pairs side by side; what is around them stays
 zero. No pixel at a pair's right edge has a difference to the right, so its dual variable in x stays zero: pairs that touch

@@ -1,16 +1,12 @@
-"""TV-L1's warps and inner iterations on a CPU, by the loops of tvl1_loops.py."""
-
-from typing import TYPE_CHECKING
+"""TV-L1's warps and inner iterations on a CPU, by the loops of `loops`."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tadscale.flow.tvl1.config import Tvl1Config
 from tadscale.flow.tvl1.solver import FLAT_GRADIENT
-
-if TYPE_CHECKING:
-    from tadscale.flow.tvl1.estimator import Tvl1Config
 
 CACHE_LINE = 16  # floats
 MARGIN = CACHE_LINE  # around a row of pictures: of zeros, and so that rows begin with a cache line
@@ -29,7 +25,7 @@ class NumbaTvl1Solver:
         like: a float32 tensor on the CPU.
     """
 
-    def __init__(self, count: int, height: int, width: int, config: "Tvl1Config", like: Tensor) -> None:
+    def __init__(self, count: int, height: int, width: int, config: Tvl1Config, like: Tensor) -> None:
         assert like.device.type == "cpu" and like.dtype == torch.float32
         self.config = config
         row = -(-count * width // CACHE_LINE) * CACHE_LINE + 2 * MARGIN

@@ -16,15 +16,11 @@ runs over contiguous memory. Differences that such a shift takes over an edge, f
 the method's own boundary condition, which keeps the dual variable at zero there, so that div p needs no care at edges.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from tadscale.flow.tvl1.config import Tvl1Config
 from tadscale.flow.warp import spatial_gradient, warp
-
-if TYPE_CHECKING:
-    from tadscale.flow.tvl1.estimator import Tvl1Config
 
 # Pixels to make a solver for on a CPU, so that its buffers (18 planes of 4 bytes) stay in the cache. Of 50, 100, 200, 400,
 # 800 thousand, with the cache shared by other processes: 5.0, 5.4, 6.3, 7.4, 9.0 ms for a pair of 112 px.
@@ -42,7 +38,7 @@ class Tvl1Solver:
         like: a tensor of the dtype and on the device to work in.
     """
 
-    def __init__(self, count: int, height: int, width: int, config: "Tvl1Config", like: Tensor) -> None:
+    def __init__(self, count: int, height: int, width: int, config: Tvl1Config, like: Tensor) -> None:
         self.config = config
         self.scale = config.tau / config.theta
         self.threshold = config.data_weight * config.theta

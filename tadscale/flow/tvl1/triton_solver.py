@@ -1,14 +1,10 @@
-"""TV-L1's warps and inner iterations on a GPU, by the kernels of tvl1_kernels.py."""
-
-from typing import TYPE_CHECKING
+"""TV-L1's warps and inner iterations on a GPU, by the kernels of `kernels`."""
 
 import torch
 from torch import Tensor
 
+from tadscale.flow.tvl1.config import Tvl1Config
 from tadscale.flow.tvl1.solver import CHUNK_PIXELS_GPU, FLAT_GRADIENT
-
-if TYPE_CHECKING:
-    from tadscale.flow.tvl1.estimator import Tvl1Config
 
 STRIP = 8  # pixels of a column that a thread holds in one piece
 PIXELS_PER_THREAD = 16  # two strips: with 10 variables a pixel they take 251 of a thread's 255 registers
@@ -37,7 +33,7 @@ class TritonTvl1Solver:
     iterations_per_launch = 5
     dual_dtype = torch.float32  # of the dual variable in memory, between launches
 
-    def __init__(self, count: int, height: int, width: int, config: "Tvl1Config", like: Tensor) -> None:
+    def __init__(self, count: int, height: int, width: int, config: Tvl1Config, like: Tensor) -> None:
         self.config = config
         self.height, self.width, self.count = height, width, count
         self.tiles = _tile_side(height, self.tile[0]), _tile_side(width, self.tile[1])

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1
 from tadscale.flow.tvl1.numba_solver import NumbaTvl1Solver
 from tadscale.flow.tvl1.solver import Tvl1Solver
 
@@ -26,7 +27,7 @@ def refine(solver_type, config, first, second, flow):
     return solver_type(count, height, width, config, first).refine(first, second, flow).clone()
 
 
-# The tolerances of the GPU kernels, which say where they come from: test_tvl1_triton.py.
+# The tolerances of the GPU kernels, which say where they come from: test_triton_solver.py.
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("warps", "iterations", "tolerance_px"), [(1, 1, 1e-4), (1, 20, 5e-4), (3, 20, 2e-3)])
 def test_a_level_equals_torch(size, warps, iterations, tolerance_px):

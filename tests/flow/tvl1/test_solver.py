@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import tvl1_compiled
 from benchmarks.tvl1_compiled import CompiledTvl1Solver
-from tadscale.flow.tvl1.estimator import Tvl1Config
+from tadscale.flow.tvl1.config import Tvl1Config
 from tadscale.flow.tvl1.solver import FLAT_GRADIENT, Tvl1Solver
 
 COUNT, HEIGHT, WIDTH = 3, 7, 10

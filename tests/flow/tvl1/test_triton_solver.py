@@ -19,7 +19,8 @@ import torch.nn.functional as F
 
 from benchmarks.flow_scenes import affine, moving_object
 from tadscale.flow.tvl1 import estimator as tvl1
-from tadscale.flow.tvl1.estimator import Tvl1, Tvl1Config, fastest_solver
+from tadscale.flow.tvl1.config import Tvl1Config
+from tadscale.flow.tvl1.estimator import Tvl1, fastest_solver
 from tadscale.flow.tvl1.numba_solver import NumbaTvl1Solver
 from tadscale.flow.tvl1.solver import FLAT_GRADIENT, Tvl1Solver
 from tadscale.flow.tvl1.triton_solver import DATA_TILE, PIXELS_PER_THREAD, STRIP, TritonTvl1Solver

@@ -2,7 +2,7 @@
 
 from tadscale.data.config import DataConfig
 from tadscale.flow.motion import MotionConfig
-from tadscale.flow.raft.estimator import RaftConfig
+from tadscale.flow.raft.config import RaftConfig
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 
