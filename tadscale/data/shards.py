@@ -94,63 +94,79 @@ def _claim(url: str, overwrite: bool) -> None:
 
 
 class _ShardWriter:
-    """Appends members to the current shard, and uploads it when it is full."""
+    """Appends samples to the current shard, and uploads it when it is full."""
 
     def __init__(self, url: str, scratch: Path, max_bytes: int, max_videos: int | None) -> None:
         self.url, self.scratch, self.max_bytes, self.max_videos = url, scratch, max_bytes, max_videos
         self.shards = self.videos = 0
         self.keys: set[str] = set()
-        self.file: BinaryIO | None = None
+        self.tar: Any = None
 
     def __enter__(self) -> "_ShardWriter":
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if self.file is not None and error is None:
-            self._finish(self.file)
-        elif self.file is not None:
-            self.file.close()
+        if self.tar is not None:
+            self._close()
+            if error is None:
+                self._upload()
 
     def add(self, sample: VideoSample) -> VideoRow:
         if sample.suffix not in VIDEO_SUFFIXES:
             raise DataError(f"suffix {sample.suffix!r} is none of {VIDEO_SUFFIXES}")
         if sample.key in self.keys:
             raise ValueError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
-        note = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False).encode()
-        parts = [*_member(f"{sample.key}.{sample.suffix}", sample.video), *_member(f"{sample.key}.json", note)]
-        file = self._room_for(sum(map(len, parts)))
-        url, offset = join(self.url, self._name), file.tell() + len(parts[0])
-        row, repairs = describe(sample.key, sample.video, sample.annotation, url, offset)
+        row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0)  # its place: as soon as it has one
         for repair in repairs:
             log.warning("%s: %s", repair.key, repair.what)
-        file.writelines(parts)
+        note = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False).encode()
+        self._make_room(
+            _header(sample.key, sample.suffix) + _blocks(sample.video) + _header(sample.key) + _blocks(note)
+        )
+        self.tar.write({"__key__": sample.key, sample.suffix: sample.video})
+        offset = self.tar.tarstream.offset - _blocks(sample.video)
+        self.tar.write({"__key__": sample.key, "json": note})
         self.keys.add(sample.key)
         self.videos += 1
-        return row
+        return row._replace(url=join(self.url, self._name), video_offset=offset)
 
     @property
     def _name(self) -> str:
         return f"shard-{self.shards:06d}.tar"
 
-    def _room_for(self, size: int) -> BinaryIO:
-        if self.file is not None and self.videos:
-            full = self.file.tell() + size + 2 * tarfile.BLOCKSIZE > self.max_bytes
+    def _make_room(self, size: int) -> None:
+        if self.tar is not None:
+            end = self.tar.tarstream.offset + size + 2 * tarfile.BLOCKSIZE  # the end mark
+            full = -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE > self.max_bytes  # tars end with a whole record
             if full or self.videos == self.max_videos:
-                self._finish(self.file)
-        if self.file is None:
-            self.file = open(self.scratch / self._name, "wb")  # noqa: SIM115 - closed by _finish
-        return self.file
+                self._close()
+                self._upload()
+        if self.tar is None:
+            self.tar = _open_tar(open(self.scratch / self._name, "wb"))  # noqa: SIM115 - closed by _close
 
-    def _finish(self, file: BinaryIO) -> None:
-        file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end mark
-        file.close()
+    def _close(self) -> None:
+        self.tar.close()
+        self.tar.stream.close()
+        self.tar = None
+
+    def _upload(self) -> None:
         upload(self.scratch / self._name, join(self.url, self._name))
         (self.scratch / self._name).unlink()
-        self.file, self.videos, self.shards = None, 0, self.shards + 1
+        self.videos, self.shards = 0, self.shards + 1
 
 
-def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Header, content and padding of a tar member: same name and data, same bytes (time 0, no owner)."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    return info.tobuf(tarfile.PAX_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)
+def _open_tar(file: BinaryIO) -> Any:
+    """WebDataset's own writer, without a clock and an owner: same samples, same bytes."""
+    from webdataset.writer import TarWriter  # late: it imports torch, and whoever only reads shards does without
+
+    return TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False, format="PAX_FORMAT")
+
+
+def _header(key: str, suffix: str = "json") -> int:
+    """Bytes of a member's header: one block, or four where the name is long."""
+    return len(tarfile.TarInfo(f"{key}.{suffix}").tobuf(tarfile.PAX_FORMAT))
+
+
+def _blocks(data: bytes) -> int:
+    """Bytes that a content takes inside a tar."""
+    return -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
