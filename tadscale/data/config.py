@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from tadscale.config import Config
+from tadscale.data.source import Source
 from tadscale.data.sprites import SpritesConfig
 from tadscale.data.windows import WindowConfig
 
@@ -18,7 +19,14 @@ class DataConfig(Config):
     """What the network sees."""
     train_subset: str = "train"
     """Subset that is trained on."""
+    sources: tuple[Source, ...] = ()
+    """What is trained on, where that is more than the one subset under `url`; replaces it there."""
     test_subset: str = "test"
     """Subset that detections are made and scored on."""
     quarantine_budget: float = Field(default=0.01, ge=0, le=1)
     """Largest share of the videos that may turn out to be unreadable before the run fails."""
+
+    @property
+    def training_sources(self) -> tuple[Source, ...]:
+        """What is trained on: `sources`, or the training subset under `url`."""
+        return self.sources or (Source(url=self.url, subset=self.train_subset),)

@@ -50,6 +50,10 @@ class VideoRow(NamedTuple):
     """At most `duration_s`."""
     label_ids: NDArray[np.int64] = np.empty(0, np.int64)
     """`[N]` indices into the manifest's classes; filled in by the manifest."""
+    labelled: bool = True
+    """Whether the segments are all there are; if not, there are none here, and nothing is known of the video."""
+    source: int = 0
+    """Which of a run's sources the video comes from; filled in by `open_sources`."""
 
     @property
     def shard(self) -> str:
@@ -111,8 +115,10 @@ class Manifest:
         sha = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
         for row in self.rows:
             facts = row._asdict()
-            for name in ("url", "video_offset", "label_ids"):
+            for name in ("url", "video_offset", "label_ids", "source"):
                 del facts[name]
+            if row.labelled:  # said of the others alone: digests of annotated videos are older than the word
+                del facts["labelled"]
             sha.update(json.dumps(facts, sort_keys=True).encode())
         return sha.hexdigest()
 
@@ -213,13 +219,14 @@ def write_manifest(manifest: Manifest) -> None:
         "tadscale.digest": manifest.digest,
         "tadscale.classes": json.dumps(manifest.classes),
     }
-    table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=_schema(notes))
+    schema = _schema(notes, with_labelled=not all(row.labelled for row in manifest.rows))
+    table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     write_bytes(join(manifest.url, MANIFEST_NAME), buffer.getvalue())
 
 
-def _schema(notes: dict[str, str]) -> Any:
+def _schema(notes: dict[str, str], with_labelled: bool) -> Any:
     import pyarrow as pa
 
     text, whole, real = pa.string(), pa.int64(), pa.float64()
@@ -239,12 +246,14 @@ def _schema(notes: dict[str, str]) -> Any:
         "start_s": pa.list_(real),
         "end_s": pa.list_(real),
     }
+    if with_labelled:
+        columns["labelled"] = pa.bool_()
     return pa.schema(columns.items(), metadata=notes)
 
 
 def _to_columns(row: VideoRow) -> dict[str, Any]:
     columns = {"shard": row.shard, **row._asdict()}
-    del columns["url"], columns["label_ids"]
+    del columns["url"], columns["label_ids"], columns["source"]
     return columns
 
 

@@ -8,20 +8,23 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.mixture import Pool, make_pools
+
 if TYPE_CHECKING:
     from tadscale.data.windows import WindowTable
 
 EMPTY = -1
+"""Number of the window, and of the video, in a slot that holds none."""
 
 
 class PlanRow(NamedTuple):
-    """One slot of a global batch. An empty slot has `window` and `video` -1, and `valid_frames` 0."""
+    """One slot of a global batch. An empty slot has `window` and `video` `EMPTY`, and `valid_frames` 0."""
 
     position: int
     """`step * global_batch + slot`: what the training loop checks."""
@@ -33,14 +36,18 @@ class PlanRow(NamedTuple):
     start_frames: int
     valid_frames: int
     draw_seed: int
-    """Seed of this window's augmentation in this epoch."""
+    """Seed of this window's augmentation this time."""
+    labelled: bool
+    """Whether the window's segments are ground truth; True in an empty slot."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """The order in which windows are trained, over all epochs.
 
-    Every window comes exactly once per epoch. The last global batch of an epoch is filled up with empty slots (-1).
+    Every window comes exactly once per epoch. The last global batch of an epoch is filled up with empty slots (`EMPTY`).
+    Windows of a source with a share are the exception: they have slots of their own in every global batch, and are gone
+    through again and again, shuffled each time, whatever an epoch is to the others.
 
     Attributes:
         windows: what there is to train on.
@@ -49,9 +56,10 @@ class Plan:
         epochs: passes over the windows.
         manifest_digest: of the manifest that was tiled.
         settings_digest: of the window settings (`WindowConfig.fingerprint`).
+        shares: of every source, of a global batch (`Source.share`).
 
     Raises:
-        ValueError: there is no window, or a number is not positive.
+        ValueError: there is no window, a number is not positive, or the shares do not fit the global batch.
     """
 
     windows: "WindowTable"
@@ -60,6 +68,7 @@ class Plan:
     epochs: int
     manifest_digest: str
     settings_digest: str
+    shares: tuple[float | None, ...] = (None,)
 
     def __post_init__(self) -> None:
         if not len(self.windows):
@@ -69,11 +78,13 @@ class Plan:
                 f"need global_batch >= 1, epochs >= 1 and seed >= 0, "
                 f"got global_batch={self.global_batch}, epochs={self.epochs}, seed={self.seed}"
             )
+        assert self._pools  # refuses shares that do not fit
 
     @property
     def steps_per_epoch(self) -> int:
         """Global batches in one epoch, the last of which may be partly empty."""
-        return -(-len(self.windows) // self.global_batch)
+        once = self._pools[0]
+        return -(-len(once.windows) // len(once.slots))
 
     @property
     def total_steps(self) -> int:
@@ -92,15 +103,35 @@ class Plan:
             "manifest": self.manifest_digest,
             "settings": self.settings_digest,
         }
+        if any(self.shares):
+            parts["shares"] = self.shares
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """Window ids of one global batch, `[global_batch]`; -1 is an empty slot."""
+        """Window ids of one global batch, `[global_batch]`; `EMPTY` is an empty slot."""
         if not 0 <= step < self.total_steps:
             raise IndexError(f"step {step} is outside the plan's {self.total_steps} steps")
         epoch, nth = divmod(step, self.steps_per_epoch)
-        ids = shuffled(len(self.windows), self.seed, epoch)[nth * self.global_batch : (nth + 1) * self.global_batch]
-        return np.concatenate([ids, np.full(self.global_batch - len(ids), EMPTY)])
+        once, *repeated = self._pools
+        share = len(once.slots)
+        order = shuffled(len(once.windows), self.seed, epoch)[nth * share : (nth + 1) * share]
+        batch = np.full(self.global_batch, EMPTY)
+        batch[once.slots[: len(order)]] = once.windows[order]
+        for stream, pool in enumerate(repeated, start=1):
+            batch[pool.slots] = pool.windows[self._turns(pool, stream, step)]
+        return batch
+
+    @cached_property
+    def _pools(self) -> list[Pool]:
+        return make_pools(self.windows.source, self.shares, self.global_batch)
+
+    def _turns(self, pool: Pool, stream: int, step: int) -> NDArray[np.int64]:
+        """Whose turn it is in a pool that is gone through again and again, `[slots]`, counted within the pool."""
+        count, share = len(pool.windows), len(pool.slots)
+        rounds, places = np.divmod(np.arange(step * share, (step + 1) * share), count)
+        return np.array(
+            [shuffled(count, self.seed, n, stream)[at] for n, at in zip(rounds.tolist(), places, strict=True)]
+        )
 
     def slots(self, step: int, rank: int, world_size: int) -> NDArray[np.int64]:
         """The contiguous share of `batch(step)` that one rank trains, `[global_batch / world_size]`.
@@ -128,20 +159,26 @@ class Plan:
         """What the pipeline needs to know to fill one slot."""
         position, epoch = step * self.global_batch + slot, step // self.steps_per_epoch
         if window == EMPTY:
-            return PlanRow(position, step, epoch, EMPTY, EMPTY, 0, 0, 0)
+            return PlanRow(position, step, epoch, EMPTY, EMPTY, 0, 0, 0, labelled=True)
         table = self.windows
         where = int(table.video[window]), int(table.start_frames[window]), int(table.valid_frames[window])
-        return PlanRow(position, step, epoch, window, *where, draw_seed(self.seed, epoch, window))
+        # With a share it may come more than once an epoch: the step tells the times apart.
+        time = epoch if self.shares[int(table.source[window])] is None else step
+        draw = draw_seed(self.seed, time, window)
+        return PlanRow(position, step, epoch, window, *where, draw, labelled=bool(table.labelled[window]))
 
 
-@lru_cache(maxsize=2)  # the current epoch's, and the next one's while the pipeline reads ahead
-def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+@lru_cache(maxsize=8)  # of up to four sources: the current order, and the next one while the pipeline reads ahead
+def shuffled(count: int, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int64]:
     """A permutation of `count` windows, `[count]`, read-only: a pure function of its arguments.
+
+    Streams 1, 2, ... are independent orders: of the sources that are gone through at a pace of their own.
 
     Sorts raw words of the Philox generator. Numpy keeps those from version to version, and not `Generator.permutation`:
     a run can be resumed after an upgrade.
     """
-    words = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
+    entropy = [seed, epoch, stream] if stream else [seed, epoch]
+    words = np.random.Philox(np.random.SeedSequence(entropy)).random_raw(count)
     order = np.argsort(words, kind="stable").astype(np.int64)
     order.flags.writeable = False
     return order

@@ -46,20 +46,26 @@ class WindowTable:
         video: `[W]` int64, row of the manifest.
         start_frames: `[W]` int64, first sampled frame.
         valid_frames: `[W]` int64, sampled frames that exist; fewer than the window's length only in shorter videos.
+        labelled: `[W]` bool, whether its segments are ground truth.
+        source: `[W]` int64, which of a run's sources it comes from.
     """
 
     video: NDArray[np.int64]
     start_frames: NDArray[np.int64]
     valid_frames: NDArray[np.int64]
+    labelled: NDArray[np.bool_]
+    source: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.video)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the three columns."""
-        columns = np.stack([self.video, self.start_frames, self.valid_frames]).astype("<i8")  # [3, W]
-        return hashlib.sha256(columns.tobytes()).hexdigest()
+        """SHA-256 of the columns; the last two count only where there is more than one labelled source."""
+        columns = [self.video, self.start_frames, self.valid_frames]
+        if self.source.any() or not self.labelled.all():
+            columns += [self.labelled.astype(np.int64), self.source]
+        return hashlib.sha256(np.stack(columns).astype("<i8").tobytes()).hexdigest()
 
 
 class Timed(Protocol):
@@ -89,7 +95,7 @@ def video_frames(duration_s: NDArray[np.float64] | float, fps: float) -> NDArray
 
 
 def tile(videos: Timed, config: WindowConfig) -> WindowTable:
-    """Cut every video into windows such that each sampled frame is in at least one.
+    """Cut every video into windows such that each sampled frame is in at least one; all count as labelled, of one source.
 
     Windows start every `stride_frames`; the last one ends with the video, overlapping its neighbour more where need be.
     A video shorter than a window gives one window, padded at its end.
@@ -111,6 +117,8 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
         video=video.astype(np.int64),
         start_frames=np.minimum(nth * config.stride_frames, overhang[video]).astype(np.int64),
         valid_frames=np.minimum(total, config.frames)[video].astype(np.int64),
+        labelled=np.ones(len(video), np.bool_),
+        source=np.zeros(len(video), np.int64),
     )
 
 

@@ -13,7 +13,13 @@ from tadscale.data.windows import WindowTable
 
 def table(count: int) -> WindowTable:
     ids = np.arange(count, dtype=np.int64)
-    return WindowTable(video=ids // 3, start_frames=ids % 3 * 8, valid_frames=np.full(count, 16))
+    return WindowTable(
+        video=ids // 3,
+        start_frames=ids % 3 * 8,
+        valid_frames=np.full(count, 16),
+        labelled=np.ones(count, bool),
+        source=np.zeros(count, np.int64),
+    )
 
 
 def plan(count: int = 13, **changes: object) -> Plan:

@@ -27,9 +27,10 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
     in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
 
     Returns:
-        `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `mask` `[n, T]`, `frames`
-        `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`. With `flow_url`, shards of
-        motion computed before, also `flow` `[n, T, H, W, 3]`: its pictures.
+        `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `labelled` `[n]` (False: nothing is known
+        of what happens in it), `mask` `[n, T]`, `frames` `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`, `labels`
+        `[n, N]`, `error` `[n]`. With `flow_url`, shards of motion computed before, also `flow` `[n, T, H, W, 3]`: its
+        pictures.
 
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
@@ -43,6 +44,7 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
         "position": np.array([row.position for row in rows], np.int64),
         "window": np.array([row.window for row in rows], np.int64),
         "valid": np.array([bool(window.mask.any()) for window in windows]),
+        "labelled": np.array([row.labelled for row in rows]),
         "mask": np.stack([window.mask for window in windows]),
         "frames": np.stack([window.frames for window in windows]),
         "segments_frames": _stack([window.segments_frames for window in windows], PADDED["segments_frames"]),

@@ -12,6 +12,7 @@ import torch
 
 from tadscale.data.manifest import MANIFEST_NAME, read_manifest
 from tadscale.data.shards import write_shards
+from tadscale.data.source import Source
 from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
 from tadscale.data.storage import list_names
 from tadscale.data.windows import tile
@@ -110,9 +111,8 @@ class _Undrawn:
 
 def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
     """One window as the pipeline brings it."""
-    plan = PlanSpec(
-        data_url=data_url, subset=job.data.train_subset, window=job.data.window, seed=job.seed, epochs=1, global_batch=1
-    )
+    source = Source(url=data_url, subset=job.data.train_subset)
+    plan = PlanSpec(sources=(source,), window=job.data.window, seed=job.seed, epochs=1, global_batch=1)
     layout = PacketLayout(first_step=0, total_steps=1, global_batch=1, world_size=1, windows=1)
     columns = fetch_packet(0, plan, layout, job.motion.flow_url)
     if not columns["valid"].all():

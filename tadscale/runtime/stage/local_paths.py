@@ -14,11 +14,12 @@ def absolute(url: str) -> str:
 
 def with_absolute_paths(job: JobConfig) -> JobConfig:
     """The same job, every local path in it absolute."""
+    sources = tuple(_updated(source, url=source.url) for source in job.data.sources)
     raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
     return job.model_copy(
         update={
             "storage": absolute(job.storage),
-            "data": _updated(job.data, url=job.data.url),
+            "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources}),
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
             "teacher": _updated(job.teacher, url=job.teacher.url),
         }

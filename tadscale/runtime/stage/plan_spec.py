@@ -3,18 +3,17 @@
 from functools import lru_cache
 
 from tadscale.config import Config
-from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
-from tadscale.data.windows import WindowConfig, tile
+from tadscale.data.source import Source, open_sources, tile_sources
+from tadscale.data.windows import WindowConfig
 
 
 class PlanSpec(Config):
     """The part of a stage's settings that decides which window is trained when."""
 
-    data_url: str
-    """Shards with their manifest."""
-    subset: str
-    """Which of the manifest's videos."""
+    sources: tuple[Source, ...]
+    """What is trained on."""
     window: WindowConfig
     """How videos are cut."""
     seed: int
@@ -30,16 +29,17 @@ def open_plan(spec: PlanSpec) -> tuple[Manifest, Plan]:
     """The videos and the plan; a pure function, called once in every process that needs it.
 
     Raises:
-        ValueError: there is no manifest, no video of the subset, or a setting does not fit.
+        ValueError: a source cannot be used (see `open_sources`), or a setting does not fit.
         StorageError: the storage cannot be reached.
     """
-    manifest = read_manifest(spec.data_url).subset(spec.subset)
+    manifest = open_sources(spec.sources)
     plan = Plan(
-        windows=tile(manifest, spec.window),
+        windows=tile_sources(manifest, spec.window),
         seed=spec.seed,
         global_batch=spec.global_batch,
         epochs=spec.epochs,
         manifest_digest=manifest.digest,
         settings_digest=spec.window.fingerprint(),
+        shares=tuple(source.share for source in spec.sources),
     )
     return manifest, plan

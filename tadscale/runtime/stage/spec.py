@@ -63,11 +63,11 @@ class Stage(Config):
 
     @property
     def plan(self) -> PlanSpec:
-        """The part that decides the plan."""
+        """The part that decides the plan. What has no labels is for those alone who learn from a teacher, too."""
         job = self.job
+        sources = job.data.training_sources
         return PlanSpec(
-            data_url=job.data.url,
-            subset=job.data.train_subset,
+            sources=tuple(source for source in sources if source.labelled or self.distils),
             window=job.data.window,
             seed=job.seed,
             epochs=job.optim.epochs,

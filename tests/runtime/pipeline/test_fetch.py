@@ -12,12 +12,13 @@ from tadscale.data.flow_shards import write_flow
 from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
 from tadscale.data.quarantine import QuarantineLedger
+from tadscale.data.source import Source
 from tadscale.data.storage import StorageError
 from tadscale.data.windows import load_window
 from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
-from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
 from tests.runtime.conftest import WINDOW
 
 
@@ -38,9 +39,7 @@ def damage(folder: Path, key: str, data_url: str) -> str:
 
 
 def plan_of(data_url: str):
-    from tadscale.runtime.stage.plan_spec import PlanSpec
-
-    return PlanSpec(data_url=data_url, subset="train", window=WINDOW, seed=0, epochs=1, global_batch=4)
+    return PlanSpec(sources=(Source(url=data_url),), window=WINDOW, seed=0, epochs=1, global_batch=4)
 
 
 def test_a_packet_holds_the_windows_of_the_plan(sprites):
@@ -49,6 +48,7 @@ def test_a_packet_holds_the_windows_of_the_plan(sprites):
     columns = fetch_packet(1, spec, layout_of(plan, 4))
     assert columns["position"].tolist() == [4, 5, 6, 7]
     assert columns["valid"].all()
+    assert columns["labelled"].all()
     for nth, window in enumerate(plan.batch(1).tolist()):
         row = plan.row(1, nth, window)
         expected = load_window(manifest.row(row.video), row.start_frames, row.valid_frames, WINDOW)
@@ -58,6 +58,18 @@ def test_a_packet_holds_the_windows_of_the_plan(sprites):
         assert columns["labels"][nth, :count].tolist() == expected.labels.tolist()
         assert (columns["labels"][nth, count:] == -1).all()
         assert np.array_equal(columns["segments_frames"][nth, :count], expected.segments_frames)
+
+
+def test_windows_of_an_unlabelled_source_come_without_ground_truth_and_say_so(sprites):
+    sources = Source(url=sprites), Source(url=sprites, subset="test", labelled=False, share=0.25)
+    spec = PlanSpec(sources=sources, window=WINDOW, seed=0, epochs=1, global_batch=4)
+    _, plan = open_plan(spec)
+    columns = [fetch_packet(step, spec, layout_of(plan, 4)) for step in range(plan.total_steps)]
+    labelled = np.stack([some["labelled"] for some in columns])
+    assert ((~labelled).sum(1) == 1).all()
+    assert np.stack([some["valid"] for some in columns])[~labelled].all()
+    assert all((some["labels"][~some["labelled"]] == -1).all() for some in columns)
+    assert any((some["labels"][some["labelled"]] >= 0).any() for some in columns)
 
 
 def test_precomputed_flow_travels_beside_the_frames(sprites, tmp_path):

@@ -1,0 +1,87 @@
+"""Sources: the sets of shards that a run trains on, and the one manifest of them all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from tadscale.config import Config
+from tadscale.data.manifest import Manifest, VideoRow, make_manifest, read_manifest
+from tadscale.data.windows import WindowConfig, WindowTable, tile
+
+
+class Source(Config):
+    """Videos to train on: one subset of one set of shards."""
+
+    url: str
+    """Shards with their manifest."""
+    subset: str = "train"
+    """Which of the manifest's videos."""
+    labelled: bool = True
+    """Whether the annotations are ground truth. If not, they are not read, and a window of these videos is one of which
+    nothing is known: it is not background."""
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of every global batch that this source fills, gone through again and again in orders of its own. By default
+    its windows are shuffled among those of all sources without a share, and come exactly once an epoch."""
+
+
+def open_sources(sources: Sequence[Source]) -> Manifest:
+    """One manifest over all sources, in their order; its rows know their source and whether they are labelled.
+
+    The classes are those of the labelled sources together, sorted.
+
+    Raises:
+        ValueError: there is no source, no manifest, or no video of a subset; one key is in two sources; or a source that
+            is called labelled holds videos that were indexed without annotations.
+        StorageError: the storage cannot be reached.
+    """
+    if not sources:
+        raise ValueError("no source of training data: name at least one, with its url")
+    parts = [_open(index, source) for index, source in enumerate(sources)]
+    if len(parts) == 1:
+        return parts[0]
+    _refuse_twins(parts)
+    classes = {label for part, source in zip(parts, sources, strict=True) if source.labelled for label in part.classes}
+    url = " + ".join(part.url for part in parts)
+    return make_manifest(url, (row for part in parts for row in part.rows), classes)
+
+
+def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:
+    """The windows of a manifest, which know their source and whether they are labelled. Raises as `tile`."""
+    table = tile(manifest, config)
+    return replace(
+        table,
+        labelled=manifest.column("labelled").astype(np.bool_)[table.video],
+        source=manifest.column("source").astype(np.int64)[table.video],
+    )
+
+
+def _open(index: int, source: Source) -> Manifest:
+    manifest = read_manifest(source.url).subset(source.subset)
+    if source.labelled:
+        bare = [row.key for row in manifest.rows if not row.labelled]
+        if bare:
+            raise ValueError(
+                f"{source.url}: {len(bare)} videos of subset {source.subset!r} were indexed without annotations ({bare[0]}, "
+                "...), and would be trained as background: set labelled: false for this source, or index it with annotations"
+            )
+        return replace(manifest, rows=tuple(row._replace(source=index) for row in manifest.rows))
+    return replace(manifest, classes=(), rows=tuple(_without_labels(row, index) for row in manifest.rows))
+
+
+def _without_labels(row: VideoRow, source: int) -> VideoRow:
+    return row._replace(labels=(), start_s=(), end_s=(), label_ids=row.label_ids[:0], labelled=False, source=source)
+
+
+def _refuse_twins(parts: Sequence[Manifest]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        for row in part.rows:
+            if row.key in seen:
+                raise ValueError(
+                    f"key {row.key!r} is in two sources, {seen[row.key]} and {row.url}: a video is known by its key; rename "
+                    "one, or leave one source out"
+                )
+            seen[row.key] = row.url
