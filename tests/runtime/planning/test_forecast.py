@@ -86,7 +86,7 @@ data:
   sprites: {{train: 30, size: 32, duration_s: 4, fps: 5}}
   window: {{frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}
 motion: {{name: temporal_gradient_fast}}
-model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, actionformer: {{dim: 8}}}}}}
+model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, dim: 8}}}}
 optim: {{epochs: 2, global_batch: 4}}
 """
     )
