@@ -113,6 +113,16 @@ def join(url: str, *names: str) -> str:
     return "/".join([url.rstrip("/"), *names])
 
 
+def read_text(url: str) -> str:
+    """The text of a small file that may not be there yet, empty if it is not. Raises `StorageError`."""
+    try:
+        return read_bytes(url).decode()
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return ""
+        raise
+
+
 def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, retry: Retry = DEFAULT_RETRY) -> bytes:
     """Read `size` bytes from `offset`, and verify their number and their digest.
 

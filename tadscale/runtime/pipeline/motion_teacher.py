@@ -12,7 +12,7 @@ from tadscale.data.motion_identity import check_same_motion
 from tadscale.engine.batch import teacher_columns
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.backbones.base import feature_stride
-from tadscale.network import load_network, read_spec
+from tadscale.network import load_network
 from tadscale.runtime.pipeline.packets import Columns
 from tadscale.runtime.pipeline.upload import Upload
 from tadscale.runtime.pipeline.window_memo import WindowMemo
@@ -117,9 +117,9 @@ def check_teacher(stage: Stage, manifest: Manifest) -> None:
     Raises:
         ValueError: there is none, or it differs in motion, sampling, classes or network.
     """
-    if stage.teacher_url is None:
+    teacher, ours = stage.teacher, stage.network(manifest.classes)
+    if teacher is None:
         raise ValueError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
-    teacher, ours = read_spec(stage.teacher_url), stage.network(manifest.classes)
     if not teacher.reads_motion:
         raise ValueError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
     sampling = ("frames", "fps", "height", "width")

@@ -27,9 +27,9 @@ class Stage(Config):
     motion_fingerprint: str = ""
     """What the teacher sees, by content; empty where no motion is needed."""
     teacher_url: str | None = None
-    """A trained teacher's network, where one is learned from."""
-    teacher_sha256: str = ""
-    """Digest of that teacher's weights."""
+    """Where the teacher's network lies, if one is learned from."""
+    teacher: NetworkSpec | None = None
+    """What that network is."""
 
     @property
     def url(self) -> str:
@@ -101,7 +101,9 @@ class Stage(Config):
         if self.needs_motion:
             facts["motion"] = self.motion_fingerprint
         if self.distils:
-            facts |= {"distill": job.student.distill.model_dump(mode="json"), "teacher": self.teacher_sha256}
+            facts["distill"] = job.student.distill.model_dump(mode="json")
+        if self.teacher:
+            facts["teacher"] = self.teacher.weights_sha256
         return facts
 
     def network(self, classes: tuple[str, ...]) -> NetworkSpec:
@@ -119,13 +121,14 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None) -> Stag
         StorageError: the storage cannot be reached.
     """
     job = with_absolute_paths(job)
-    taught = mode in DISTILLING and teacher_url is not None
+    if mode not in DISTILLING:
+        teacher_url = None
     return Stage(
         job=job,
         mode=mode,
         motion_fingerprint="" if mode == "baseline" else motion_fingerprint(job.motion),
-        teacher_url=teacher_url if taught else None,
-        teacher_sha256=read_spec(teacher_url).weights_sha256 if taught and teacher_url else "",
+        teacher_url=teacher_url,
+        teacher=read_spec(teacher_url) if teacher_url else None,
     )
 
 

@@ -11,8 +11,7 @@ import ray.train
 import torch
 import torch.distributed
 
-from tadscale.data.storage import write_bytes
-from tadscale.data.text_files import read_text
+from tadscale.data.storage import read_text, write_bytes
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.stage.stopwatch import Stopwatch

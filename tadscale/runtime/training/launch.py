@@ -27,6 +27,7 @@ from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.tracking.track import Interrupted
 from tadscale.runtime.training.monitor import Summary, start_monitor
 from tadscale.runtime.training.resume import check_stored, note_identity, note_result
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
@@ -35,7 +36,7 @@ POLL_S = 0.5
 CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
 
 
-class Preempted(RuntimeError):
+class Preempted(Interrupted):
     """Training was told to stop; a checkpoint was written, and the same command goes on from it."""
 
 

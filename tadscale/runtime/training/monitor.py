@@ -8,8 +8,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, QuarantineExceeded, QuarantineLedger
-from tadscale.data.storage import write_bytes
-from tadscale.data.text_files import read_text
+from tadscale.data.storage import read_text, write_bytes
 from tadscale.runtime.pipeline.packets import PacketLayout
 from tadscale.runtime.stage.stopwatch import TimeSplit
 

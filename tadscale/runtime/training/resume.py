@@ -4,8 +4,7 @@ import json
 from typing import Any, get_args
 
 from tadscale.data.plan import Plan
-from tadscale.data.storage import join, list_names, read_bytes, write_bytes
-from tadscale.data.text_files import read_text
+from tadscale.data.storage import join, list_names, read_bytes, read_text, write_bytes
 from tadscale.network import Mode
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.checkpoints import CheckpointStore
@@ -21,17 +20,16 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     Raises:
         ValueError: it belongs to another; names what changed.
     """
-    stored = read_text(join(stage.url, IDENTITY_NAME))
-    if stored:
-        _check_same(json.loads(stored), stage)
+    identity, result = (read_text(join(stage.url, name)) for name in (IDENTITY_NAME, RESULT_NAME))
     meta = CheckpointStore(stage.checkpoints_url).latest_meta()
+    if identity:
+        _check_same(json.loads(identity), stage)
     if meta is not None:
         check_plan(meta, plan, stage)
-    finished = read_text(join(stage.url, RESULT_NAME))
-    if not finished:
+    if not result:
         return None
-    result = StageResult.model_validate_json(finished)
-    return result if result.plan_digest == plan.digest else None
+    finished = StageResult.model_validate_json(result)
+    return finished if finished.plan_digest == plan.digest else None
 
 
 def check_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> None:
