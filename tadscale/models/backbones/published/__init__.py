@@ -1,0 +1,1 @@
+"""Backbones that others trained: the names in their files, and what makes their weights fit another input."""

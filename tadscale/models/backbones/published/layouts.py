@@ -1,0 +1,135 @@
+"""How published backbones name their tensors, and one form for all of them.
+
+The same network is published under several naming schemes. Each is a table of rules here, from its names to a canonical
+form, which is torchvision's wherever torchvision has the network:
+
+- ResNet, 2-D or 3-D: `conv1.weight`, `bn1.bias`, `layer1.0.conv2.weight`, `layer2.0.downsample.0.weight`;
+- SlowFast: the same twice, under `slow.` and `fast.`, and `fuse1.conv.weight`, `fuse1.bn.bias` from fast to slow;
+- MobileNetV2: `features.0.0.weight`, `features.1.conv.0.0.weight`;
+- I3D (Inception): the names of its port to PyTorch, `Mixed_3b.b1a.conv3d.weight`.
+
+Names are taken without the prefixes of wrappers (`tadscale.weights.without_prefixes`).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+PARAMETER = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+NAMED_KEYS = 3
+
+Rules = tuple[tuple[str, str | None], ...]
+"""Pattern of a whole name -> its canonical form, None for a classifier's: the first that matches holds."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A naming scheme."""
+
+    name: str
+    """Who publishes it, for people."""
+    mark: str
+    """Pattern of a name that every file of the layout has, and that tells it from the layouts after it."""
+    rules: Rules
+
+    def rename(self, name: str) -> str | None:
+        """The canonical name; None for a classifier's. A name that no rule knows comes back as it is (see `unmatched`)."""
+        for pattern, canonical in self.rules:
+            if found := re.fullmatch(pattern, name):
+                return None if canonical is None else found.expand(canonical)
+        return name
+
+    def unmatched(self, names: Iterable[str]) -> list[str]:
+        """The names that no rule knows: of parts that the plain network lacks, such as non-local blocks."""
+        return [name for name in names if not any(re.fullmatch(pattern, name) for pattern, _ in self.rules)]
+
+
+def detect_layout(names: Iterable[str], where: str) -> Layout:
+    """The layout that a file's names are in.
+
+    Args:
+        names: of all its tensors.
+        where: how the error names the file.
+
+    Raises:
+        ValueError: they are in none of the `LAYOUTS`.
+    """
+    given = list(names)
+    for layout in LAYOUTS:
+        if any(re.fullmatch(layout.mark, name) for name in given):
+            return layout
+    known = "; ".join(layout.name for layout in LAYOUTS)
+    raise ValueError(
+        f"{where}: its names ({', '.join(given[:NAMED_KEYS])}, ...) are in no layout known here ({known}): it is another "
+        "network, or has a prefix of its own before every name; give such a file, or rename its tensors"
+    )
+
+
+RESNET: Rules = (
+    (rf"((?:conv1|bn1)\.{PARAMETER})", r"\1"),
+    (rf"(layer[1-4]\.\d+\.(?:(?:conv|bn)[123]|downsample\.[01])\.{PARAMETER})", r"\1"),
+    (rf"fc\.{PARAMETER}", None),
+)
+# The shifted layer is wrapped, and its own name comes after `net`: the first convolution of a block, or the whole block.
+TSM_RESNET: Rules = (
+    (rf"base_model\.((?:conv1|bn1)\.{PARAMETER})", r"\1"),
+    (
+        rf"base_model\.(layer[1-4]\.\d+)(?:\.net)?\.((?:conv|bn)[123]|downsample\.[01])(?:\.net)?\.{PARAMETER}",
+        r"\1.\2.\3",
+    ),
+    (rf"(?:base_model\.fc|new_fc)\.{PARAMETER}", None),
+)
+MOBILENET_V2: Rules = (
+    (rf"(features\.(?:0|18)\.[01]\.{PARAMETER})", r"\1"),
+    (rf"(features\.1\.conv\.(?:0\.[01]|[12])\.{PARAMETER})", r"\1"),
+    (rf"(features\.\d+\.conv\.(?:[01]\.[01]|[23])\.{PARAMETER})", r"\1"),
+    (rf"classifier\.1\.{PARAMETER}", None),
+)
+INCEPTION_I3D: Rules = (
+    (rf"(Conv3d_(?:1a_7x7|2b_1x1|2c_3x3)\.(?:conv3d|bn)\.{PARAMETER})", r"\1"),
+    (rf"(Mixed_[345][b-f]\.b(?:0|1a|1b|2a|2b|3b)\.(?:conv3d|bn)\.{PARAMETER})", r"\1"),
+    (rf"logits\.conv3d\.{PARAMETER}", None),
+)
+
+
+def _flat_mobilenet_v2() -> Iterator[tuple[str, str | None]]:
+    """A block is one flat sequence with its activations counted, where torchvision nests convolution, norm, activation."""
+    yield rf"(?:base_model\.)?(features\.(?:0|18)\.[01]\.{PARAMETER})", r"\1"
+    for flat, nested in {0: "0.0", 1: "0.1", 3: "1", 4: "2"}.items():  # the first block has no expansion
+        yield rf"(?:base_model\.)?features\.1\.conv\.{flat}\.{PARAMETER}", rf"features.1.conv.{nested}.\1"
+    for flat, nested in {0: "0.0", 1: "0.1", 3: "1.0", 4: "1.1", 6: "2", 7: "3"}.items():
+        pattern = rf"(?:base_model\.)?features\.([2-9]|1[0-7])\.conv\.{flat}(?:\.net)?\.{PARAMETER}"
+        yield pattern, rf"features.\1.conv.{nested}.\2"
+    yield rf"(?:(?:base_model\.)?classifier|new_fc)\.{PARAMETER}", None
+
+
+def _pathway(number: int, prefix: str) -> Iterator[tuple[str, str | None]]:
+    """One pathway of PySlowFast: stages s1 to s5, where torchvision has a stem and layer1 to layer4."""
+    yield rf"s1\.pathway{number}_stem\.conv\.{PARAMETER}", rf"{prefix}conv1.\1"
+    yield rf"s1\.pathway{number}_stem\.bn\.{PARAMETER}", rf"{prefix}bn1.\1"
+    parts = {"branch1": "downsample.0", "branch1_bn": "downsample.1"}
+    parts |= {f"branch2.{letter}": f"conv{n}" for n, letter in enumerate("abc", 1)}
+    parts |= {f"branch2.{letter}_bn": f"bn{n}" for n, letter in enumerate("abc", 1)}
+    for stage in range(2, 6):
+        for part, canonical in parts.items():
+            pattern = rf"s{stage}\.pathway{number}_res(\d+)\.{re.escape(part)}\.{PARAMETER}"
+            yield pattern, rf"{prefix}layer{stage - 1}.\1.{canonical}.\2"
+
+
+def _slowfast() -> Iterator[tuple[str, str | None]]:
+    yield from _pathway(0, "slow.")
+    yield from _pathway(1, "fast.")
+    yield rf"s([1-4])_fuse\.conv_f2s\.{PARAMETER}", r"fuse\1.conv.\2"
+    yield rf"s([1-4])_fuse\.bn\.{PARAMETER}", r"fuse\1.bn.\2"
+
+
+PYSLOWFAST_HEAD: Rules = ((rf"head\.projection\.{PARAMETER}", None),)
+LAYOUTS = (
+    Layout("torchvision's ResNets", r"layer1\.0\.conv1\.weight", RESNET),
+    Layout("TSM's ResNets", r"base_model\.layer1\.0\.(net\.)?conv1\.(net\.)?weight", TSM_RESNET),
+    Layout("torchvision's MobileNetV2", r"features\.1\.conv\.0\.0\.weight", MOBILENET_V2),
+    Layout("TSM's MobileNetV2", r"(base_model\.)?features\.1\.conv\.0\.weight", tuple(_flat_mobilenet_v2())),
+    Layout("pytorch-i3d", r"Conv3d_1a_7x7\.conv3d\.weight", INCEPTION_I3D),
+    Layout("PySlowFast's SlowFast", r"s1\.pathway1_stem\.conv\.weight", (*_slowfast(), *PYSLOWFAST_HEAD)),
+    Layout("PySlowFast's C2D, I3D, Slow", r"s1\.pathway0_stem\.conv\.weight", (*_pathway(0, ""), *PYSLOWFAST_HEAD)),
+)
