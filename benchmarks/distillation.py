@@ -32,7 +32,7 @@ from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
-from tadscale.engine.steps import step_function
+from tadscale.engine.steps import Lesson, step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
@@ -126,7 +126,7 @@ def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: 
     objective = build_objective(job.model.head, len(network.classes))
     train(
         engine,
-        step_function(mode, objective, job.student.distill),
+        step_function(mode, Lesson(objective=objective, student=job.student, global_batch=plan.global_batch)),
         batches(data, plan, mode, teacher),
         expected,
         job.optim,

@@ -18,10 +18,12 @@ from tadscale.data.windows import WindowConfig
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
+from tadscale.models.pretext import PretextNetwork
 from tadscale.models.student import Student, inference_state
 
-Mode = Literal["teacher", "baseline", "conventional", "decomposed"]
-"""How a network is trained: `teacher` reads motion, the others RGB; `decomposed` is a `Student`, the others `Detector`s."""
+Mode = Literal["pretrain", "teacher", "baseline", "conventional", "decomposed"]
+"""How a network is trained: `teacher` reads motion, the others RGB; `decomposed` is a `Student`, `pretrain` a backbone that
+predicts motion and colour, the others are `Detector`s."""
 SPEC_NAME = "network.json"
 WEIGHTS_NAME = "weights.safetensors"
 FORMAT_1_NAME = "model.json"  # of models that were registered before there was one description
@@ -46,7 +48,7 @@ class NetworkSpec(Config):
     model: ModelConfig
     """Architecture."""
     in_channels: PositiveInt = 3
-    """Channels of what it reads: 3 for RGB, a motion modality's for a teacher."""
+    """Channels of the motion that it reads (a teacher) or predicts (a pretext); 3 for a detector on RGB."""
     classes: tuple[str, ...]
     """Labels, by class index."""
     window: WindowConfig
@@ -71,6 +73,8 @@ class NetworkSpec(Config):
 
     def build(self, *, for_training: bool = False) -> nn.Module:
         """The untrained network. A student's branch detector is there for training alone."""
+        if self.mode == "pretrain":
+            return PretextNetwork(self.model.backbone, motion_channels=self.in_channels)
         if self.mode == "decomposed":
             return Student(self.model, num_classes=len(self.classes), with_branch_head=for_training)
         return Detector(self.model, in_channels=self.in_channels, num_classes=len(self.classes))

@@ -6,9 +6,17 @@ from functools import partial
 from typing import Literal, cast
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from tadscale.config import Config
+from tadscale.engine.balance import (
+    MEASURE_EVERY_STEPS,
+    ScaledGradient,
+    describe_split,
+    share_factor,
+    split_gradients,
+)
 from tadscale.engine.batch import WindowBatch
 from tadscale.losses.feature import feature_distance
 from tadscale.models.backbones.base import Backbone
@@ -18,17 +26,23 @@ from tadscale.models.student import StudentOutput
 from tadscale.network import Mode
 
 StepFunction = Callable[[nn.Module, WindowBatch], dict[str, Tensor]]
-"""A mode's step: the parts of the loss as scalars, their weighted sum under `loss`."""
+"""A mode's step: the parts of the loss as scalars, their weighted sum under `loss`; what is only measured beside them."""
 
 
 class DistillConfig(Config):
-    """Weights of the distillation terms."""
+    """How much the teacher weighs beside ground truth."""
 
-    feature_weight: float = 8.0
-    """Weight of the distance between student and teacher features. The paper's is not published; by ablation on sprites: at
-    1 a backbone that starts from nothing may not learn to see motion within 600 steps, from 4 to 32 it always did."""
-    prediction_weight: float = 1.0
+    feature_weight: NonNegativeFloat = 1.0
+    """Weight of the distance between student and teacher features (the paper's is not published). From a start that knows
+    appearance, more drives it out of the backbone; a backbone that starts from nothing needs 4 or more to see motion within
+    some hundred steps."""
+    prediction_weight: NonNegativeFloat = 1.0
     """Weight of imitating the teacher's detector output."""
+    balance: Literal["fixed", "share"] = "fixed"
+    """`fixed`: the weights are all. `share`: on its way into the backbone, distillation's gradient is also scaled to `share`
+    times ground truth's, step by step."""
+    share: PositiveFloat = 1.0
+    """See `balance`."""
 
 
 class StudentConfig(Config):
@@ -39,21 +53,32 @@ class StudentConfig(Config):
     truth and teacher, for comparison."""
     distill: DistillConfig = DistillConfig()
     """How much the teacher's feature and detections weigh beside ground truth."""
+    motion_truth_weight: NonNegativeFloat = 0.0
+    """Weight of ground truth on the motion branch's detections; the paper's decomposition gives it none."""
+    appearance_distill_weight: NonNegativeFloat = 0.0
+    """Weight of imitating the teacher's detections in the appearance branch; none in the paper's decomposition."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What a step learns by."""
 
     objective: Objective
     """The head's."""
-    distill: DistillConfig
+    student: StudentConfig
     """Where there is a teacher."""
+    global_batch: int
+    """Windows of a step over all ranks: positions of the plan over it are steps."""
+
+    def measures(self, batch: WindowBatch) -> bool:
+        """Whether the gradients at the split are looked at in this step: the same on all ranks."""
+        step = int(batch.positions[0]) // self.global_batch
+        return self.student.distill.balance == "share" or step % MEASURE_EVERY_STEPS == 0
 
 
-def step_function(mode: Mode, objective: Objective, distill: DistillConfig) -> StepFunction:
-    """The step of a training mode."""
-    return partial(_STEPS[mode], Lesson(objective, distill))
+def step_function(mode: Mode, lesson: Lesson) -> StepFunction:
+    """The step of a detector's training mode."""
+    return partial(_STEPS[mode], lesson)
 
 
 def teacher_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
@@ -69,22 +94,29 @@ def baseline_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[
 def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """RGB detector, ground truth and the teacher's feature and outputs in one place (Lee et al. 2023, Fig. 1a)."""
     output: DetectorOutput = model(batch.frames, batch.mask)
-    truth = {"truth": lesson.objective.loss(output.predictions, batch.targets)}
-    return _distilled(lesson, model, batch, truth, imitation=output)
+    truth = {"truth": _truth(lesson, output.predictions, batch)}
+    taught = _imitation(lesson, model, batch, output)
+    return _balanced(lesson, batch, output.feature, truth, taught, scaled=None)
 
 
 def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """Decomposed student (Lee et al. 2023, Fig. 3a): appearance and joint learn from ground truth, motion from the teacher.
 
-    No ground truth reaches the motion branch's detector output, no distillation the appearance branch.
+    No ground truth reaches the motion branch's detector output, no distillation the appearance branch (unless the settings
+    ask for it, to compare).
     """
-    output: StudentOutput = model(batch.frames, batch.mask)
+    scaled = ScaledGradient() if lesson.student.distill.balance == "share" else None
+    output: StudentOutput = model(batch.frames, batch.mask, scaled)
     truth = {
-        "joint": lesson.objective.loss(output.joint_predictions, batch.targets),
-        "appearance": lesson.objective.loss(output.appearance_predictions, batch.targets),
+        "joint": _truth(lesson, output.joint_predictions, batch),
+        "appearance": _truth(lesson, output.appearance_predictions, batch),
     }
-    imitation = DetectorOutput(output.motion_feature, output.motion_predictions)
-    return _distilled(lesson, model, batch, truth, imitation)
+    if weight := lesson.student.motion_truth_weight:
+        truth["motion_truth"] = weight * _truth(lesson, output.motion_predictions, batch)
+    taught = _imitation(lesson, model, batch, DetectorOutput(output.motion_feature, output.motion_predictions))
+    if weight := lesson.student.appearance_distill_weight:
+        taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch)
+    return _balanced(lesson, batch, output.features, truth, taught, scaled)
 
 
 _STEPS: dict[Mode, Callable[[Lesson, nn.Module, WindowBatch], dict[str, Tensor]]] = {
@@ -104,24 +136,59 @@ def mean_over_slots(per_window: Tensor, valid: Tensor) -> Tensor:
     return per_window.masked_fill(~valid, 0.0).mean()
 
 
+def _truth(lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch) -> Tensor:
+    return mean_over_slots(lesson.objective.loss(predictions, batch.targets), batch.valid & batch.labelled)
+
+
+def _imitated(lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch) -> Tensor:
+    assert batch.teacher is not None
+    return mean_over_slots(lesson.objective.imitate(predictions, batch.teacher.predictions), batch.valid)
+
+
 def _plain(lesson: Lesson, model: nn.Module, batch: WindowBatch, video: Tensor | None) -> dict[str, Tensor]:
     output: DetectorOutput = model(video, batch.mask)
-    truth = lesson.objective.loss(output.predictions, batch.targets)
-    return {"loss": mean_over_slots(truth, batch.valid & batch.labelled)}
+    return {"loss": _truth(lesson, output.predictions, batch)}
 
 
-def _distilled(
-    lesson: Lesson, model: nn.Module, batch: WindowBatch, truth: dict[str, Tensor], imitation: DetectorOutput
-) -> dict[str, Tensor]:
-    """Ground truth's terms, and the distance of a feature and its predictions from the teacher's; all `[B]` before."""
+def _imitation(lesson: Lesson, model: nn.Module, batch: WindowBatch, output: DetectorOutput) -> dict[str, Tensor]:
+    """The distance of a feature and its predictions from the teacher's."""
     assert batch.teacher is not None
     steps = cast(Backbone, model.get_submodule("backbone")).steps(batch.mask)
-    feature = feature_distance(imitation.feature, batch.teacher.feature, steps)
-    prediction = lesson.objective.imitate(imitation.predictions, batch.teacher.predictions)
-    parts = {name: mean_over_slots(value, batch.valid & batch.labelled) for name, value in truth.items()}
-    loss = torch.stack(list(parts.values())).sum()
-    parts["feature"] = mean_over_slots(feature, batch.valid)
-    parts["prediction"] = mean_over_slots(prediction, batch.valid)
-    weights = lesson.distill
-    total = loss + weights.feature_weight * parts["feature"] + weights.prediction_weight * parts["prediction"]
-    return {"loss": total, **parts}
+    feature = feature_distance(output.feature, batch.teacher.feature, steps)  # [B]
+    return {
+        "feature": mean_over_slots(feature, batch.valid),
+        "prediction": _imitated(lesson, output.predictions, batch),
+    }
+
+
+def _balanced(
+    lesson: Lesson,
+    batch: WindowBatch,
+    split: Tensor,
+    truth: dict[str, Tensor],
+    taught: dict[str, Tensor],
+    scaled: ScaledGradient | None,
+) -> dict[str, Tensor]:
+    """The parts and their sum; what the two send into the split `[B, C, L]`, measured, and balanced where that is asked for.
+
+    Where the teacher's terms reach the split by a view of their own, only the gradient behind the view is scaled; on one
+    shared feature, the terms are.
+    """
+    distill = lesson.student.distill
+    weights = {"feature": distill.feature_weight, "prediction": distill.prediction_weight}
+    of_truth = torch.stack(list(truth.values())).sum()
+    of_teacher = [weights.get(name, 1.0) * part for name, part in taught.items()]
+    measured: dict[str, Tensor] = {}
+    if lesson.measures(batch) and split.requires_grad:
+        gradients = split_gradients(split, of_truth, torch.stack(of_teacher).sum())
+        measured = describe_split(*gradients)
+        if distill.balance == "share":
+            factor = share_factor(*gradients, distill.share)
+            if scaled is not None:
+                scaled.factor = factor
+            else:
+                of_teacher = [factor * part for part in of_teacher]
+    loss = of_truth
+    for part in of_teacher:
+        loss = loss + part
+    return {"loss": loss, **truth, **taught, **measured}

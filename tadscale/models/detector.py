@@ -12,10 +12,12 @@ from tadscale.models.temporal import TemporalMapping
 
 
 class DetectorOutput(NamedTuple):
-    """Features `[B, D, L]`, where a student may imitate them, and the head's predictions."""
+    """What a detector makes of a batch."""
 
     feature: Tensor
+    """`[B, D, L]`, what the head reads and a student may imitate."""
     predictions: Predictions
+    """The head's."""
 
 
 class Detector(nn.Module):

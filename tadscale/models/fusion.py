@@ -1,4 +1,6 @@
-"""Local attentive fusion of two branches."""
+"""Fusion of two branches: local attentive, which is the method's, and what it is compared with."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,3 +41,69 @@ class LocalAttentiveFusion(nn.Module):
         key = self.key(reference.transpose(1, 2))  # [B, L, D]
         weight = torch.sigmoid(query * key).transpose(1, 2)  # [B, D, L]
         return weight * target
+
+
+class Concatenation(nn.Module):
+    """The target as it is: the joint detector sees both branches side by side."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, target: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+        """See `LocalAttentiveFusion`."""
+        return target
+
+
+class Sum(nn.Module):
+    """Target and reference added, step by step."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+
+    def forward(self, target: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+        """See `LocalAttentiveFusion`."""
+        return target + reference
+
+
+class CrossAttention(nn.Module):
+    """Softmax attention over time: each step of the target adds what it finds in the reference, wherever that stands.
+
+    It mixes features over time, which is what the method's fusion avoids (Lee et al., CVPR 2023, sec. 3.3).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
+
+    def forward(self, target: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+        """See `LocalAttentiveFusion`."""
+        query = self.query(target.transpose(1, 2))  # [B, L, D]
+        key, value = (read(reference.transpose(1, 2)) for read in (self.key, self.value))  # [B, L, D]
+        scores = query @ key.transpose(1, 2) * query.shape[2] ** -0.5  # [B, L, L]
+        weights = scores.masked_fill(~mask[:, None], -1e4).softmax(dim=2)
+        return target + (weights @ value).transpose(1, 2) * mask.unsqueeze(1)
+
+
+class SqueezeExcitation(nn.Module):
+    """One weight a channel for the whole window, from both branches' means (Hu et al., CVPR 2018, on two inputs)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(2 * dim, max(1, dim // 4))
+        self.excite = nn.Linear(max(1, dim // 4), dim)
+
+    def forward(self, target: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+        """See `LocalAttentiveFusion`."""
+        both = torch.cat([masked_mean(target, mask), masked_mean(reference, mask)], dim=1)  # [B, 2D]
+        return torch.sigmoid(self.excite(torch.relu(self.squeeze(both)))).unsqueeze(2) * target
+
+
+FusionName = Literal["laf", "concat", "sum", "cross_attention", "squeeze_excitation"]
+FUSIONS: dict[FusionName, type[nn.Module]] = {
+    "laf": LocalAttentiveFusion,
+    "concat": Concatenation,
+    "sum": Sum,
+    "cross_attention": CrossAttention,
+    "squeeze_excitation": SqueezeExcitation,
+}
+"""By the word that a job says."""

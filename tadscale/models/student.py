@@ -1,5 +1,6 @@
 """The decomposed student: motion and appearance branches over one RGB backbone, fused for a joint detector."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,19 +8,21 @@ from torch import Tensor, nn
 
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import as_input
-from tadscale.models.fusion import LocalAttentiveFusion
+from tadscale.models.fusion import FUSIONS
 from tadscale.models.heads.base import Predictions
 from tadscale.models.temporal import TemporalMapping
 
-BRANCH_HEAD = "branch_head."
-"""Prefix of the branch detector's tensors."""
+BRANCH_HEAD = "branch_head"
+"""Prefix of the branch detectors' tensors."""
 
 
 class StudentOutput(NamedTuple):
     """What the objectives need."""
 
+    features: Tensor
+    """`[B, C, L]` of the backbone, where the branches part."""
     motion_feature: Tensor
-    """`[B, D, L]` of the motion branch."""
+    """`[B, D, L]` of the motion branch, as distillation sees it."""
     motion_predictions: Predictions
     """Of the branch detector on the motion branch."""
     appearance_predictions: Predictions
@@ -40,20 +43,32 @@ class Student(nn.Module):
         self.backbone = config.backbone.build(3)
         self.motion_branch = TemporalMapping(self.backbone.out_channels, config.dim)
         self.appearance_branch = TemporalMapping(self.backbone.out_channels, config.dim)
-        self.motion_fusion = LocalAttentiveFusion(config.dim)
-        self.appearance_fusion = LocalAttentiveFusion(config.dim)
+        self.motion_fusion = FUSIONS[config.fusion](config.dim)
+        self.appearance_fusion = FUSIONS[config.fusion](config.dim)
         build, stride = config.head.build, self.backbone.stride
         if with_branch_head:
             self.branch_head = build(in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
+            if not config.shared_branch_head:
+                self.branch_head_of_motion = build(in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
         self.head = build(in_dim=2 * config.dim, num_classes=num_classes, stride_frames=stride)
 
-    def forward(self, video: Tensor, mask: Tensor) -> StudentOutput:
-        """Training: pictures `[B, T, H, W, 3]` uint8, valid frames `[B, T]`, to features and predictions of every part."""
+    def forward(self, video: Tensor, mask: Tensor, view: Callable[[Tensor], Tensor] | None = None) -> StudentOutput:
+        """Training: pictures to features and predictions of every part.
+
+        Args:
+            video: pictures `[B, T, H, W, 3]` uint8.
+            mask: valid frames `[B, T]`.
+            view: what distillation sees of the backbone's features: an identity that changes the gradient on its way back.
+        """
         steps = self.backbone.steps(mask)  # [B, L]
-        motion, appearance = self._branches(video, steps)
+        features = self.backbone(as_input(self.backbone, video))  # [B, C, L]
+        motion, appearance = self._branches(features, steps)
+        taught = motion if view is None else self.motion_branch(view(features), steps)
+        motion_head = getattr(self, "branch_head_of_motion", self.branch_head)
         return StudentOutput(
-            motion_feature=motion,
-            motion_predictions=self.branch_head(motion, steps),
+            features=features,
+            motion_feature=taught,
+            motion_predictions=motion_head(taught, steps),
             appearance_predictions=self.branch_head(appearance, steps),
             joint_predictions=self._joint(motion, appearance, steps),
         )
@@ -61,10 +76,10 @@ class Student(nn.Module):
     def detect(self, video: Tensor, mask: Tensor) -> Predictions:
         """Inference (Fig. 3b): the joint detector's predictions; the branch detector is not called."""
         steps = self.backbone.steps(mask)
-        return self._joint(*self._branches(video, steps), steps)
+        features = self.backbone(as_input(self.backbone, video))
+        return self._joint(*self._branches(features, steps), steps)
 
-    def _branches(self, video: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.backbone(as_input(self.backbone, video))  # [B, C, L]
+    def _branches(self, features: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
         return self.motion_branch(features, steps), self.appearance_branch(features, steps)  # [B, D, L] each
 
     def _joint(self, motion: Tensor, appearance: Tensor, steps: Tensor) -> Predictions:

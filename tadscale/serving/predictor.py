@@ -49,10 +49,10 @@ class Predictor:
     """An exported detector in memory. Detections are those of the evaluation stage of the run that trained it."""
 
     def __init__(self, spec: NetworkSpec, network: nn.Module, device: str = "cpu") -> None:
-        if spec.reads_motion:
+        if spec.mode in ("teacher", "pretrain"):
+            reads = "a motion teacher: it reads optical flow" if spec.reads_motion else "a backbone's start"
             raise ValueError(
-                "this network is a motion teacher: it reads optical flow, not videos. Evaluate it with a job, or detect "
-                "with the student that it taught"
+                f"this network is {reads}, and detects nothing in videos. Detect with the student that came of it"
             )
         self.spec = spec
         self._path = DetectionPath.of(spec)

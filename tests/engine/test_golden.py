@@ -18,7 +18,7 @@ from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, step_function
+from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, step_function
 from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
@@ -76,7 +76,8 @@ def run_curve() -> dict[str, list[float]]:
         total_steps=STEPS, steps_per_epoch=3, global_batch=VIDEOS, positions=lambda step: torch.arange(VIDEOS)
     )
     objective = build_objective(NETWORK.head, len(class_names(SPRITES)))
-    step = step_function("decomposed", objective, DistillConfig(feature_weight=8.0))
+    student = StudentConfig(distill=DistillConfig(feature_weight=8.0))
+    step = step_function("decomposed", Lesson(objective=objective, student=student, global_batch=VIDEOS))
     batches = (batch for _ in range(STEPS))
     train(engine, step, batches, expected, OPTIM, ema=Ema(engine.model, 0.9), callbacks=[Keep()])
     return curve

@@ -7,15 +7,15 @@ from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import train
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, step_function
+from tadscale.engine.steps import Lesson, StudentConfig, step_function
 from tadscale.models.detector import Detector
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.models.heads.actionformer.objective import ActionFormerObjective
-from tests.engine.conftest import make_batch
+from tests.engine.conftest import BATCH, make_batch
 
 CONFIG = OptimConfig(epochs=3, global_batch=2, lr=5e-3, warmup_epochs=0.5)
 OBJECTIVE = ActionFormerObjective(ActionFormerConfig(min_positives=1), 2)
-STEP = step_function("baseline", OBJECTIVE, DistillConfig())
+STEP = step_function("baseline", Lesson(objective=OBJECTIVE, student=StudentConfig(), global_batch=BATCH))
 
 
 class Recorder:

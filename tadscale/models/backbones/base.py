@@ -1,9 +1,12 @@
 """What a backbone is."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from tadscale.config import Config
+from tadscale.weights import Match
 
 
 class Backbone(nn.Module):
@@ -17,6 +20,31 @@ class Backbone(nn.Module):
     """Channels of a feature vector."""
     stride: int
     """Temporal stride r: frames per feature step."""
+
+    def maps(self, video: Tensor) -> Tensor:
+        """The last maps before space is averaged away, `[B, out_channels, ceil(T / stride), h, w]`."""
+        raise NotImplementedError
+
+    def forward(self, video: Tensor) -> Tensor:
+        """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
+        return self.maps(video).mean(dim=(3, 4))
+
+    def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
+        """Put weights in that others published for this network, whatever their layout of names.
+
+        Args:
+            tensors: by the file's names.
+            where: how errors name the file.
+
+        Returns:
+            What matched, and what was left out on purpose.
+
+        Raises:
+            ValueError: they are not this network's, or there are none published for it; names what does not fit.
+        """
+        raise ValueError(
+            f"{where}: none are published for {type(self).__name__}; start it from a trained network's folder"
+        )
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Pictures `[B, T, H, W, 3]` uint8 as this backbone takes them: `[B, 3, T, H, W]` float32, by default in [-1, 1]."""
@@ -38,6 +66,9 @@ class BackboneSettings(Config):
 
     name: str
     """The word by which a job chooses the backbone."""
+    weights: str | None = None
+    """What RGB networks start from: the folder of a trained network (`RUN/pretrain/weights`, a path or URL), a registered
+    one (`models:/NAME@alias`), or a file of published weights (.safetensors, weights-only .pth). By default from nothing."""
 
     def build(self, in_channels: int) -> Backbone:
         """The untrained backbone for inputs of `in_channels`: 3 for RGB, 2 for flow."""

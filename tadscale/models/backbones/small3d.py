@@ -45,14 +45,13 @@ class Small3d(Backbone):
         self.top = nn.Conv3d(2 * width, self.out_channels, 3, padding=(0, 1, 1), bias=False)  # time: see `_over_time`
         self.top_norm = nn.GroupNorm(width, self.out_channels)
 
-    def forward(self, video: Tensor) -> Tensor:
-        """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
+    def maps(self, video: Tensor) -> Tensor:
+        """See `Backbone`: an eighth of the picture a side."""
         x = F.relu(self.stem_norm(self.stem(video)))  # [B, W, T, H/2, W/2]
         x = F.max_pool3d(x, (1, 2, 2))  # [B, W, T, H/4, W/4]
         x = F.relu(self.middle_norm(self.middle(x)))  # [B, 2W, T/r, H/4, W/4]
         x = F.max_pool3d(x, (1, 2, 2))  # [B, 2W, T/r, H/8, W/8]
-        x = F.relu(self.top_norm(_over_time(self.top, x)))  # [B, 4W, T/r, H/8, W/8]
-        return x.mean(dim=(3, 4))
+        return F.relu(self.top_norm(_over_time(self.top, x)))  # [B, 4W, T/r, H/8, W/8]
 
 
 def _over_time(conv: nn.Conv3d, x: Tensor) -> Tensor:

@@ -82,13 +82,13 @@ class TsmResNet18(Backbone):
             first = ShiftedBlock(before, after, stride=1 if stage == 1 else 2)
             self.add_module(f"layer{stage}", nn.ModuleList([first, ShiftedBlock(after, after, stride=1)]))
 
-    def forward(self, video: Tensor) -> Tensor:
-        """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
+    def maps(self, video: Tensor) -> Tensor:
+        """See `Backbone`: a 32nd of the picture a side, averaged over `stride` frames."""
         batch, frames = video.shape[0], video.shape[2]
         x = video.transpose(1, 2).flatten(0, 1)  # [B*T, C_in, H, W]
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)  # [B*T, W, H/4, W/4]
         for stage in range(1, 5):
             for block in self.get_submodule(f"layer{stage}").children():
                 x = block(x, frames)
-        features = x.mean(dim=(2, 3)).unflatten(0, (batch, frames)).transpose(1, 2)  # [B, 8W, T]
-        return F.avg_pool1d(features, self.stride, ceil_mode=True)
+        x = x.unflatten(0, (batch, frames)).transpose(1, 2)  # [B, 8W, T, h, w]
+        return F.avg_pool3d(x, (self.stride, 1, 1), ceil_mode=True)

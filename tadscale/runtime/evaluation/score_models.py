@@ -87,7 +87,7 @@ def candidates(stages: Mapping[str, StageResult], teacher_url: str | None = None
     """What is evaluated: each network, the teacher that was named in place of one, and the two-stream ceiling where flow
     teacher and RGB baseline are both there."""
     named = {"teacher": teacher_url} if teacher_url else {}
-    urls = named | {name: result.weights_url for name, result in stages.items()}
+    urls = named | {name: result.weights_url for name, result in stages.items() if name != "pretrain"}
     networks = [Candidate(name=name, weights_urls=(url,)) for name, url in urls.items()]
     if "teacher" in urls and "baseline" in urls:
         networks.append(Candidate(name=TWO_STREAM, weights_urls=(urls["teacher"], urls["baseline"])))

@@ -11,13 +11,14 @@ from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
 from tadscale.metrics.average_precision import MeanAveragePrecision
+from tadscale.network import Mode
 from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
 from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.jobs.sprites import ensure_sprites
-from tadscale.runtime.jobs.teacher import with_teacher_at_hand
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion
 from tadscale.runtime.stage.job import JobConfig
@@ -62,9 +63,9 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
             stages = finished_stages(job.run_url)
         else:
             _record_previews(job, manifest, run)
-            job = with_teacher_at_hand(job)
+            job = with_named_models_at_hand(job)
             stages = _train_stages(job, run, console)
-        scores = evaluate_models(job, manifest, stages, run)
+        scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, run)
         model = _publish(job, stages, scores, run)
     summary = JobSummary(
         stages=stages,
@@ -110,22 +111,23 @@ def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
 def _publish(
     job: JobConfig, stages: Mapping[str, StageResult], scores: Mapping[str, MeanAveragePrecision], run: Run
 ) -> ModelVersion | None:
-    """Register what the job was for: a student, or a teacher that is to have a name."""
-    if job.kind == "distill":
-        mode, name = job.student.mode, job.tracking.registered_model
-        return publish(job, stages[mode], scores, run, mode=mode, name=name)
-    if job.kind == "teacher" and job.tracking.registered_teacher:
-        return publish(job, stages["teacher"], scores, run, mode="teacher", name=job.tracking.registered_teacher)
-    return None
+    """Register what the job was for: a student, or a teacher or a start that is to have a name."""
+    wanted: dict[str, tuple[Mode, str | None]] = {
+        "distill": (job.student.mode, job.tracking.registered_model),
+        "teacher": ("teacher", job.tracking.registered_teacher),
+        "pretrain": ("pretrain", job.tracking.registered_start),
+    }
+    mode, name = wanted.get(job.kind, ("teacher", None))
+    return publish(job, stages[mode], scores, run, mode=mode, name=name) if name else None
 
 
 def _train_stages(job: JobConfig, run: Run, console: Console) -> dict[str, StageResult]:
     """Train what the job's kind asks for, in order: the student needs the teacher."""
     stages: dict[str, StageResult] = {}
-    teacher_url = job.teacher.url
     for mode in stage_modes(job):
-        stages[mode] = _train(stage_of(job, mode, teacher_url), run, console)
-        teacher_url = teacher_url or stages["teacher"].weights_url
+        urls = {name: result.weights_url for name, result in stages.items()}
+        stage = stage_of(job, mode, job.teacher.url or urls.get("teacher"), urls.get("pretrain"))
+        stages[mode] = _train(stage, run, console)
     return stages
 
 
@@ -164,6 +166,10 @@ def _record_stage(run: Run, result: StageResult) -> None:
 
 def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     """The last words: the table, where the model is, how to look further."""
+    if job.kind == "pretrain":
+        weights_url = summary.stages["pretrain"].weights_url
+        console.print(f"use        --set model.backbone.weights={weights_url}", highlight=False, markup=False)
+        return
     title = f"{job.name}: mAP on {job.data.test_subset}, %"
     console.print(summary_table(_ordered(summary.scores), title))
     if summary.model:

@@ -21,6 +21,7 @@ from tadscale.runtime.tracking.run import Run
 
 SUMMARY = {
     "student": "Finds actions in untrimmed video from RGB frames alone; it was taught by a detector that sees motion.",
+    "pretrain": "The start of an RGB backbone: it learned, without labels, to predict its clip's own motion and colour.",
     "teacher": "Finds actions in motion computed from untrimmed video; it is there to teach detectors that see RGB alone.",
 }
 
@@ -44,7 +45,7 @@ def publish(
             run,
             name,
             package,
-            metrics=score_facts(scores[mode]),
+            metrics=score_facts(scores[mode]) if mode in scores else {},
             tags=_tags(job, stage, network),
             card=card,
         )
@@ -66,10 +67,10 @@ def _card(
 ) -> ModelCard:
     ground_truth = f"{job.data.url}, subset {job.data.test_subset}"
     videos = len(read_manifest(job.data.url).subset(job.data.test_subset))
-    ordered = [network.mode, *(other for other in scores if other != network.mode)]
+    ordered = sorted(scores, key=lambda name: name != network.mode)
     return ModelCard(
         name=name,
-        summary=SUMMARY["teacher" if network.reads_motion else "student"],
+        summary=SUMMARY.get(network.mode, SUMMARY["student"]),
         job=yaml.safe_dump(redact(job.model_dump(mode="json")), sort_keys=False),
         facts={
             "code version": code_version(),

@@ -23,6 +23,7 @@ class MotionTeacher:
     """Turns a packet's frames into what the mode trains on.
 
     - `teacher`: motion in place of the frames, float16: 1/2000 of the clip bound, a hundredth of a pixel.
+    - `pretrain`: the same beside the frames.
     - `conventional`, `decomposed`: the teacher's feature and predictions beside the frames, and no motion: kilobytes
       instead of megabytes. float32, because predictions hold times in frames, where half precision is coarse.
 
@@ -46,7 +47,8 @@ class MotionTeacher:
         check_same_motion(self._motion, stage.motion_fingerprint)
         self._source = "frames" if stage.flow_url is None else "flow"
         self._teacher = _load_teacher(stage).to(device) if stage.distils else None
-        repeats = stage.job.optim.epochs > 1 and not stage.job.data.window.augment.varies
+        self._dropped = ("flow",) if stage.needs_frames else ("flow", "frames")
+        repeats = stage.optim.epochs > 1 and not stage.window.augment.varies
         self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
 
     @torch.inference_mode()
@@ -66,8 +68,7 @@ class MotionTeacher:
             given = self._upload(frames)
             with self._computing:
                 made = self._make(given, mask)
-        dropped = ("flow",) if self._teacher else ("flow", "frames")
-        passed = {name: value for name, value in columns.items() if name not in dropped}
+        passed = {name: value for name, value in columns.items() if name not in self._dropped}
         return passed | {name: _spread(value, valid) for name, value in made.items()}
 
     def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:

@@ -18,7 +18,7 @@ from tadscale.data.storage import list_names
 from tadscale.data.windows import tile
 from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
-from tadscale.engine.steps import step_function
+from tadscale.engine.steps import Lesson, step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
@@ -146,7 +146,8 @@ def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, .
     network = network_of(job, mode, classes).build(for_training=True).to(job.cluster.device)
     engine = LocalEngine(network, job.optim)
     engine.set_lr(0.0)
-    losses = step_function(mode, build_objective(job.model.head, len(classes)), job.student.distill)
+    objective = build_objective(job.model.head, len(classes))
+    losses = step_function(mode, Lesson(objective=objective, student=job.student, global_batch=1))
 
     def step() -> None:
         engine.backward(losses(engine.model, batch)["loss"])

@@ -8,6 +8,7 @@ from tadscale.config import Config
 from tadscale.data.config import DataConfig
 from tadscale.data.storage import join
 from tadscale.engine.optim import OptimConfig
+from tadscale.engine.pretrain import PretrainConfig
 from tadscale.engine.steps import StudentConfig
 from tadscale.flow.motion import MotionConfig
 from tadscale.models.config import ModelConfig
@@ -36,8 +37,9 @@ class EvaluateConfig(Config):
 class JobConfig(Config):
     """One run."""
 
-    kind: Literal["distill", "teacher", "evaluate"]
+    kind: Literal["distill", "teacher", "pretrain", "evaluate"]
     """`distill`: teacher, baseline, student, evaluation, registration. `teacher`: the teacher alone, evaluated.
+    `pretrain`: an RGB backbone's start, from video alone, which `model.backbone.weights` of other jobs names.
     `evaluate`: score what an earlier run of the same name and storage trained."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run; the same name and storage resume it."""
@@ -51,6 +53,8 @@ class JobConfig(Config):
     """What the teacher sees."""
     model: ModelConfig = ModelConfig()
     """Backbone and head of teacher, baseline and student alike."""
+    pretrain: PretrainConfig | None = None
+    """Give the RGB backbone a label-free start, as a first stage: baseline and student begin with it alike."""
     optim: OptimConfig = OptimConfig()
     """How all three are trained."""
     teacher: TeacherConfig = TeacherConfig()
@@ -74,6 +78,16 @@ class JobConfig(Config):
             raise ValueError(
                 f"optim.global_batch = {self.optim.global_batch} is not a multiple of cluster.workers = "
                 f"{self.cluster.workers}: every worker takes an equal share of each global batch. Change either."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pretraining_has_settings(self) -> "JobConfig":
+        if self.kind == "pretrain" and self.pretrain is None:
+            raise ValueError("kind: pretrain needs its settings: write pretrain: {} for the defaults")
+        if self.pretrain is not None and self.model.backbone.weights is not None:
+            raise ValueError(
+                "pretrain makes a start for the backbone, and model.backbone.weights names one: leave one of them out"
             )
         return self
 

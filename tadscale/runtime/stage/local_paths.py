@@ -15,6 +15,7 @@ def absolute(url: str) -> str:
 def with_absolute_paths(job: JobConfig) -> JobConfig:
     """The same job, every local path in it absolute."""
     sources = tuple(_updated(source, url=source.url) for source in job.data.sources)
+    backbone = _updated(job.model.backbone, weights=job.model.backbone.weights)
     raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
     return job.model_copy(
         update={
@@ -22,6 +23,7 @@ def with_absolute_paths(job: JobConfig) -> JobConfig:
             "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources}),
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
             "teacher": _updated(job.teacher, url=job.teacher.url),
+            "model": job.model.model_copy(update={"backbone": backbone}),
         }
     )
 

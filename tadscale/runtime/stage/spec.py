@@ -6,7 +6,11 @@ from tadscale.config import Config
 from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import join
+from tadscale.data.windows import WindowConfig
+from tadscale.engine.optim import OptimConfig
+from tadscale.engine.start import start_digest
 from tadscale.flow.motion import motion_channels
+from tadscale.models.config import ModelConfig
 from tadscale.network import Mode, NetworkSpec, read_spec
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
@@ -30,6 +34,10 @@ class Stage(Config):
     """Where the teacher's network lies, if one is learned from."""
     teacher: NetworkSpec | None = None
     """What that network is."""
+    start_url: str | None = None
+    """What the RGB backbone starts from, if not from nothing: a trained network's folder or a file."""
+    start_sha256: str = ""
+    """Digest of its weights."""
 
     @property
     def url(self) -> str:
@@ -62,22 +70,46 @@ class Stage(Config):
         return QuarantineBudget(max_fraction=self.job.data.quarantine_budget)
 
     @property
+    def optim(self) -> OptimConfig:
+        """How it is trained."""
+        pretrain = self.job.pretrain
+        return pretrain.optim if self.mode == "pretrain" and pretrain else self.job.optim
+
+    @property
+    def window(self) -> WindowConfig:
+        """What its network sees."""
+        window, pretrain = self.job.data.window, self.job.pretrain
+        if self.mode != "pretrain" or pretrain is None:
+            return window
+        return window.model_copy(update={"frames": pretrain.frames, "stride_frames": pretrain.frames})
+
+    @property
     def plan(self) -> PlanSpec:
         """The part that decides the plan. What has no labels is for those alone who learn from a teacher, too."""
         job = self.job
         sources = job.data.training_sources
         return PlanSpec(
-            sources=tuple(source for source in sources if source.labelled or self.distils),
-            window=job.data.window,
+            sources=tuple(source for source in sources if source.labelled or self.needs_no_labels),
+            window=self.window,
             seed=job.seed,
-            epochs=job.optim.epochs,
-            global_batch=job.optim.global_batch,
+            epochs=self.optim.epochs,
+            global_batch=self.optim.global_batch,
         )
 
     @property
     def distils(self) -> bool:
         """Whether a teacher is needed."""
         return self.mode in DISTILLING
+
+    @property
+    def needs_no_labels(self) -> bool:
+        """Whether something is learned of windows without ground truth."""
+        return self.distils or self.mode == "pretrain"
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether pictures reach the trained network, and not motion alone."""
+        return self.mode != "teacher"
 
     @property
     def needs_motion(self) -> bool:
@@ -97,11 +129,14 @@ class Stage(Config):
         """
         job = self.job
         facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed}
-        facts |= {"optim": job.optim.model_dump(mode="json"), "model": job.model.model_dump(mode="json")}
+        model = without_weights(job.model).model_dump(mode="json")
+        facts |= {"optim": self.optim.model_dump(mode="json"), "model": model, "start": self.start_sha256}
+        if self.mode == "pretrain" and job.pretrain:
+            facts["pretrain"] = job.pretrain.model_dump(mode="json", exclude={"optim"})
         if self.needs_motion:
             facts["motion"] = self.motion_fingerprint
         if self.distils:
-            facts["distill"] = job.student.distill.model_dump(mode="json")
+            facts["student"] = job.student.model_dump(mode="json", exclude={"mode"})
         if self.teacher:
             facts["teacher"] = self.teacher.weights_sha256
         return facts
@@ -113,39 +148,56 @@ class Stage(Config):
         )
 
 
-def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None) -> Stage:
-    """A job's stage, knowing its motion and its teacher by content.
+def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_url: str | None = None) -> Stage:
+    """A job's stage, knowing its motion, its teacher and its start by content.
+
+    Args:
+        job: the run.
+        mode: which of its networks.
+        teacher_url: a trained teacher's network; only students read it.
+        start_url: what RGB backbones start from, by default `model.backbone.weights`; teachers and pretexts do not.
 
     Raises:
-        ValueError: RAFT's weights are missing, precomputed flow says not what made it, or the teacher's folder holds none.
+        ValueError: RAFT's weights are missing, precomputed flow says not what made it, or a folder holds no network.
         StorageError: the storage cannot be reached.
     """
     job = with_absolute_paths(job)
     if mode not in DISTILLING:
         teacher_url = None
+    start_url = None if mode in ("teacher", "pretrain") else start_url or job.model.backbone.weights
     return Stage(
         job=job,
         mode=mode,
         motion_fingerprint="" if mode == "baseline" else motion_fingerprint(job.motion),
         teacher_url=teacher_url,
         teacher=read_spec(teacher_url) if teacher_url else None,
+        start_url=start_url,
+        start_sha256=start_digest(start_url) if start_url else "",
     )
 
 
+def without_weights(model: ModelConfig) -> ModelConfig:
+    """The architecture alone: where a start's weights lie is no part of it."""
+    return model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": None})})
+
+
 def stage_modes(job: JobConfig) -> list[Mode]:
-    """The stages that a job trains, in order: a student needs its teacher. None if it only evaluates."""
-    teacher: list[Mode] = [] if job.teacher.url is not None or job.kind == "evaluate" else ["teacher"]
-    if job.kind != "distill":
-        return teacher
-    return [*teacher, *(["baseline"] if job.baseline else []), job.student.mode]  # type: ignore[list-item]
+    """The stages that a job trains, in order: who is needed comes first. None if it only evaluates."""
+    wanted: dict[Mode, bool] = {
+        "pretrain": job.pretrain is not None and job.kind in ("pretrain", "distill"),
+        "teacher": job.teacher.url is None and job.kind in ("teacher", "distill"),
+        "baseline": job.baseline and job.kind == "distill",
+        job.student.mode: job.kind == "distill",
+    }
+    return [mode for mode, is_wanted in wanted.items() if is_wanted]
 
 
 def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkSpec:
     """The network that a job trains in a mode."""
     return NetworkSpec(
         mode=mode,
-        model=job.model,
-        in_channels=motion_channels(job.motion) if mode == "teacher" else 3,
+        model=without_weights(job.model),
+        in_channels=motion_channels(job.motion) if mode in ("teacher", "pretrain") else 3,
         classes=classes,
         window=job.data.window,
         inference=job.evaluate.inference,

@@ -51,6 +51,8 @@ class TrackingConfig(Config):
     registered_teacher: str | None = None
     """Name under which a teacher job registers its teacher, which other jobs then name by `teacher.url`
     (`models:/NAME@champion`); by default it does not."""
+    registered_start: str | None = None
+    """Name under which a pretrain job registers what it made, which `model.backbone.weights` then names likewise."""
 
 
 def resolve_tracking_uri(config: TrackingConfig, storage: str) -> str:

@@ -178,7 +178,7 @@ def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, A
     if stage.distils:
         check_teacher(stage, manifest)
     if stage.flow_url is not None:
-        check_flow(stage.flow_url, manifest, stage.job.data.window, stage.quarantine_budget)
+        check_flow(stage.flow_url, manifest, stage.window, stage.quarantine_budget)
     return cluster.preset()
 
 

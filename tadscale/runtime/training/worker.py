@@ -3,7 +3,8 @@
 import signal
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import ray
 import ray.train
@@ -14,7 +15,10 @@ from tadscale.config import Config
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Engine, select
 from tadscale.engine.loop import Expected, train
-from tadscale.engine.steps import StepFunction, step_function
+from tadscale.engine.pretrain import pretrain_step
+from tadscale.engine.start import load_start
+from tadscale.engine.steps import Lesson, StepFunction, step_function
+from tadscale.models.backbones.base import Backbone
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import save_network
 from tadscale.runtime.pipeline.dataset import batch_columns
@@ -37,6 +41,7 @@ from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
 from tadscale.runtime.training.monitor import Outcome
 from tadscale.runtime.training.resume import check_plan
+from tadscale.runtime.training.target_scale import measure_target_scale
 
 DATASET = "windows"
 
@@ -88,21 +93,24 @@ class _Rank:
         self._store = CheckpointStore(config.stage.checkpoints_url)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
         torch.manual_seed(job.seed)
+        model = self._network.build(for_training=True)
+        if config.stage.start_url is not None:
+            load_start(cast(Backbone, model.get_submodule("backbone")), config.stage.start_url)
         self._engine: Engine = DeepSpeedEngine(
-            self._network.build(for_training=True),
-            job.optim,
+            model,
+            config.stage.optim,
             micro_batch=share,
             preset=config.preset,
             device=job.cluster.device,
         )
-        self._ema = Ema(self._engine.model, job.optim.ema_decay)
+        self._ema = Ema(self._engine.model, config.stage.optim.ema_decay)
         self._resumed = self._resume()
         self._layout = PacketLayout(
             first_step=self._resumed.step,
             total_steps=self._plan.total_steps,
             global_batch=self._plan.global_batch,
             world_size=self._world_size,
-            windows=windows_per_packet(share, job.data.window),
+            windows=windows_per_packet(share, config.stage.window),
         )
 
     def run(self) -> None:
@@ -125,7 +133,7 @@ class _Rank:
             self._step_function(),
             batches,
             self._expected(),
-            stage.job.optim,
+            stage.optim,
             first_step=self._resumed.step,
             ema=self._ema,
             callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
@@ -133,8 +141,14 @@ class _Rank:
         self._end(agreement.stop, taken, agreement.losses, stopwatch.split())
 
     def _step_function(self) -> StepFunction:
+        job = self._stage.job
+        if self._stage.mode == "pretrain":
+            assert job.pretrain is not None
+            scale = measure_target_scale(self._stage, self._network)
+            return partial(pretrain_step, job.pretrain, scale)
         objective = build_objective(self._network.model.head, len(self._network.classes))
-        return step_function(self._stage.mode, objective, self._stage.job.student.distill)
+        lesson = Lesson(objective=objective, student=job.student, global_batch=self._plan.global_batch)
+        return step_function(self._stage.mode, lesson)
 
     def _open_data(self, stopwatch: Stopwatch) -> RankBatches:
         if self._rank == 0:  # before it asks for its shard: the pipeline is built for this layout

@@ -54,7 +54,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_packaged_teacher_says_that_it_reads_motion(tmp_path: Path) -> None:
     teacher = SPEC.model_copy(update={"mode": "teacher", "in_channels": 2})
     package_model(tmp_path / "model", teacher, teacher.build().state_dict())
-    with pytest.raises(ValueError, match="motion teacher: it reads optical flow"):
+    with pytest.raises(ValueError, match="motion teacher: it reads optical flow, and detects nothing"):
         Predictor.from_directory(tmp_path / "model")
 
 

@@ -1,0 +1,71 @@
+"""The balance of ground truth and distillation where they part: the gradients that each sends into the backbone.
+
+At a fixed weight that suits a backbone which starts from nothing, distillation's gradient is tens of times ground truth's,
+and a backbone that knew colour forgets it. So the two are measured at the split (the backbone's features), and that of
+distillation may be held to a share of ground truth's.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+MEASURE_EVERY_STEPS = (
+    10  # measuring costs two more backward passes through branches and heads, none through the backbone
+)
+SMALLEST_NORM = 1e-12
+
+
+class ScaledGradient:
+    """The identity, whose backward pass multiplies by `factor`; set that after the forward pass, before the backward one."""
+
+    def __init__(self) -> None:
+        self.factor = torch.ones(())
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """The same features."""
+        out: Tensor = _Scale.apply(features, self)
+        return out
+
+
+class _Scale(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, scaled: ScaledGradient) -> Tensor:
+        ctx.scaled = scaled
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.scaled.factor.to(gradients[0]), None
+
+
+def split_gradients(features: Tensor, truth: Tensor, distillation: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of two losses at the features `[B, C, L]`; the graph is kept, and no parameter's gradient is touched."""
+    [of_truth] = torch.autograd.grad(truth, features, retain_graph=True)
+    [of_distillation] = torch.autograd.grad(distillation, features, retain_graph=True)
+    return of_truth.detach().float(), of_distillation.detach().float()
+
+
+def describe_split(truth: Tensor, distillation: Tensor) -> dict[str, Tensor]:
+    """Norms and cosine of the two gradients on this rank's windows."""
+    norms = truth.norm().clamp(min=SMALLEST_NORM), distillation.norm().clamp(min=SMALLEST_NORM)
+    return {
+        "split_truth": norms[0],
+        "split_distill": norms[1],
+        "split_cosine": (truth * distillation).sum() / (norms[0] * norms[1]),
+    }
+
+
+def share_factor(truth: Tensor, distillation: Tensor, share: float) -> Tensor:
+    """What distillation's gradient is multiplied by, so that its norm is `share` times ground truth's.
+
+    The norms are the global batch's: with any number of ranks the factor is the same. Where distillation sends nothing the
+    factor is 1.
+    """
+    squares = torch.stack([truth.square().sum(), distillation.square().sum()])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(squares)
+    of_truth, of_distillation = squares.sqrt()
+    factor = share * of_truth / of_distillation.clamp(min=SMALLEST_NORM)
+    return torch.where(of_distillation > SMALLEST_NORM, factor, torch.ones_like(factor))

@@ -1,0 +1,59 @@
+"""What an RGB backbone starts from, if not from nothing: a trained network's backbone, or a file of published weights."""
+
+import logging
+
+from torch import Tensor
+
+from tadscale import weights
+from tadscale.data.storage import read_bytes
+from tadscale.models.backbones.base import Backbone
+from tadscale.network import read_spec, read_weights
+
+BACKBONE = "backbone."
+FILES = (*weights.PICKLES, weights.SAFETENSORS)
+
+log = logging.getLogger(__name__)
+
+
+def start_digest(url: str) -> str:
+    """What a start is by content, wherever it lies: the SHA-256 of its weights' file.
+
+    Raises:
+        ValueError: there is no network in the folder.
+        StorageError: the storage cannot be reached, or the file is not there.
+    """
+    return weights.digest(read_bytes(url)) if url.endswith(FILES) else read_spec(url).weights_sha256
+
+
+def load_start(backbone: Backbone, url: str) -> None:
+    """Put a start into a backbone.
+
+    Args:
+        backbone: of an untrained network.
+        url: the folder of a trained network on RGB, or a file of published weights.
+
+    Raises:
+        ValueError: the weights are damaged, or are not this backbone's.
+        StorageError: the storage cannot be reached.
+    """
+    if url.endswith(FILES):
+        where = f"model.backbone.weights {url}"
+        match = backbone.load_published(weights.read_weights(read_bytes(url), url, where).tensors, where)
+        log.info("%s: %d tensors read, left out: %s", where, len(match.tensors), ", ".join(match.left_out) or "none")
+        return
+    spec = read_spec(url)
+    if spec.reads_motion:
+        raise ValueError(
+            f"model.backbone.weights: {url} was trained as {spec.mode}, on motion: an RGB backbone cannot start from it"
+        )
+    match = weights.match_weights(backbone, _backbone_of(read_weights(url, spec)))
+    if not match.complete:
+        raise ValueError(
+            f"model.backbone.weights: the backbone in {url} is another one than this job's ({match.problems()}): use its "
+            "settings, or another start"
+        )
+    backbone.load_state_dict(match.tensors)
+
+
+def _backbone_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(BACKBONE): value for name, value in tensors.items() if name.startswith(BACKBONE)}
