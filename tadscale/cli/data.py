@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tadscale.cli.data_index import add_index, add_reading, reading_of
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
 
 
@@ -25,10 +26,11 @@ def add_to(commands: Commands) -> None:
     pack.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
     pack.set_defaults(command=_pack)
     lint = data.add_parser("lint", help="check shards and their manifest")
-    lint.add_argument("url", metavar="URL")
+    lint.add_argument("url", metavar="URL", help="folder, or a brace list: s3://bucket/name-{000..127}.tar")
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
-    lint.add_argument("--write", action="store_true", help="write the manifest of shards that have none")
+    add_reading(lint)
     lint.set_defaults(command=_lint)
+    add_index(data)
     flow = data.add_parser("flow", help="compute a job's flow ahead, as shards for motion.name=precomputed")
     flow.add_argument("job", metavar="JOB.yaml")
     flow.add_argument("out", metavar="URL")
@@ -70,12 +72,8 @@ def _pack(options: argparse.Namespace, console: Console) -> int:
 
 def _lint(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.lint import lint
-    from tadscale.data.quarantine import QuarantineLedger
-    from tadscale.data.scan import build_manifest
 
-    if options.write:
-        build_manifest(options.url, QuarantineLedger())
-    report = lint(options.url, decode_all=options.decode)
+    report = lint(options.url, reading_of(options), decode_all=options.decode)
     console.print(str(report), markup=False, highlight=False)
     return EXIT_OK if report.ok else EXIT_FAILED
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tadscale.data.annotations import parse_ground_truth
-from tadscale.data.decode import probe_video
+from tadscale.data.decode import VideoInfo, probe_video
 from tadscale.data.manifest import VideoRow
 from tadscale.data.quarantine import DataError
 
@@ -32,16 +32,21 @@ class Segments(NamedTuple):
 
 
 def describe(
-    key: str, video: bytes, annotation: Mapping[str, Any], url: str, video_offset: int
+    key: str,
+    video: bytes,
+    annotation: Mapping[str, Any],
+    url: str,
+    video_offset: int,
+    info: VideoInfo | None = None,
 ) -> tuple[VideoRow, list[Repair]]:
-    """The manifest's row of one video that lies at `video_offset` of the shard `url`.
+    """The manifest's row of one video that lies at `video_offset` of the shard `url`; `info` if it was probed before.
 
     Raises:
         DataError: the video holds no picture, or its annotation cannot be trusted.
     """
     if not KEY.fullmatch(key):
         raise DataError(f"the key {key!r} is not usable: no dots, backslashes, control characters; 1 to 200 characters")
-    info = probe_video(video)
+    info = info or probe_video(video)
     subset, segments, repairs = read_annotation(key, annotation, info.duration_s)
     row = VideoRow(
         url=url,

@@ -1,14 +1,13 @@
 """Is a set of shards fit for training? Everything that can be known before a cluster is hired."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tadscale.data.describe import Repair
 from tadscale.data.manifest import MANIFEST_NAME, VideoRow, read_manifest, unknown_label
 from tadscale.data.quarantine import QuarantineEntry
-from tadscale.data.scan import scan_shards
+from tadscale.data.scan import Reading, find_shards, folder_of, scan_shards
 from tadscale.data.storage import list_names
 
 
@@ -23,7 +22,7 @@ class LintReport:
     segments: Counter[str] = field(default_factory=Counter)
     """Segments by label."""
     background: int = 0
-    """Videos without any segment: allowed."""
+    """Labelled videos without any segment: allowed."""
     repairs: list[Repair] = field(default_factory=list)
     """Mended on reading: segments that were clipped or left out."""
     bad: list[QuarantineEntry] = field(default_factory=list)
@@ -48,38 +47,33 @@ class LintReport:
         yield from (f"error: {error}" for error in self.errors)
 
 
-def lint(
-    url: str,
-    *,
-    classes: Sequence[str] | None = None,
-    annotations: Mapping[str, Mapping[str, Any]] | None = None,
-    decode_all: bool = False,
-) -> LintReport:
-    """Read all shards of a folder, and compare them with their manifest if there is one. Writes nothing.
+def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) -> LintReport:
+    """Read shards, and compare them with their manifest if there is one. Writes nothing.
 
     Args:
-        url: the folder.
-        classes: the labels that may occur; by default any.
-        annotations: by key, for shards without `KEY.json`.
+        url: the folder, or a brace list of shards (see `find_shards`).
+        reading: how to understand them; as they were indexed, and by default as our own.
         decode_all: decode every picture of every video, which alone finds all damage inside them.
 
     Raises:
         ValueError: there is no shard.
         StorageError: the storage cannot be reached or refuses.
     """
-    scan = scan_shards(url, annotations, decode_all=decode_all)
+    reading, shards = reading or Reading(), find_shards(url)
+    scan = scan_shards(shards, reading, decode_all=decode_all)
     report = LintReport(repairs=scan.repairs, bad=scan.bad)
     for row in scan.rows:
         report.videos[row.subset] += 1
         report.hours += row.duration_s / 3600
         report.segments.update(row.labels)
-        report.background += not row.labels
+        report.background += row.labelled and not row.labels
     report.errors += _twins(scan.rows)
-    if classes is not None:
-        first = {label: row for row in reversed(scan.rows) for label in row.labels if label not in classes}
-        report.errors += [unknown_label(row, label, classes) for label, row in first.items()]
-    if MANIFEST_NAME in list_names(url):
-        report.errors += _manifest_faults(url, scan.rows)
+    if reading.classes is not None:
+        known = reading.classes
+        first = {label: row for row in reversed(scan.rows) for label in row.labels if label not in known}
+        report.errors += [unknown_label(row, label, known) for label, row in first.items()]
+    if MANIFEST_NAME in list_names(folder_of(shards[0])):
+        report.errors += _manifest_faults(folder_of(shards[0]), scan.rows)
     return report
 
 

@@ -71,7 +71,7 @@ class Manifest:
     """What is in a set of shards. The order of the rows belongs to its identity: plans count on it.
 
     Make one with `make_manifest`, `read_manifest`, `tadscale.data.shards.write_shards` or
-    `tadscale.data.scan.build_manifest`.
+    `tadscale.data.index.index_shards`.
 
     Attributes:
         url: the folder that holds the shards.
@@ -192,7 +192,7 @@ def read_manifest(url: str) -> Manifest:
             raise
         raise ValueError(
             f"{where} does not exist: the URL is wrong, writing was interrupted, or the shards come from another tool; "
-            "for those build one with `tadscale data lint --write`"
+            "for those make one with `tadscale data index`"
         ) from error
     try:
         table = pq.read_table(io.BytesIO(data))

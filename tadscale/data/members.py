@@ -1,79 +1,121 @@
-"""Walking through a WebDataset tar, sound or not, without extracting anything."""
+"""Walking through a WebDataset tar, sound or not, without extracting or decoding anything."""
 
-import re
 import tarfile
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 VIDEO_SUFFIXES = ("mp4", "mkv", "webm", "avi", "mov")
-# WebDataset's rule: the key is the path up to the first dot of the file name, what follows is the suffix.
-MEMBER_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
-MAX_BYTES = {"json": 16 * 2**20} | dict.fromkeys(VIDEO_SUFFIXES, 4 * 2**30)
+SIDECARS = ("json", "cls", "txt")
+MAX_VIDEO_BYTES, MAX_SIDECAR_BYTES = 4 * 2**30, 16 * 2**20
 REST = "(rest of the shard)"
 
 
-class TarSample(NamedTuple):
+@dataclass
+class TarSample:
     """The members of one key."""
 
     key: str
     video: bytes = b""
     video_offset: int = -1
     """-1: there is none."""
-    note: bytes | None = None
-    """Content of `KEY.json`."""
+    video_suffix: str = ""
+    notes: dict[str, bytes] = field(default_factory=dict)
+    """Contents of its sidecars by suffix."""
     fault: str = ""
     """Why the sample cannot be used."""
 
 
-def tar_samples(file: BinaryIO) -> Iterator[TarSample]:
-    """The samples of a tar in order, one in memory at a time; members of other suffixes are passed over.
+class TarWalk:
+    """The samples of a tar in order, one in memory at a time.
 
-    A damaged or cut-off tar gives what came before the damage, and then a sample named `REST` that says so: Python's
-    tarfile takes a damaged header for the end of the archive.
+    A member belongs to the key that WebDataset's own rule gives it. It is a video if the last part of its suffix is a video
+    container's (`KEY.mp4`, `KEY.left.mp4`), a sidecar if its suffix is one of `sidecars`, and passed over otherwise.
+
+    Args:
+        file: the tar, seekable.
+        video_suffix: the one suffix that is the video (`left.mp4`), for tars that hold several videos of a key.
+        sidecars: which of `SIDECARS` are read.
+
+    Attributes:
+        passed_over: members that are neither, by suffix.
     """
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            yield from _grouped(tar, file)
-            end = tar.offset
-    except tarfile.TarError as error:
-        yield TarSample(REST, fault=f"not a plain tar, or cut off: {error}")
-        return
-    file.seek(end)
-    mark = file.read(tarfile.BLOCKSIZE)
-    if len(mark) < tarfile.BLOCKSIZE:
-        yield TarSample(REST, fault=f"the shard ends at byte {end} without a tar's end mark: probably cut off")
-    elif mark.strip(b"\0"):
-        yield TarSample(REST, fault=f"the shard is damaged at byte {end}: no tar header there")
 
+    def __init__(self, file: BinaryIO, video_suffix: str | None = None, sidecars: Collection[str] = SIDECARS) -> None:
+        self.file, self.video_suffix, self.sidecars = file, video_suffix, sidecars
+        self.passed_over: Counter[str] = Counter()
 
-def _grouped(tar: tarfile.TarFile, file: BinaryIO) -> Iterator[TarSample]:
-    current: TarSample | None = None
-    try:
-        for info in tar:
-            match = MEMBER_NAME.fullmatch(info.name.removeprefix("./"))
-            if match is None or not info.isreg() or match[2].lower() not in MAX_BYTES:
-                continue
-            if current is not None and current.key != match[1]:
+    def __iter__(self) -> Iterator[TarSample]:
+        """Samples; a damaged or cut-off tar gives what came before the damage, and then one named `REST` that says so.
+
+        Python's tarfile takes a damaged header for the end of the archive.
+        """
+        try:
+            with tarfile.open(fileobj=self.file, mode="r:") as tar:
+                yield from self._grouped(tar)
+                end = tar.offset
+        except tarfile.TarError as error:
+            yield TarSample(REST, fault=f"not a plain tar, or cut off: {error}")
+            return
+        self.file.seek(end)
+        mark = self.file.read(tarfile.BLOCKSIZE)
+        if len(mark) < tarfile.BLOCKSIZE:
+            yield TarSample(REST, fault=f"the shard ends at byte {end} without a tar's end mark: probably cut off")
+        elif mark.strip(b"\0"):
+            yield TarSample(REST, fault=f"the shard is damaged at byte {end}: no tar header there")
+
+    def _grouped(self, tar: tarfile.TarFile) -> Iterator[TarSample]:
+        from webdataset.tariterators import base_plus_ext  # late: it imports torch
+
+        current: TarSample | None = None
+        try:
+            for info in tar:
+                if not info.isreg():
+                    continue
+                key, suffix = base_plus_ext(info.name.removeprefix("./"))
+                suffix = (suffix or "").lower()
+                if not (self._is_video(suffix) or suffix in self.sidecars):
+                    self.passed_over[suffix] += 1
+                    continue
+                if current is not None and current.key != key:
+                    yield current
+                    current = None
+                current = current or TarSample(key)
+                self._add(current, suffix, info)
+        except tarfile.TarError:
+            if current is not None:  # what was read before the damage
                 yield current
-                current = None
-            current = _with_member(current or TarSample(match[1]), match[2].lower(), info, file)
-    except tarfile.TarError:
-        if current is not None:  # what was read before the damage
+            raise
+        if current is not None:
             yield current
-        raise
-    if current is not None:
-        yield current
 
+    def _is_video(self, suffix: str) -> bool:
+        if self.video_suffix is not None:
+            return suffix == self.video_suffix.lower()
+        return suffix.rpartition(".")[2] in VIDEO_SUFFIXES
 
-def _with_member(sample: TarSample, suffix: str, info: tarfile.TarInfo, file: BinaryIO) -> TarSample:
-    if info.issparse() or info.size > MAX_BYTES[suffix]:
-        return sample._replace(fault=f"{info.name}: sparse, or larger than {MAX_BYTES[suffix]} bytes ({info.size})")
-    file.seek(info.offset_data)
-    data = file.read(info.size)
-    if len(data) != info.size:
-        return sample._replace(fault=f"{info.name}: the shard ends inside it, {len(data)} of {info.size} bytes")
-    if suffix == "json":
-        return sample._replace(note=data)
-    if sample.video_offset >= 0:
-        return sample._replace(fault=f"{info.name}: a second video of this key")
-    return sample._replace(video=data, video_offset=info.offset_data)
+    def _add(self, sample: TarSample, suffix: str, info: tarfile.TarInfo) -> None:
+        is_video = self._is_video(suffix)
+        limit = MAX_VIDEO_BYTES if is_video else MAX_SIDECAR_BYTES
+        if suffix in sample.notes or suffix == sample.video_suffix:
+            sample.fault = f"{info.name}: a second member of this name"
+        elif is_video and sample.video_suffix:
+            sample.fault = (
+                f"{info.name}: a second video of this key, besides .{sample.video_suffix}: say which is meant with "
+                f"--video-suffix {sample.video_suffix} or --video-suffix {suffix}"
+            )
+        elif info.issparse() or info.size > limit:
+            sample.fault = f"{info.name}: sparse, or larger than {limit} bytes ({info.size})"
+        else:
+            self._read(sample, suffix, info)
+
+    def _read(self, sample: TarSample, suffix: str, info: tarfile.TarInfo) -> None:
+        self.file.seek(info.offset_data)
+        data = self.file.read(info.size)
+        if len(data) != info.size:
+            sample.fault = f"{info.name}: the shard ends inside it, {len(data)} of {info.size} bytes"
+        elif self._is_video(suffix):
+            sample.video, sample.video_offset, sample.video_suffix = data, info.offset_data, suffix
+        else:
+            sample.notes[suffix] = data

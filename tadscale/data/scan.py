@@ -1,23 +1,39 @@
-"""Reading whole shards: the manifest of tars that another tool wrote, and a check of any."""
+"""Reading whole shards, of our own or of other tools: what is in them, and what cannot be used."""
 
-import json
-import logging
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tadscale.data.decode import verify_video
-from tadscale.data.describe import Repair, describe
-from tadscale.data.manifest import Manifest, VideoRow, make_manifest, write_manifest
-from tadscale.data.members import TarSample, tar_samples
-from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
+from tadscale.data.annotations import normal_subset
+from tadscale.data.decode import probe_video, verify_video
+from tadscale.data.describe import SUBSETS, Repair, describe
+from tadscale.data.manifest import VideoRow
+from tadscale.data.members import SIDECARS, TarSample, TarWalk
+from tadscale.data.quarantine import DataError, QuarantineEntry
+from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
 
 Annotations = Mapping[str, Mapping[str, Any]]
 READ_AHEAD_BYTES = 8 * 2**20
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How shards are to be understood; by default as our own are."""
+
+    annotations: Annotations = field(default_factory=dict)
+    """By key: the `database` of an ActivityNet file. Where it knows a key, what lies beside the video does not count."""
+    classes: tuple[str, ...] | None = None
+    """The labels that may occur, in the order of their numbers; by default those that do."""
+    subset: str = ""
+    """Of videos whose annotation does not say; by default a word of the shard's name (`train-000.tar`)."""
+    video_suffix: str | None = None
+    """Which of several videos of a key is meant (`left.mp4`)."""
+    labelled: bool = True
+    """False: take every video without any annotation."""
 
 
 @dataclass
@@ -27,72 +43,73 @@ class Scan:
     rows: list[VideoRow] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     bad: list[QuarantineEntry] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Members that are neither a video nor a sidecar, by suffix."""
 
 
-def build_manifest(
-    url: str,
-    ledger: QuarantineLedger,
-    *,
-    annotations: Annotations | None = None,
-    classes: Iterable[str] | None = None,
-) -> Manifest:
-    """Make and write the manifest of WebDataset shards (`*.tar`) that another tool wrote. Reads all of every shard.
-
-    Args:
-        url: the folder of the shards.
-        ledger: takes what cannot be used: damaged members, videos that do not decode, annotations that cannot be.
-        annotations: by key, for shards without `KEY.json`: the `database` of an ActivityNet file.
-        classes: the labels that may occur; by default those that do.
+def find_shards(url: str) -> list[str]:
+    """The URLs of shards: all `*.tar` of a folder by name, or those that a brace list names (`s3://b/x-{000..127}.tar`).
 
     Raises:
-        ValueError: no shards, no usable video, a key that occurs twice, or an unknown label.
-        QuarantineExceeded: more is unusable than the ledger's budget allows.
+        ValueError: there is none, or the list spans folders.
         StorageError: the storage cannot be reached or refuses.
     """
-    scan = scan_shards(url, annotations)
-    for entry in scan.bad:
-        ledger.add(entry)
-    ledger.check(len(scan.rows) + len(ledger))
-    for repair in scan.repairs:
-        log.warning("%s: %s", repair.key, repair.what)
-    manifest = make_manifest(url, scan.rows, classes)
-    write_manifest(manifest)
-    return manifest
+    if "{" not in url and not url.endswith(".tar"):
+        names = [name for name in list_names(url) if name.endswith(".tar")]
+        if not names:
+            raise ValueError(f"{url} holds no *.tar: the URL is wrong, or the shards are compressed (they must not be)")
+        return [join(url, name) for name in names]
+    from webdataset.shardlists import expand_urls  # late: it imports torch
+
+    urls = expand_urls(url)
+    other = [one for one in urls if not one.endswith(".tar")]
+    if other:
+        raise ValueError(f"{url}: {other[0]} is not the name of a shard: a brace list names *.tar files")
+    folders = sorted({folder_of(one) for one in urls})
+    if len(folders) > 1:
+        raise ValueError(
+            f"{url} spans folders ({', '.join(folders[:3])}): a manifest lies beside its shards; index each folder by itself"
+        )
+    return [join(folders[0], one.rpartition("/")[2]) for one in urls]
 
 
-def scan_shards(url: str, annotations: Annotations | None = None, *, decode_all: bool = False) -> Scan:
-    """Look at every video of every shard of a folder, in the order of names. One video at a time is in memory.
+def folder_of(shard_url: str) -> str:
+    """The folder that a shard, and its manifest, lie in."""
+    return shard_url.rpartition("/")[0] or "."
+
+
+def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = False) -> Scan:
+    """Look at every video of shards, in order. One video at a time is in memory.
 
     Args:
-        url: the folder.
-        annotations: by key, for shards without `KEY.json`.
+        shards: their URLs.
+        reading: how to understand them.
         decode_all: decode every picture, which alone finds all damage inside a video.
 
     Raises:
-        ValueError: there is no shard.
         StorageError: the storage cannot be reached or refuses.
     """
-    names = [name for name in list_names(url) if name.endswith(".tar")]
-    if not names:
-        raise ValueError(f"{url} holds no *.tar: the URL is wrong, or the shards are compressed (they must not be)")
     whole = Scan()
-    for name in names:
-        part = with_retry(partial(_scan_shard, join(url, name), annotations or {}, decode_all), join(url, name))
+    for url in shards:
+        part = with_retry(partial(_scan_shard, url, reading, decode_all), url)
         whole.rows += part.rows
         whole.repairs += part.repairs
         whole.bad += part.bad
+        whole.passed_over += part.passed_over
     return whole
 
 
-def _scan_shard(url: str, annotations: Annotations, decode_all: bool) -> Scan:
+def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
     found, shard = Scan(), url.rsplit("/", 1)[-1]
     filesystem, path = open_filesystem(url)
     with filesystem.open(path, "rb", block_size=READ_AHEAD_BYTES) as file:
-        for sample in tar_samples(file):
+        walk = TarWalk(file, reading.video_suffix, SIDECARS if reading.labelled else ())
+        for sample in walk:
+            if set(sample.notes) == {"txt"} and sample.video_offset < 0 and not sample.fault:
+                walk.passed_over["txt"] += 1  # the text of something that is no video
+                continue
             try:
-                if sample.fault:
-                    raise DataError(sample.fault)
-                row, repairs = _describe(sample, url, annotations)
+                row, repairs = _row(sample, url, reading)
                 if decode_all:
                     verify_video(sample.video)
             except DataError as error:
@@ -100,19 +117,36 @@ def _scan_shard(url: str, annotations: Annotations, decode_all: bool) -> Scan:
             else:
                 found.rows.append(row)
                 found.repairs += repairs
+    found.passed_over = walk.passed_over
     return found
 
 
-def _describe(sample: TarSample, url: str, annotations: Annotations) -> tuple[VideoRow, list[Repair]]:
-    if sample.note is None:
-        annotation = annotations.get(sample.key)
-    else:
-        try:
-            annotation = json.loads(sample.note)
-        except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a million brackets
-            raise DataError(f"{sample.key}.json is not JSON: {error}") from error
-    if not isinstance(annotation, Mapping):
-        raise DataError(f"no annotation: neither a {sample.key}.json beside the video nor an entry for its key")
+def _row(sample: TarSample, url: str, reading: Reading) -> tuple[VideoRow, list[Repair]]:
+    if sample.fault:
+        raise DataError(sample.fault)
     if sample.video_offset < 0:
         raise DataError("an annotation without a video beside it")
-    return describe(sample.key, sample.video, annotation, url, sample.video_offset)
+    info = probe_video(sample.video)
+    entry = dict(_annotation(sample, reading, info.duration_s))
+    entry["subset"] = entry.get("subset") or reading.subset or _subset_in(url)
+    if not entry["subset"]:
+        raise DataError(f"nothing says its subset: name one of {SUBSETS} (--subset)")
+    row, repairs = describe(sample.key, sample.video, entry, url, sample.video_offset, info)
+    return row._replace(labelled=reading.labelled), repairs
+
+
+def _annotation(sample: TarSample, reading: Reading, duration_s: float) -> Mapping[str, Any]:
+    if not reading.labelled:
+        return {"annotations": []}
+    if sample.key not in reading.annotations:
+        return read_sidecars(sample.key, sample.notes, reading.classes, duration_s)
+    entry = reading.annotations[sample.key]
+    if not isinstance(entry, Mapping):
+        raise DataError(f"its annotation is a {type(entry).__name__}, no object")
+    return entry
+
+
+def _subset_in(url: str) -> str:
+    """The subset that the name of a shard speaks of, if any."""
+    words = map(normal_subset, re.split(r"[^a-z]+", url.rpartition("/")[2].lower()))
+    return next((word for word in words if word in SUBSETS), "")

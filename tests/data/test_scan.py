@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tadscale.data.encode import encode_h264
+from tadscale.data.index import index_shards
 from tadscale.data.lint import lint
 from tadscale.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from tadscale.data.members import REST
 from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded, QuarantineLedger
-from tadscale.data.scan import build_manifest
+from tadscale.data.scan import Reading
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import join, list_names, read_range, upload, write_bytes
 from tests.data.clips import encode_clip, numbered
@@ -47,7 +48,7 @@ def sound(n: int, key: str | None = None) -> dict[str, bytes]:
 def scanned(folder: Path, **arguments: object) -> tuple[dict[str, bytes], dict[str, str]]:
     """Videos by key as the built manifest finds them, and reasons by key."""
     ledger = QuarantineLedger(BORNE)
-    manifest = build_manifest(str(folder), ledger, **arguments)
+    manifest = index_shards(str(folder), ledger, Reading(**arguments)).manifest
     videos = {r.key: read_range(r.url, r.video_offset, r.video_bytes, r.video_sha256) for r in manifest.rows}
     return videos, {entry.key: entry.reason for entry in ledger}
 
@@ -61,8 +62,9 @@ def test_foreign_shards_get_a_manifest(kind: str, request: pytest.FixtureRequest
     upload(tar(tmp_path / "y", more), join(url, "train-1.tar"))
     write_bytes(join(url, "notes.txt"), b"not a shard")
     ledger = QuarantineLedger()
-    built = build_manifest(url, ledger)
+    built, _, passed_over = index_shards(url, ledger)
     assert len(ledger) == 0
+    assert passed_over == {"flac": 1, "": 1, "txt": 1}
     read = read_manifest(url)
     assert read.digest == built.digest
     assert [(r.key, r.shard, r.subset) for r in read.rows] == [
@@ -75,7 +77,7 @@ def test_foreign_shards_get_a_manifest(kind: str, request: pytest.FixtureRequest
 def test_scanning_our_own_shards_gives_the_manifest_that_writing_gave(tmp_path: Path) -> None:
     samples = [VideoSample(f"k{n}", VIDEOS[n], NOTE) for n in range(4)]
     written = write_shards(samples, str(tmp_path), videos_per_shard=2)
-    assert build_manifest(str(tmp_path), QuarantineLedger()).digest == written.digest
+    assert index_shards(str(tmp_path), QuarantineLedger()).manifest.digest == written.digest
 
 
 def test_each_bad_member_is_quarantined_for_its_reason_and_the_others_live(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_each_bad_member_is_quarantined_for_its_reason_and_the_others_live(tmp_p
     videos, reasons = scanned(tmp_path)
     assert videos == {"k0": VIDEOS[0], "k2": VIDEOS[2]}
     wanted = {
-        "rubbish": "not a readable container", "text": "is not JSON", "list": "no annotation",
+        "rubbish": "not a readable container", "text": "is not JSON", "list": "unknown form",
         "bomb": "is not JSON", "bytes": "is not JSON",
         "silent": "no annotation: neither", "alone": "an annotation without a video", "two": "a second video",
         "outside": "nothing of it is inside", "../up": "the key", "link": "an annotation without a video",
@@ -144,13 +146,13 @@ def test_what_is_no_tar_is_named(tmp_path: Path) -> None:
         archive.add(tmp_path / "a.tar", "k1.mp4")
     (tmp_path / "c.tar").write_bytes(b"")
     ledger = QuarantineLedger(BORNE)
-    assert len(build_manifest(str(tmp_path), ledger)) == 1
+    assert len(index_shards(str(tmp_path), ledger).manifest) == 1
     assert [(e.shard, e.key, "not a plain tar" in e.reason) for e in ledger] == [
         ("b.tar", REST, True),
         ("c.tar", REST, True),
     ]
     with pytest.raises(QuarantineExceeded):
-        build_manifest(str(tmp_path), QuarantineLedger())
+        index_shards(str(tmp_path), QuarantineLedger())
 
 
 def test_annotations_may_lie_apart(tmp_path: Path) -> None:
@@ -163,12 +165,12 @@ def test_annotations_may_lie_apart(tmp_path: Path) -> None:
 def test_double_keys_unknown_labels_and_empty_folders_are_errors(tmp_path: Path) -> None:
     tar(tmp_path / "a.tar", sound(0))
     with pytest.raises(ValueError, match="label 'a' is not in the class list; did you mean 'b'"):
-        build_manifest(str(tmp_path), QuarantineLedger(), classes=["b"])
+        index_shards(str(tmp_path), QuarantineLedger(), Reading(classes=("b",)))
     tar(tmp_path / "b.tar", sound(1, key="k0"))
     with pytest.raises(ValueError, match=r"'k0' occurs twice, in a\.tar and b\.tar"):
-        build_manifest(str(tmp_path), QuarantineLedger())
+        index_shards(str(tmp_path), QuarantineLedger())
     with pytest.raises(ValueError, match=r"holds no \*\.tar"):
-        build_manifest(str(tmp_path / "none"), QuarantineLedger())
+        index_shards(str(tmp_path / "none"), QuarantineLedger())
 
 
 def test_lint_of_sound_shards_counts_and_finds_nothing(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_lint_names_everything_at_once(tmp_path: Path) -> None:
     late = note(annotations=[{"label": "walk", "segment": [1, 9]}])
     tar(tmp_path / "a.tar", sound(0) | {"bad.mp4": b"x" * 999, "bad.json": note()})
     tar(tmp_path / "b.tar", sound(1, key="k0") | {"k2.mp4": VIDEOS[2], "k2.json": late})
-    report = lint(str(tmp_path), classes=["a", "walks"])
+    report = lint(str(tmp_path), Reading(classes=("a", "walks")))
     assert not report.ok
     assert [entry.key for entry in report.bad] == ["bad"]
     assert [repair.key for repair in report.repairs] == ["k2"]
