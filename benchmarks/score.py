@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from tadscale.data.annotations import ground_truth_table, read_detections, read_ground_truth
+from tadscale.data.annotations import ground_truth_table, parse_ground_truth, read_detections, read_document
 from tadscale.metrics import THUMOS14_TIOU, DetectionTable, GroundTruth, evaluate_detections
 
 Result = TypeVar("Result")
@@ -131,7 +131,9 @@ def lines(arguments: list[str]) -> Iterator[str]:
         (detections, truth), seconds = timed(
             lambda: (
                 read_detections(arguments[0]),
-                ground_truth_table(read_ground_truth(arguments[1]), subset, arguments[1]),
+                ground_truth_table(
+                    parse_ground_truth(read_document(arguments[1]).content, arguments[1]), subset, arguments[1]
+                ),
             )
         )
         yield f"read and check both files   {seconds:8.3f} s"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tadscale.data.storage import read_bytes, write_bytes
+from tadscale.data.storage import read_bytes
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 from tadscale.segments import Segment
 
@@ -71,12 +71,6 @@ def read_document(url: str | Path) -> Document:
             "A file cut short by a full disk or an interrupted copy looks like this: write or fetch it again."
         ) from error
     return Document(str(url), content, hashlib.sha256(data).hexdigest())
-
-
-def read_ground_truth(url: str | Path) -> list[AnnotatedVideo]:
-    """Read every video of a ground-truth file, in the file's order. Raises as `read_document`, `parse_ground_truth`."""
-    document = read_document(url)
-    return parse_ground_truth(document.content, document.url)
 
 
 def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
@@ -170,11 +164,6 @@ def detections_document(detections: DetectionTable) -> dict[str, Any]:
         segment = [row.start_s, row.end_s]
         results[row.video].append({"label": row.label, "score": row.score, "segment": segment})
     return {"version": "tadscale", "results": results, "external_data": {}}
-
-
-def write_detections(url: str | Path, detections: DetectionTable) -> None:
-    """Write a detections file that `read_detections` and ActivityNet evaluators read; numbers survive exactly."""
-    write_bytes(str(url), json.dumps(detections_document(detections), allow_nan=False).encode())
 
 
 def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:

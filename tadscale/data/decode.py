@@ -26,7 +26,7 @@ CONTAINERS = "mov,mp4,matroska,webm,avi"
 MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
-EMPTY = "zero length: the video stream holds no picture"
+NO_PICTURE = "zero length: the video stream holds no picture"
 
 
 class UndecodableVideo(DataError):
@@ -66,7 +66,7 @@ def probe_video(video: bytes) -> VideoInfo:
                 ends.append(_seconds(stream, stamp) + _lasts_s(stream, packet.duration))
         duration_s = max(ends)
     if not frames or duration_s <= 0:
-        raise UndecodableVideo(EMPTY)
+        raise UndecodableVideo(NO_PICTURE)
     with _open(video) as (container, stream):
         frame = next(_on_display(_pictures(container, stream)))[0].frame
         turned = round(frame.rotation / 90) % 2
@@ -137,7 +137,7 @@ def _on_display(pictures: Iterator[_Picture]) -> Iterator[tuple[_Picture, float]
             yield shown, shown.end_s
         raise
     if shown is None:
-        raise UndecodableVideo(EMPTY)
+        raise UndecodableVideo(NO_PICTURE)
     yield shown, shown.end_s + HOLD_S
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
 from tadscale.config import Config
 
@@ -28,13 +28,12 @@ class QuarantineBudget(Config):
     """How many bad videos a run bears before it fails."""
 
     max_fraction: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of all videos, 0 to 1. The published sets lose about this much to dead links and broken files."""
-    min_videos: NonNegativeInt = 1
-    """This many are always borne, so that one bad file does not stop a small data set."""
+    """Share of all videos, 0 to 1. The published sets lose about this much to dead links and broken files. Unless it is
+    0, one video is always borne, so that one bad file does not stop a small data set."""
 
     def allowed(self, total_videos: int) -> int:
         """The number of videos that may be bad out of `total_videos`."""
-        return max(self.min_videos, int(self.max_fraction * total_videos))
+        return max(1, int(self.max_fraction * total_videos)) if self.max_fraction else 0
 
 
 class QuarantineEntry(NamedTuple):
@@ -93,7 +92,7 @@ class QuarantineLedger:
         shown = "\n".join(f"  {e.shard}: {e.key}: {e.reason} ({e.stage})" for e in list(self)[:5])
         raise QuarantineExceeded(
             f"{len(self)} of {total_videos} videos are in quarantine, the budget is {allowed} "
-            f"(max_fraction={self.budget.max_fraction}, min_videos={self.budget.min_videos}). The first:\n{shown}\n"
+            f"(max_fraction={self.budget.max_fraction}). The first:\n{shown}\n"
             "If they are really bad, remove them from the data set or raise the budget; if they are not, "
             "the shards and the manifest probably do not belong together: rebuild the manifest."
         )

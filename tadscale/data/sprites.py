@@ -23,7 +23,7 @@ MOTIONS = ("left", "right", "clockwise", "anticlockwise", "expand", "contract", 
 APPEARANCES = ("red", "green", "blue", "violet")
 SUBSETS = ("train", "validation", "test")
 
-Motion = Literal["left", "right", "clockwise", "anticlockwise", "expand", "contract", "up", "down"]
+Movement = Literal["left", "right", "clockwise", "anticlockwise", "expand", "contract", "up", "down"]
 Appearance = Literal["red", "green", "blue", "violet"]
 
 
@@ -42,7 +42,7 @@ class SpritesConfig(Config):
     """Frame rate of a video."""
     size: int = 64
     """Height and width in pixels; even, because H.264 subsamples colour by two."""
-    motions: tuple[Motion, ...] = ("left", "right", "clockwise", "anticlockwise")
+    motions: tuple[Movement, ...] = ("left", "right", "clockwise", "anticlockwise")
     """Motions that occur."""
     appearances: tuple[Appearance, ...] = ("red", "blue")
     """Appearances that occur."""

@@ -8,7 +8,7 @@ from tadscale.metrics.average_precision import (
     evaluate_detections,
 )
 from tadscale.metrics.bootstrap import PairedBootstrap, paired_bootstrap
-from tadscale.metrics.nms import Kept, NmsConfig, suppress, suppress_table
+from tadscale.metrics.nms import Kept, NmsConfig, suppress
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 
 __all__ = [
@@ -24,5 +24,4 @@ __all__ = [
     "evaluate_detections",
     "paired_bootstrap",
     "suppress",
-    "suppress_table",
 ]

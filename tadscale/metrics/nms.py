@@ -5,7 +5,6 @@ section 3, with the Gaussian penalty, here on temporal IoU. The step from pick t
 classes are what runs side by side: 200 picks of 20 classes take 200 vector steps and not 4,000.
 """
 
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tadscale.config import Config
-from tadscale.metrics.tables import DetectionTable
 
 
 class NmsConfig(Config):
@@ -81,27 +79,6 @@ def suppress(
         row = alive[row]
     best = np.lexsort((row, -score))[: config.top_k]
     return Kept(row=row[best], score=score[best])
-
-
-def suppress_table(table: DetectionTable, config: NmsConfig) -> DetectionTable:
-    """Thin out every video of a table; rows come out by video (in the vocabulary's order) and descending score."""
-    by_video = np.argsort(table.video, kind="stable")
-    edges = np.searchsorted(table.video[by_video], np.arange(len(table.videos) + 1))
-    rows, scores = [np.empty(0, np.int64)], [np.empty(0)]
-    for first, stop in pairwise(edges):
-        of_video = by_video[first:stop]
-        kept = suppress(table.segments_s[of_video], table.score[of_video], table.label[of_video], config)
-        rows.append(of_video[kept.row])
-        scores.append(kept.score)
-    row = np.concatenate(rows)
-    return DetectionTable(
-        videos=table.videos,
-        labels=table.labels,
-        video=table.video[row],
-        label=table.label[row],
-        segments_s=table.segments_s[row],
-        score=np.concatenate(scores),
-    )
 
 
 def _pick(

@@ -96,7 +96,7 @@ def test_a_video_without_flow_is_a_bad_one(shards):
 
 def test_flow_of_other_videos_or_another_rate_is_refused(shards, tmp_path):
     videos, flow = (read_manifest(url) for url in shards)
-    none = QuarantineBudget(max_fraction=0, min_videos=0)
+    none = QuarantineBudget(max_fraction=0)
     check_flow(shards[1], videos, WINDOW, none)
     with pytest.raises(ValueError, match="has 5 frames a second, and windows are sampled at 10"):
         check_flow(shards[1], videos, WINDOW.model_copy(update={"fps": 10.0}), none)

@@ -20,7 +20,7 @@ from tadscale.data.storage import join, read_range, upload
 from tests.data.clips import numbered
 
 VIDEOS = [encode_h264(numbered(20, first=20 * n), 10) for n in range(3)]
-BORNE = QuarantineBudget(min_videos=100)
+BORNE = QuarantineBudget(max_fraction=1.0)
 
 
 def write(path: Path, samples: Iterable[dict[str, Any]]) -> Path:

@@ -15,7 +15,7 @@ from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineExce
 from tadscale.data.storage import join, list_names, read_bytes, read_range, upload
 from tests.data.clips import encode_clip, numbered, read_numbers
 
-BORNE = QuarantineBudget(min_videos=5)
+BORNE = QuarantineBudget(max_fraction=1.0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_from_object_storage_to_object_storage(home: Path, s3_url: str) -> None:
 
 def test_the_budget_holds_for_missing_videos_and_the_reasons_are_kept(home: Path) -> None:
     with pytest.raises(QuarantineExceeded, match="1 of 3 videos"):
-        ledger = QuarantineLedger(QuarantineBudget(min_videos=0))
+        ledger = QuarantineLedger(QuarantineBudget(max_fraction=0))
         pack(str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=ledger)
     assert LEDGER_NAME in list_names(str(home / "out"))
 

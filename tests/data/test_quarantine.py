@@ -31,10 +31,10 @@ def test_a_video_is_entered_once_with_its_first_reason() -> None:
 @pytest.mark.parametrize(
     ("budget", "total", "allowed"),
     [
-        (QuarantineBudget(max_fraction=0.1, min_videos=0), 50, 5),
-        (QuarantineBudget(max_fraction=0.1, min_videos=0), 59, 5),
-        (QuarantineBudget(max_fraction=0.1, min_videos=3), 10, 3),
-        (QuarantineBudget(max_fraction=0, min_videos=0), 50, 0),
+        (QuarantineBudget(max_fraction=0.1), 50, 5),
+        (QuarantineBudget(max_fraction=0.1), 59, 5),
+        (QuarantineBudget(max_fraction=0.01), 10, 1),
+        (QuarantineBudget(max_fraction=0), 50, 0),
     ],
 )
 def test_the_budget_is_spent_by_the_first_video_beyond_it(budget: QuarantineBudget, total: int, allowed: int) -> None:

@@ -20,7 +20,7 @@ from tests.data.clips import encode_clip, numbered
 
 VIDEOS = [encode_h264(numbered(20, first=20 * n), 10) for n in range(4)]
 NOTE = {"subset": "train", "annotations": [{"label": "a", "segment": [0.5, 1.5]}]}
-BORNE = QuarantineBudget(min_videos=100)
+BORNE = QuarantineBudget(max_fraction=1.0)
 
 
 def tar(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> Path:

@@ -145,7 +145,7 @@ def test_unusable_videos_are_errors_or_go_to_the_ledger(tmp_path: Path) -> None:
     assert [row.key for row in manifest.rows] == [some.key for some in SAMPLES]
     assert [(e.key, e.stage) for e in ledger] == [("v08", "pack")]
     with pytest.raises(QuarantineExceeded, match="1 of 8 videos"):
-        write_shards([*SAMPLES, BAD], str(tmp_path / "c"), ledger=QuarantineLedger(QuarantineBudget(min_videos=0)))
+        write_shards([*SAMPLES, BAD], str(tmp_path / "c"), ledger=QuarantineLedger(QuarantineBudget(max_fraction=0)))
     assert MANIFEST_NAME not in list_names(str(tmp_path / "c"))
 
 

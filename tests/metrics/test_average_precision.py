@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tadscale.data.annotations import ground_truth_table, read_detections, read_ground_truth
+from tadscale.data.annotations import ground_truth_table, parse_ground_truth, read_detections, read_document
 from tadscale.metrics import ACTIVITYNET_TIOU, THUMOS14_TIOU, DetectionTable, GroundTruth, evaluate_detections
 from tadscale.metrics.average_precision import average_precision, match_detections
 from tadscale.segments import Detection, Segment
@@ -61,7 +61,8 @@ def test_equals_the_walk_over_detections(seed: int) -> None:
 def test_equals_the_published_figures_on_thumos14(shared_data: Path) -> None:
     folder = shared_data / "thumos14"
     detections = read_detections(folder / "detections_scnn_res3d.json")
-    ground_truth = ground_truth_table(read_ground_truth(folder / "ground_truth_210.json"), "test", "ground truth")
+    document = read_document(folder / "ground_truth_210.json")
+    ground_truth = ground_truth_table(parse_ground_truth(document.content, "ground truth"), "test", "ground truth")
     expected = json.loads((folder / "expected.json").read_text())
     assert tuple(expected["tiou"]) == THUMOS14_TIOU
     stable = evaluate_detections(detections, ground_truth, ties="stable")

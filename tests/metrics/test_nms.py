@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tadscale.metrics import DetectionTable, NmsConfig, suppress, suppress_table
-from tadscale.segments import Detection
+from tadscale.metrics import NmsConfig, suppress
 from tests.metrics.reference import suppressed
 
 
@@ -70,17 +69,6 @@ def test_nothing_in_nothing_out(method: str) -> None:
     assert kept.row.shape == kept.score.shape == (0,)
     low = suppress(np.array([[0.0, 1.0]]), np.array([0.01]), np.array([0]), NmsConfig(method=method, min_score=0.5))
     assert low.row.shape == (0,)
-
-
-def test_table_suppresses_within_videos_only() -> None:
-    rows = [("b", 0.5), ("a", 0.4), ("b", 0.9), ("a", 0.8)]
-    table = DetectionTable.from_detections(
-        Detection(video=video, label="jump", start_s=0, end_s=10, score=score) for video, score in rows
-    )
-    kept = suppress_table(table, NmsConfig(method="hard")).to_detections()
-    assert [(row.video, row.score) for row in kept] == [("b", 0.9), ("a", 0.8)]
-    empty = suppress_table(DetectionTable.from_detections([]), NmsConfig())
-    assert len(empty) == 0
 
 
 @pytest.mark.parametrize("bad", [-1.0, math.nan])

@@ -34,7 +34,7 @@ def bad(key: str) -> QuarantineEntry:
 
 def test_the_ledger_is_written_at_once_and_taken_up_again(tmp_path):
     url = str(tmp_path / "quarantine.jsonl")
-    budget = QuarantineBudget(max_fraction=0.0, min_videos=2)
+    budget = QuarantineBudget(max_fraction=0.2)
     first = Monitor(url, budget, videos=10)
     assert (tmp_path / "quarantine.jsonl").read_text() == ""
     assert not first.quarantine([bad("a"), bad("a")])
