@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from tadscale.data.index import Index
@@ -77,14 +78,14 @@ def index(options: argparse.Namespace, console: Console) -> int:
 def _table(made: "Index", ledger: "QuarantineLedger") -> Table:
     manifest = made.manifest
     subsets = Counter(row.subset for row in manifest.rows)
-    table = Table(title=manifest.url, title_justify="left", show_header=False)
+    table = Table(title=Text(manifest.url), title_justify="left", show_header=False)
     table.add_row("videos", f"{len(manifest)} ({', '.join(f'{name} {n}' for name, n in sorted(subsets.items()))})")
     if not all(row.labelled for row in manifest.rows):
         table.add_row("labelled", "no: train on them with labelled: false")
     table.add_row("segments", f"{sum(len(row.labels) for row in manifest.rows)} ({made.repaired} mended)")
     table.add_row("classes", f"{len(manifest.classes)}")
     reasons = [f"{entry.shard}: {entry.key}: {entry.reason}" for entry in list(ledger)[:SHOWN]]
-    table.add_row("left out", "\n".join([f"{len(ledger)}", *reasons]))
+    table.add_row("left out", Text("\n".join([f"{len(ledger)}", *reasons])))  # Text: brackets in a reason are no markup
     members = ", ".join(f"{suffix or '(no suffix)'} {count}" for suffix, count in made.passed_over.most_common(SHOWN))
     table.add_row("members passed over", f"{made.passed_over.total()}" + (f" ({members})" if members else ""))
     return table
