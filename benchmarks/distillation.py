@@ -1,263 +1,248 @@
-"""Teacher, baseline, conventional and decomposed student over several seeds, on the demo's data and settings.
+"""Teacher, baseline, conventional and decomposed student over several seeds, starts and settings, on a job's data.
 
-    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--modes teacher decomposed] [--set A.B=VALUE]
+    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--start pretext] [--set A.B=VALUE] [--variants FILE.yaml]
 
-The job file's networks, losses, schedule, windows, motion and evaluation, trained by `LocalEngine` on windows that are
-decoded once: no cluster, no object store, so that an ablation costs a third of what the jobs cost. Prints a table of average
-mAP (percent) with mean and standard deviation over seeds, and one of the means when classes are merged by motion or by
-appearance: what each detector knows. `--json FILE` keeps the figures. The data must be there: `tadscale data sprites` or a
-run of the job draws them.
+Trains by `benchmarks.local_training`: the job's settings on windows that are decoded once. Prints the average mAP (percent)
+of every detector with mean and standard deviation over seeds, on the test subset and on validation; then the means on test
+when classes are merged by motion or by appearance: what each detector knows. Built-in data are drawn where they are missing.
+
+A file of variants is a list of `{name, mode, set: [A.B=VALUE, ...], start}`: one network each, for every seed. What variants
+need and share (data, teachers, starts) is made once and kept under `--scratch`. Results go to `--out` as JSON lines, each as
+soon as it is there; what is there already is not trained again.
 """
 
 import argparse
-import dataclasses
+import hashlib
 import json
 import multiprocessing
+import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+import yaml
 
-from tadscale.data.manifest import Manifest, read_manifest
-from tadscale.data.plan import Plan
-from tadscale.data.windows import Window, load_window, tile
-from tadscale.engine.batch import WindowBatch
-from tadscale.engine.ema import Ema
-from tadscale.engine.engine import LocalEngine
-from tadscale.engine.loop import Expected, train
-from tadscale.engine.steps import Lesson, step_function
-from tadscale.flow.motion import build_motion, window_motion
-from tadscale.metrics.average_precision import evaluate_detections
-from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.models.detector import Detector, DetectorOutput
-from tadscale.models.heads.base import Predictions
-from tadscale.models.heads.objective import Targets, build_objective
+from benchmarks.local_training import (
+    Start,
+    Subset,
+    appearance_start,
+    average_map,
+    predict,
+    pretext_start,
+    train_network,
+)
+from tadscale.data.manifest import MANIFEST_NAME
+from tadscale.data.shards import write_shards
+from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
+from tadscale.data.sprites import class_names, draw_video
+from tadscale.models.detector import DetectorOutput
+from tadscale.models.heads.objective import build_objective
 from tadscale.network import Mode
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import DISTILLING, network_of
-from tadscale.segments import Detection, Segment
-from tadscale.serving.path import DetectionPath
+from tadscale.runtime.stage.spec import DISTILLING
 
-BATCH = 4  # windows at a time at inference
-MODES: list[Mode] = ["teacher", "decomposed", "conventional", "baseline"]
-COLUMNS = ["teacher", "baseline", "conventional", "decomposed", "two_stream"]
-
-
-class Subset:
-    """The windows of one subset, decoded once: frames, ground truth, and the motion that the teacher sees."""
-
-    def __init__(self, job: JobConfig, name: str) -> None:
-        self.manifest: Manifest = read_manifest(job.data.url).subset(name)
-        self.windows = tile(self.manifest, job.data.window)
-        loaded = [self._load(job, index) for index in range(len(self.windows))]
-        self.frames = torch.from_numpy(np.stack([window.frames for window in loaded]))  # [W, T, H, W, 3]
-        self.mask = torch.from_numpy(np.stack([window.mask for window in loaded]))  # [W, T]
-        most = max(len(window.labels) for window in loaded)
-        self.segments, self.labels = torch.zeros(len(loaded), most, 2), torch.full((len(loaded), most), -1)
-        for row, window in enumerate(loaded):
-            self.segments[row, : len(window.labels)] = torch.from_numpy(window.segments_frames)
-            self.labels[row, : len(window.labels)] = torch.from_numpy(window.labels)
-        motion = build_motion(job.motion)
-        valid = self.mask.sum(1).tolist()
-        windows = [
-            window_motion(motion, self.frames[row : row + 1], valid[row : row + 1]) for row in range(len(loaded))
-        ]
-        self.motion = torch.cat([made.half() for made in windows])  # [W, C, T, H, W]
-
-    def _load(self, job: JobConfig, index: int) -> Window:
-        table = self.windows
-        row = self.manifest.row(int(table.video[index]))
-        return load_window(row, int(table.start_frames[index]), int(table.valid_frames[index]), job.data.window)
-
-    def input(self, mode: Mode, rows: slice) -> Tensor:
-        """What a network of this mode reads of some windows."""
-        return self.motion[rows].float() if mode == "teacher" else self.frames[rows]
-
-
-def batches(data: Subset, plan: Plan, mode: Mode, teacher: DetectorOutput | None) -> Iterator[WindowBatch]:
-    """The plan's global batches; an empty slot shows window 0 and is masked."""
-    for step in range(plan.total_steps):
-        ids = torch.from_numpy(plan.batch(step))
-        rows = ids.clamp(min=0)
-        yield WindowBatch(
-            positions=torch.arange(step * plan.global_batch, (step + 1) * plan.global_batch),
-            valid=ids >= 0,
-            labelled=ids >= 0,
-            mask=data.mask[rows],
-            targets=Targets(segments_frames=data.segments[rows], labels=data.labels[rows]),
-            frames=None if mode == "teacher" else data.frames[rows],
-            motion_fields=data.motion[rows].float() if mode == "teacher" else None,
-            teacher=teacher and _select(teacher, rows),
-        )
-
-
-def _select(output: DetectorOutput, rows: Tensor) -> DetectorOutput:
-    return DetectorOutput(output.feature[rows], {name: value[rows] for name, value in output.predictions.items()})
-
-
-def train_network(job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: DetectorOutput | None) -> nn.Module:
-    """Train one network as the job would, and put the averaged weights in."""
-    torch.manual_seed(seed)
-    network = network_of(job, mode, data.manifest.classes)
-    plan = Plan(
-        windows=data.windows,
-        seed=seed,
-        global_batch=job.optim.global_batch,
-        epochs=job.optim.epochs,
-        manifest_digest=data.manifest.digest,
-        settings_digest=job.data.window.fingerprint(),
-    )
-    model = network.build(for_training=True)
-    expected = Expected(
-        total_steps=plan.total_steps,
-        steps_per_epoch=plan.steps_per_epoch,
-        global_batch=plan.global_batch,
-        positions=lambda step: torch.arange(step * plan.global_batch, (step + 1) * plan.global_batch),
-    )
-    engine, ema = LocalEngine(model, job.optim), Ema(model, job.optim.ema_decay)
-    objective = build_objective(job.model.head, len(network.classes))
-    train(
-        engine,
-        step_function(mode, Lesson(objective=objective, student=job.student, global_batch=plan.global_batch)),
-        batches(data, plan, mode, teacher),
-        expected,
-        job.optim,
-        ema=ema,
-    )
-    model.load_state_dict(ema.tensors)
-    return model.eval()
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, data: Subset, mode: Mode) -> DetectorOutput:
-    """Predictions on all windows of a subset, and a detector's feature (empty for a student)."""
-    outputs: list[DetectorOutput] = []
-    for first in range(0, len(data.windows), BATCH):
-        rows = slice(first, first + BATCH)
-        if isinstance(model, Detector):
-            outputs.append(model(data.input(mode, rows), data.mask[rows]))
-        else:
-            found = model.detect(data.input(mode, rows), data.mask[rows])  # type: ignore[operator]
-            outputs.append(DetectorOutput(torch.empty(0), found))
-    return DetectorOutput(*tree_map(lambda *parts: torch.cat(parts).clone(), *map(tuple, outputs)))
-
-
+SCORED = ("validation", "test")
 MERGED: dict[str, Callable[[str], str]] = {
     "": lambda label: label,
     "motion": lambda label: label.split("/")[0],
     "appearance": lambda label: label.split("/")[-1],
     "any": lambda label: "action",
 }
-"""Ways to merge the labels of sprites, MOTION/APPEARANCE: each row of the table asks for that part of a label alone."""
+"""Ways to merge the labels of sprites, MOTION/APPEARANCE: each asks for that part of a label alone."""
 
 
-def average_map(
-    job: JobConfig, model: nn.Module, predictions: Predictions, data: Subset, rename: Callable[[str], str]
-) -> float:
-    """Average mAP in percent, by the evaluation of the jobs, with labels merged."""
-    path = DetectionPath(job.data.window, job.evaluate.inference, data.manifest.classes)
-    windows = path.read(model, predictions)
-    detections: list[Detection] = []
-    truth: dict[str, list[Segment]] = {}
-    for video in range(len(data.manifest)):
-        row = data.manifest.row(video)
-        own = [(int(data.windows.start_frames[w]), windows[w]) for w in np.flatnonzero(data.windows.video == video)]
-        merged = path.merge(own, video=row.key, duration_s=row.duration_s)
-        detections += [dataclasses.replace(one, label=rename(one.label)) for one in merged]
-        names = map(rename, row.labels)
-        truth[row.key] = [Segment(*one) for one in zip(names, row.start_s, row.end_s, strict=True)]
-    table, wanted = DetectionTable.from_detections(detections), GroundTruth.from_segments(truth)
-    return 100 * evaluate_detections(table, wanted, job.evaluate.tiou, ties="stable").average
+class Task(NamedTuple):
+    """One network to train."""
 
+    name: str
+    """Of its variant, the same for all seeds."""
+    mode: Mode
+    seed: int
+    job: JobConfig
+    start: str
+    """Of RGB backbones: `none`, `pretext` or `appearance`."""
+    scratch: Path
+    device: str
 
-def run_mode(job: JobConfig, folder: Path, mode: Mode, seed: int) -> dict[str, float]:
-    """Train and score one network; a teacher leaves what it says of every window for the students."""
-    torch.set_num_threads(1)
-    started = time.monotonic()
-    learn, test = torch.load(folder / "data.pt", weights_only=False)  # a file of our own, made a moment ago
-    taught = folder / f"teacher-{seed}.pt"
-    teacher = _load_output(taught, "train") if mode in DISTILLING else None
-    model = train_network(job, learn, mode, seed, teacher)
-    found = predict(model, test, mode)
-    outputs: dict[str, Predictions] = {mode: found.predictions}
-    if mode == "teacher":
-        torch.save({"train": tuple(predict(model, learn, mode)), "test": tuple(found)}, taught)
-    if mode == "baseline":
-        objective = build_objective(job.model.head, len(learn.manifest.classes))
-        outputs["two_stream"] = objective.fuse([_load_output(taught, "test").predictions, found.predictions])
-    scores = {
-        f"{name} {merging}".strip(): average_map(job, model, output, test, rename)
-        for name, output in outputs.items()
-        for merging, rename in MERGED.items()
-    }
-    sys.stderr.write(f"seed {seed}: {scores} in {time.monotonic() - started:.0f} s\n")
-    return scores
+    @property
+    def data_path(self) -> Path:
+        """Decoded windows of all subsets."""
+        return self._kept("data", self.job.data.model_dump(), self.job.motion.model_dump())
 
+    @property
+    def teacher_path(self) -> Path:
+        """What the teacher of this data and seed says of every window."""
+        return self._kept(
+            "teacher", str(self.data_path), self.job.model.model_dump(), self.job.optim.model_dump(), self.seed
+        )
 
-def _load_output(path: Path, subset: str) -> DetectorOutput:
-    return DetectorOutput(*torch.load(path)[subset])
+    @property
+    def start_path(self) -> Path:
+        """The backbone's start, the same for all seeds of the networks."""
+        pretrain = self.job.pretrain and self.job.pretrain.model_dump()
+        return self._kept("start", str(self.data_path), self.job.model.backbone.model_dump(), self.start, pretrain)
+
+    def _kept(self, what: str, *facts: Any) -> Path:
+        return self.scratch / f"{what}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}.pt"
 
 
 def main() -> None:
-    """Train every mode for every seed, teachers first; print the table."""
+    """Train what is asked for, what it needs first; print the tables."""
+    options = arguments()
+    tasks = list(read_tasks(options))
+    for folder in (options.scratch, options.out.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    done = {(row["name"], row["seed"]) for row in rows_of(options.out)}
+    tasks = [task for task in tasks if (task.name, task.seed) not in done]
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        for task in _each_once(tasks, lambda task: task.data_path):
+            prepare_data(task, pool.imap)
+        started = [task for task in tasks if task.start != "none" and task.mode != "teacher"]
+        pool.map(prepare_start, _each_once(started, lambda task: task.start_path), chunksize=1)
+        taught = [task for task in tasks if task.mode in (*DISTILLING, "baseline", "teacher")]
+        pool.map(prepare_teacher, _each_once(taught, lambda task: task.teacher_path), chunksize=1)
+        for rows in pool.imap_unordered(run, tasks, chunksize=1):
+            with options.out.open("a") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+    sys.stdout.write(render(rows_of(options.out)))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", nargs="?", default="jobs/distill.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--modes", nargs="+", choices=MODES[1:], default=MODES[1:], help="besides the teacher")
+    parser.add_argument("--modes", nargs="+", default=["teacher", "baseline", "conventional", "decomposed"])
+    parser.add_argument("--start", choices=["none", "pretext", "appearance"], default="none")
+    parser.add_argument("--variants", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    job = load_job(options.job, options.set)
-    if job.motion.flow_url is not None:
-        parser.error("this benchmark computes motion itself: choose another motion.name than precomputed")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--scratch", type=Path, default=Path("runs/benchmark"))
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark/results.jsonl"))
+    return parser.parse_args()
+
+
+def read_tasks(options: argparse.Namespace) -> Iterable[Task]:
+    """Every variant for every seed."""
+    variants: list[dict[str, Any]] = [{"name": mode, "mode": mode} for mode in options.modes]
+    if options.variants:
+        variants = yaml.safe_load(options.variants.read_text())
+    for variant in variants:
+        job = load_job(options.job, [*options.set, *variant.get("set", ())])
+        if job.motion.flow_url is not None:
+            raise ValueError("this benchmark computes motion itself: choose another motion.name than precomputed")
+        start = variant.get("start", options.start)
+        for seed in variant.get("seeds", options.seeds):
+            yield Task(variant["name"], variant["mode"], seed, job, start, options.scratch, options.device)
+
+
+def _each_once(tasks: Iterable[Task], path: Callable[[Task], Path]) -> list[Task]:
+    """One task for each path that is not there yet."""
+    return list({path(task): task for task in tasks if not path(task).exists()}.values())
+
+
+def prepare_data(task: Task, each: Callable[..., Iterable[Any]]) -> None:
+    """Draw built-in data that are missing, and decode all windows, in the processes of a pool."""
+    sprites, url = task.job.data.sprites, Path(task.job.data.url)
+    if sprites is not None and not (url / MANIFEST_NAME).exists():
+        wanted = [(sprites, subset, index) for subset in SPRITE_SUBSETS for index in range(getattr(sprites, subset))]
+        write_shards(each(_draw, wanted), str(url), classes=class_names(sprites))
+    names = (task.job.data.train_subset, *SCORED)
+    torch.save({name: Subset(task.job, name, each) for name in names}, task.data_path)
+
+
+def _draw(what: tuple[Any, str, int]) -> Any:
+    return draw_video(*what)
+
+
+@lru_cache(maxsize=1)
+def _data(path: Path, device: str) -> dict[str, Subset]:
     torch.set_num_threads(1)
-    scores: dict[int, dict[str, float]] = {seed: {} for seed in options.seeds}
-    with tempfile.TemporaryDirectory() as scratch, multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-        folder = Path(scratch)
-        torch.save((Subset(job, job.data.train_subset), Subset(job, job.data.test_subset)), folder / "data.pt")
-        for together in (MODES[:1], options.modes):
-            tasks = [(job, folder, mode, seed) for mode in together for seed in options.seeds]
-            for task, found in zip(tasks, pool.starmap(run_mode, tasks, chunksize=1), strict=True):
-                scores[task[3]] |= found
-    if options.json:
-        options.json.write_text(json.dumps(scores, indent=1))
-    sys.stdout.write(render(scores) + "\n" + render_merged(scores))
+    loaded: dict[str, Subset] = torch.load(path, weights_only=False)  # a file of our own, made a moment ago
+    return {name: subset.to(device) for name, subset in loaded.items()}
 
 
-def trained(scores: dict[int, dict[str, float]]) -> list[str]:
-    """The detectors that there are scores of, in the tables' order."""
-    return [name for name in COLUMNS if all(name in row for row in scores.values())]
+def prepare_start(task: Task) -> None:
+    """The backbone's start of a task, by its own seed 0."""
+    learn = _data(task.data_path, task.device)[task.job.data.train_subset]
+    if task.start == "pretext":
+        start, log = pretext_start(task.job, learn, seed=0)
+        last = {name: round(value, 3) for name, value in log[-1].items() if "unexplained" in name}
+        sys.stderr.write(f"{task.start_path.name}: {last} after {len(log)} steps\n")
+    else:
+        start = appearance_start(task.job, learn, seed=0)
+    torch.save(start, task.start_path)
 
 
-def render(scores: dict[int, dict[str, float]]) -> str:
-    """A Markdown table: a row a seed, then mean and standard deviation."""
-    columns = trained(scores)
-    lines = ["| seed | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for seed, row in scores.items():
-        lines.append(f"| {seed} | " + " | ".join(f"{row[name]:.1f}" for name in columns) + " |")
-    values = {name: [row[name] for row in scores.values()] for name in columns}
-    lines.append("| mean | " + " | ".join(f"{statistics.mean(values[name]):.1f}" for name in columns) + " |")
-    if len(scores) > 1:
-        lines.append("| sd | " + " | ".join(f"{statistics.stdev(values[name]):.1f}" for name in columns) + " |")
-    return "\n".join(lines) + "\n"
+def prepare_teacher(task: Task) -> None:
+    """A teacher, and what it says of every window."""
+    data = _data(task.data_path, task.device)
+    model, _ = train_network(task.job, data[task.job.data.train_subset], "teacher", task.seed, None)
+    torch.save({name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}, task.teacher_path)
 
 
-def render_merged(scores: dict[int, dict[str, float]]) -> str:
-    """A Markdown table of means over seeds: a row a way to merge labels."""
-    columns = trained(scores)
-    lines = ["| labels merged by | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for merging in MERGED:
-        means = [statistics.mean(row[f"{name} {merging}".strip()] for row in scores.values()) for name in columns]
-        lines.append(f"| {merging or 'nothing'} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+def run(task: Task) -> list[dict[str, Any]]:
+    """Train and score one network; a baseline is scored fused with the teacher, too. One row a detector."""
+    began, data = time.monotonic(), _data(task.data_path, task.device)
+    said = {name: DetectorOutput(*output) for name, output in torch.load(task.teacher_path).items()}
+    start: Start | None = torch.load(task.start_path) if task.start != "none" and task.mode != "teacher" else None
+    teacher = said[task.job.data.train_subset] if task.mode in DISTILLING else None
+    learn = data[task.job.data.train_subset]
+    model, log = train_network(task.job, learn, task.mode, task.seed, teacher, start)
+    found = {name: predict(model, data[name], task.mode).predictions for name in SCORED}
+    outputs = {task.name: found}
+    if task.mode == "baseline":
+        fuse = build_objective(task.job.model.head, len(learn.manifest.classes)).fuse
+        outputs[f"two_stream{task.name.removeprefix('baseline')}"] = {
+            name: fuse([said[name].predictions, found[name]]) for name in SCORED
+        }
+    rows = []
+    for name, output in outputs.items():
+        scores = {
+            f"{subset} {merging}".strip(): round(average_map(task.job, model, output[subset], data[subset], rename), 3)
+            for subset in SCORED
+            for merging, rename in MERGED.items()
+        }
+        rows.append({"name": name, "seed": task.seed, **scores, "seconds": round(time.monotonic() - began)})
+    rows[0]["split"] = [
+        {"step": step, **{name: round(value, 5) for name, value in parts.items() if name.startswith("split")}}
+        for step, parts in enumerate(log)
+        if "split_truth" in parts and step % 10 == 0
+    ]
+    sys.stderr.write(
+        "".join(f"{row['name']} seed {row['seed']}: test {row['test']} in {row['seconds']} s\n" for row in rows)
+    )
+    return rows
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The results so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def render(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table: a row a detector; test for each seed, mean and deviation, validation's mean, and what it knows."""
+    seeds = sorted({row["seed"] for row in rows})
+    lines = [
+        "| detector | " + " | ".join(f"seed {seed}" for seed in seeds) + " | test | validation | motion | appearance |"
+    ]
+    lines.append("|---" * (len(seeds) + 5) + "|")
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = {row["seed"]: row for row in rows if row["name"] == name}
+        cells = [f"{own[seed]['test']:.1f}" if seed in own else "" for seed in seeds]
+        values = [row["test"] for row in own.values()]
+        deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        cells.append(f"{statistics.mean(values):.1f}{deviation}")
+        known = ("validation", "test motion", "test appearance")
+        cells += [f"{statistics.mean(row[column] for row in own.values()):.1f}" for column in known]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

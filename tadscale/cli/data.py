@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tadscale.cli.data_index import add_index, add_reading, reading_of
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
+from tadscale.cli.data_index import add_index, add_reading, reading_of
 
 
 def add_to(commands: Commands) -> None:
