@@ -91,11 +91,14 @@ def _stand_still(frames: int, rests: list[Joints], fps: float, rng: np.random.Ge
 
 
 def join(pieces: list[Motion], fps: float) -> Motion:
-    """Standing and acting in turn, as one: who stands eases into the action and out of it, and the action stays as it is."""
+    """Standing and acting in turn, standing first and last, as one: who stands eases into the action and out of it, and the
+    action stays as it was recorded."""
     whole = Motion(np.concatenate([one.joints for one in pieces]), np.concatenate([one.heading for one in pieces]))
     ends = np.cumsum([len(one.heading) for one in pieces])
-    for index, place in enumerate(ends[:-1]):
-        _blend_into(whole, int(place), fps) if index % 2 == 0 else _blend_out(whole, int(place), fps)
+    for place in ends[:-1:2]:
+        _blend_into(whole, int(place), fps)
+    for place in ends[1:-1:2]:
+        _blend_out(whole, int(place), fps)
     return whole
 
 

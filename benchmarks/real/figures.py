@@ -75,18 +75,14 @@ def project(joints: Joints, camera: Camera) -> tuple[NDArray[np.float32], NDArra
 def draw_figure(canvas: NDArray[np.uint8], skeleton: Skeleton, joints: Joints, camera: Camera, look: Look) -> None:
     """Draw a figure into a canvas `[FINER H, FINER W, 3]`, far bones first."""
     places, scale = project(joints, camera)
-    places, scale = places * FINER, scale * FINER
-    near = scale.copy()
-    for child, parent in enumerate(skeleton.parents):
-        name = skeleton.names[child].split("_")[0]
-        if name not in BONES or parent < 0:
-            near[child] = -1
-    for child in np.argsort(near, kind="stable"):
-        if near[child] > 0:
-            radius, part = BONES[skeleton.names[child].split("_")[0]]
-            parent = skeleton.parents[child]
-            _capsule(canvas, places[parent], places[child], radius * float(scale[child]), getattr(look, part))
-        if skeleton.names[child] == "Head" and near[child] > 0:
+    for child in np.argsort(scale, kind="stable"):
+        name, parent = skeleton.names[child].split("_")[0], skeleton.parents[child]
+        if name not in BONES:
+            continue
+        radius, part = BONES[name]
+        ends = FINER * places[[parent, child]]
+        _capsule(canvas, ends[0], ends[1], FINER * radius * float(scale[child]), getattr(look, part))
+        if name == "Head":
             _head(canvas, skeleton, joints, camera, look)
 
 

@@ -27,6 +27,7 @@ SUBSETS = ("train", "validation", "test")
 GESTURES = ("raise-up", "wave")  # takes of these begin and end in standing
 LONGEST_ACTION_S = (2.5, 4.5)
 IDLE_S = (MIN_IDLE_S, 2.5)
+ATTEMPTS = 4  # at a shot that fits into what is left of a video
 
 
 class MocapConfig(Config):
@@ -34,9 +35,9 @@ class MocapConfig(Config):
 
     train: int = Field(default=240, ge=0)
     """Training videos."""
-    validation: int = Field(default=8, ge=0)
+    validation: int = Field(default=16, ge=0)
     """Validation videos."""
-    test: int = Field(default=60, ge=0)
+    test: int = Field(default=100, ge=0)
     """Test videos."""
     duration_s: float = Field(default=16.0, ge=8)
     """Length of a video."""
@@ -46,7 +47,8 @@ class MocapConfig(Config):
     """Height and width in pixels."""
     static_bias: float = Field(default=0.0, ge=0, le=1)
     """Probability that the scene of a training shot is the one that goes with its motion, instead of one by lot (motion `i`
-    goes with scene `i` modulo their number). Validation and test are drawn by lot."""
+    goes with scene `i` modulo their number; a second action of such a shot repeats the motion). Validation and test are
+    drawn by lot, and are the same videos at any bias."""
     seed: int = 0
     """Seed of everything that is drawn."""
 
@@ -134,14 +136,15 @@ def write_script(world: World, index: int) -> list[Shot]:
     """Decide what happens in one video. What is left after the last shot that fits is a shot in which nothing happens."""
     config = world.config
     rng = np.random.default_rng([config.seed, SUBSETS.index(world.subset), index])
-    left, shots = round(config.duration_s * config.fps), list[Shot]()
-    while True:
+    left, shots, misses = round(config.duration_s * config.fps), list[Shot](), 0
+    while misses < ATTEMPTS:
         shot = _write_shot(world, rng, actions=int(rng.choice([1, 2], p=[0.7, 0.3])))
         length = len(shot.motion.heading)
         if length > left - round(MIN_IDLE_S * config.fps):
-            break
-        shots.append(shot)
-        left -= length
+            misses += 1
+        else:
+            shots.append(shot)
+            left -= length
     return [*shots, _write_shot(world, rng, actions=0, frames=left)]
 
 
@@ -150,7 +153,7 @@ def _write_shot(world: World, rng: np.random.Generator, *, actions: int, frames:
     motions, scene = _draw_classes(world, rng, max(actions, 1))
     style = STYLES[world.subset][int(rng.integers(len(STYLES[world.subset])))]
     clip = world.clips[scene][int(rng.integers(len(world.clips[scene])))]
-    stage = set_stage(clip, world.config.size, world.config.fps, rng)
+    stage = set_stage(clip, world.config.size, rng)
     if not actions:
         return Shot(motion=stand(frames, world.rests[style], world.config.fps, rng), actions=[], stage=stage)
     pieces, found = [_idle(world, style, rng)], list[tuple[str, int, int]]()

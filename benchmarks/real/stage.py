@@ -28,7 +28,7 @@ class Stage(NamedTuple):
     size: int
 
 
-def set_stage(scene: Clip, size: int, fps: float, rng: np.random.Generator) -> Stage:
+def set_stage(scene: Clip, size: int, rng: np.random.Generator) -> Stage:
     """Everything but the motion, by lot."""
     stature = float(rng.uniform(0.66, 0.82)) * size
     camera = Camera(
