@@ -29,5 +29,6 @@ def check_preset(preset: Mapping[str, Any]) -> None:
     if stage not in (0, 1, 2):
         raise ValueError(
             f"the DeepSpeed preset asks for ZeRO stage {stage}; 0, 1 and 2 are supported. Stage 3 spreads the weights "
-            "themselves, and the moving average of the weights needs them whole: use stage 2"
+            "themselves, and their moving average and the checkpoint, which knows nothing of ranks, need them whole: use "
+            "stage 2 (cluster/deepspeed/zero2.json)"
         )
