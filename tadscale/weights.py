@@ -65,7 +65,7 @@ def read_weights(data: bytes, name: str, where: str) -> Weights:
             f"{where}: the name of a file of weights ends in {', '.join(PICKLES)} or {SAFETENSORS}; give such a file"
         )
     try:
-        found = safetensors.torch.load(data) if suffix == SAFETENSORS else _unpickle(data)
+        content = safetensors.torch.load(data) if suffix == SAFETENSORS else _unpickle(data)
     except _Refused as error:
         raise ValueError(
             f"{where} cannot be read as {suffix}: it holds {error}, and a pickle of more than tensors and plain values may "
@@ -75,7 +75,7 @@ def read_weights(data: bytes, name: str, where: str) -> Weights:
         raise ValueError(
             f"{where} cannot be read as {suffix}: it is damaged, cut short or another kind of file; copy it again"
         ) from error
-    return Weights(without_prefixes(_state_dict(found, where)), digest(data))
+    return Weights(without_prefixes(_state_dict(content, where)), digest(data))
 
 
 def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -163,20 +163,20 @@ def _unpickle(data: bytes) -> Any:
         raise
 
 
-def _state_dict(found: Any, where: str) -> dict[str, Tensor]:
+def _state_dict(content: Any, where: str) -> dict[str, Tensor]:
     """The dictionary of tensors in what a file holds, wherever in it that lies."""
-    while isinstance(found, Mapping) and (
-        key := next((k for k in STATE_KEYS if isinstance(found.get(k), Mapping)), None)
+    while isinstance(content, Mapping) and (
+        key := next((k for k in STATE_KEYS if isinstance(content.get(k), Mapping)), None)
     ):
-        found = found[key]
-    if not isinstance(found, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+        content = content[key]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
         raise ValueError(
             f"{where} is no dictionary of tensors, and has none under {', '.join(STATE_KEYS)}: save a network's "
             "state_dict() alone"
         )
-    return dict(found)
+    return dict(content)
 
 
 def _origin(names: Mapping[str, str | None]) -> dict[str, str]:

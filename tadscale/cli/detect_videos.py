@@ -59,15 +59,15 @@ def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table
 def prediction_json(prediction: Prediction, *, min_score: float = 0.0) -> str:
     """Detections as ActivityNet JSON; every video that could be used is in it, also one without a detection."""
     rows = [row for row in prediction.detections if row.score >= min_score]
-    found = DetectionTable.from_detections(rows)
+    columns = DetectionTable.from_detections(rows)
     videos = tuple(prediction.duration_s)
     table = DetectionTable(
         videos=videos,
-        labels=found.labels,
+        labels=columns.labels,
         video=index_of([row.video for row in rows], videos),
-        label=found.label,
-        segments_s=found.segments_s,
-        score=found.score,
+        label=columns.label,
+        segments_s=columns.segments_s,
+        score=columns.score,
     )
     return json.dumps(detections_document(table), indent=1, allow_nan=False)
 

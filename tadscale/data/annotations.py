@@ -128,9 +128,9 @@ def ground_truth_table(videos: Iterable[AnnotatedVideo], subset: str, source: st
     chosen = {video.video: video.segments for video in known if video.subset == normal_subset(subset)}
     if not chosen:
         counts = Counter(video.subset or "(none)" for video in known)
-        found = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no video at all"
+        subsets = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no video at all"
         raise ValueError(
-            f"{source} has no video of subset {subset!r}; it has {found}. Name one of these as the subset."
+            f"{source} has no video of subset {subset!r}; it has {subsets}. Name one of these as the subset."
         )
     return GroundTruth.from_segments(chosen)
 

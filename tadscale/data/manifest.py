@@ -130,8 +130,8 @@ class Manifest:
         """
         rows = tuple(row for row in self.rows if row.subset == name)
         if not rows:
-            found = sorted({row.subset for row in self.rows})
-            raise ValueError(f"{self.url}: no video of subset {name!r}; the manifest has {found}")
+            subsets = sorted({row.subset for row in self.rows})
+            raise ValueError(f"{self.url}: no video of subset {name!r}; the manifest has {subsets}")
         return replace(self, rows=rows)
 
 

@@ -22,12 +22,12 @@ def motion_fingerprint(config: MotionConfig) -> str:
         ValueError: the weights are not there, or neither what made the shards nor a manifest is beside them.
         StorageError: the storage cannot be reached.
     """
-    made = config.fingerprint()
+    method = config.fingerprint()
     if config.flow_url is None:
-        return made
+        return method
     if MOTION_NAME in list_names(config.flow_url):
-        return f"{made} of {json.loads(read_bytes(join(config.flow_url, MOTION_NAME)))['motion']}"
-    return f"{made} of videos {_digest(read_manifest(config.flow_url))}"
+        return f"{method} of {json.loads(read_bytes(join(config.flow_url, MOTION_NAME)))['motion']}"
+    return f"{method} of videos {_digest(read_manifest(config.flow_url))}"
 
 
 def check_same_motion(motion: Motion, fingerprint: str) -> None:

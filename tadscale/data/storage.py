@@ -142,17 +142,17 @@ def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, r
                 return b""
             raise
 
-    found = ""
+    fault = ""
     for _ in range(2):
         data = with_retry(read, url, retry) if size else b""
         if len(data) != size:
-            found = f"{len(data)} bytes instead of {size}"
+            fault = f"{len(data)} bytes instead of {size}"
         elif sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            found = f"the digest is not {sha256[:12]}..."
+            fault = f"the digest is not {sha256[:12]}..."
         else:
             return data
     raise CorruptMember(
-        f"{url} at byte {offset}: {found}: the shard is damaged, or was changed after its manifest was made"
+        f"{url} at byte {offset}: {fault}: the shard is damaged, or was changed after its manifest was made"
     )
 
 
@@ -199,10 +199,10 @@ def list_names(url: str, *, retry: Retry = DEFAULT_RETRY) -> list[str]:
     def names() -> list[str]:
         filesystem, path = open_filesystem(url)
         try:
-            found = filesystem.ls(path, detail=True)
+            entries = filesystem.ls(path, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(f["name"].rsplit("/", 1)[-1] for f in found if f["type"] == "file")
+        return sorted(f["name"].rsplit("/", 1)[-1] for f in entries if f["type"] == "file")
 
     return with_retry(names, url, retry)
 

@@ -186,11 +186,11 @@ def interpolated_average_precision(
     """
     if positives <= 0:
         return np.full(len(true_positive), np.nan)
-    found = np.cumsum(true_positive * weight, axis=1)  # [T, N]
-    made = np.cumsum(weight)  # [N]
-    precision = np.divide(found, made, out=np.zeros_like(found), where=made > 0)  # [T, N]
+    hits = np.cumsum(true_positive * weight, axis=1)  # [T, N]
+    detections = np.cumsum(weight)  # [N]
+    precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)  # [T, N]
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # [T, N] best from this recall on
-    gained = np.diff(found / positives, axis=1, prepend=0.0)  # [T, N] recall gained by each detection
+    gained = np.diff(hits / positives, axis=1, prepend=0.0)  # [T, N] recall gained by each detection
     return (gained * envelope).sum(axis=1)
 
 

@@ -89,8 +89,8 @@ def loss_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     out."""
     names = dict.fromkeys(name for row in rows for name in _losses(row))
     ordered = sorted(names, key=lambda name: name != "loss")
-    found = {name: _series(rows, lambda row, name=name: _losses(row).get(name)) for name in ordered}
-    return {name: series for name, series in found.items() if series}
+    by_name = {name: _series(rows, lambda row, name=name: _losses(row).get(name)) for name in ordered}
+    return {name: series for name, series in by_name.items() if series}
 
 
 def smooth(values: NDArray[np.float64], share: float = SMOOTHING) -> NDArray[np.float64]:
@@ -112,14 +112,14 @@ def _losses(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _series(rows: Sequence[Mapping[str, Any]], value_of: Any) -> Series | None:
-    found = [
+    points = [
         (float(row["step"]), float(value))
         for row in rows
         if isinstance(value := value_of(row), int | float) and np.isfinite(value)
     ]
-    if not found:
+    if not points:
         return None
-    steps, values = np.array(found).T
+    steps, values = np.array(points).T
     return steps, values
 
 

@@ -37,11 +37,11 @@ def previews(manifest: Manifest, window: WindowConfig, motion: MotionConfig, cou
     Raises:
         StorageError: the storage cannot be reached.
     """
-    made, modality = 0, build_motion(motion)
+    clips, modality = 0, build_motion(motion)
     table = tile(manifest, window)
     _, firsts = np.unique(table.video, return_index=True)
     for index in firsts:
-        if made == count:
+        if clips == count:
             return
         row = manifest.row(int(table.video[index]))
         start, valid = int(table.start_frames[index]), int(table.valid_frames[index])
@@ -52,7 +52,7 @@ def previews(manifest: Manifest, window: WindowConfig, motion: MotionConfig, cou
             continue
         pictures = side_by_side(cut, modality, manifest.classes, moving)
         yield Preview(row.key, encode_h264(pictures, window.fps, crf=18), _still(pictures, cut))
-        made += 1
+        clips += 1
 
 
 def side_by_side(

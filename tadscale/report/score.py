@@ -194,12 +194,12 @@ def _listed(text: str) -> list[Decimal]:
 
 
 def _check_common(
-    what: str, found: Sequence[str], known: Sequence[str], detections: Document, ground_truth: Document
+    what: str, names: Sequence[str], known: Sequence[str], detections: Document, ground_truth: Document
 ) -> None:
     """Files that share nothing would score 0 without a word."""
-    if not set(found) & set(known):
+    if not set(names) & set(known):
         raise ValueError(
-            f"{detections.url} and {ground_truth.url} share no {what}: {found[:3]} there, {known[:3]} here (first three). "
+            f"{detections.url} and {ground_truth.url} share no {what}: {names[:3]} there, {known[:3]} here (first three). "
             'Names must be equal to the letter: beware of prefixes ("v_"), file suffixes and another subset.'
         )
 

@@ -37,8 +37,8 @@ class Timeline:
     @property
     def labels(self) -> set[str]:
         """Every class that occurs."""
-        found = {detection.label for row in self.detections.values() for detection in row}
-        return found | {segment.label for segment in self.ground_truth}
+        detected = {detection.label for row in self.detections.values() for detection in row}
+        return detected | {segment.label for segment in self.ground_truth}
 
 
 def plot_timeline(timelines: Sequence[Timeline], path: str | Path) -> None:

@@ -100,8 +100,8 @@ def _video(timeline: Timeline, colours: Mapping[str, str]) -> str:
     for name, detections in timeline.detections.items():
         parts.append(_row(name, _detections(detections, timeline.duration_s, colours)))
     parts.append(f'<div class="row"><span></span><div class="axis">{"".join(_ticks(timeline.duration_s))}</div></div>')
-    found = sum(len(detections) for detections in timeline.detections.values())
-    parts.append(f"<details><summary>{found} detections</summary>")
+    count = sum(len(detections) for detections in timeline.detections.values())
+    parts.append(f"<details><summary>{count} detections</summary>")
     parts.extend(_table(name, detections) for name, detections in timeline.detections.items())
     parts.append("</details></section>")
     return "\n".join(parts)

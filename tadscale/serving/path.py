@@ -69,8 +69,8 @@ class DetectionPath:
     def read(self, network: nn.Module, predictions: Predictions) -> list[WindowDetections]:
         """Detections read off predictions by the network's head, on the CPU; one entry a window."""
         top_k, nms = self.inference.window_top_k, self.inference.nms
-        found = network.head.decode(predictions, top_k=top_k, min_score=nms.min_score)  # type: ignore[union-attr, operator]
-        return [WindowDetections(*(column.cpu() for column in window)) for window in found]
+        by_window = network.head.decode(predictions, top_k=top_k, min_score=nms.min_score)  # type: ignore[union-attr, operator]
+        return [WindowDetections(*(column.cpu() for column in window)) for window in by_window]
 
     def merge(
         self, windows: Sequence[tuple[int, WindowDetections]], *, video: str, duration_s: float
@@ -88,10 +88,10 @@ class DetectionPath:
         Raises:
             ValueError: a score is NaN: the weights come from a run that diverged.
         """
-        frames = [found.segments_frames.double().numpy() + start for start, found in windows]
+        frames = [part.segments_frames.double().numpy() + start for start, part in windows]
         segments_s = (np.concatenate([np.empty((0, 2)), *frames]) / self.window.fps).clip(0.0, duration_s)  # [N, 2]
-        scores = np.concatenate([np.empty(0), *(found.scores.double().numpy() for _, found in windows)])  # [N]
-        labels = np.concatenate([np.empty(0, np.int64), *(found.labels.numpy() for _, found in windows)])  # [N]
+        scores = np.concatenate([np.empty(0), *(part.scores.double().numpy() for _, part in windows)])  # [N]
+        labels = np.concatenate([np.empty(0, np.int64), *(part.labels.numpy() for _, part in windows)])  # [N]
         lasting = segments_s[:, 1] > segments_s[:, 0]
         segments_s, scores, labels = segments_s[lasting], scores[lasting], labels[lasting]
         kept = suppress(segments_s, scores, labels, self.inference.nms)

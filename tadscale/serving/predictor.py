@@ -107,13 +107,13 @@ class Predictor:
         """
         duration_s = probe_video(video).duration_s
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
-        found: list[WindowDetections] = []
+        by_window: list[WindowDetections] = []
         for first in range(0, len(table), BATCH_WINDOWS):
             part = slice(first, first + BATCH_WINDOWS)
             starts, valid = table.start_frames[part], table.valid_frames[part]
             windows, mask = self._path.cut(self._path.decode(video, starts, valid), starts, valid)
-            found += self._path.detect(self._network, self._put(windows), self._put(mask))
-        by_start = list(zip(table.start_frames.tolist(), found, strict=True))
+            by_window += self._path.detect(self._network, self._put(windows), self._put(mask))
+        by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
         return duration_s, self._path.merge(by_start, video=name, duration_s=duration_s)
 
     def _put(self, array: NDArray) -> Tensor:

@@ -113,17 +113,19 @@ def detect_videos(
         check_flow(
             job.flow_url, manifest, job.path.window, QuarantineBudget(max_fraction=1.0)
         )  # a job is strict before
-    found: dict[str, list[Detection]] = {candidate.name: [] for candidate in candidates}
+    detections: dict[str, list[Detection]] = {candidate.name: [] for candidate in candidates}
     failures = []
     for video, rows in groupby(_rows(_build(job, len(manifest), cluster)), key=lambda row: row.video):
         of_video = list(rows)
         bad = [_failure(manifest, row) for row in of_video if row.error]
         failures += bad
         for index, candidate in enumerate(candidates if not bad else ()):
-            windows = [(row.start_frames, row.found) for row in of_video if row.candidate == index and row.found]
+            windows = [
+                (row.start_frames, row.detections) for row in of_video if row.candidate == index and row.detections
+            ]
             whole = manifest.row(video)
-            found[candidate.name] += job.path.merge(windows, video=whole.key, duration_s=whole.duration_s)
-    return VideosDetected(found, tuple(failures))
+            detections[candidate.name] += job.path.merge(windows, video=whole.key, duration_s=whole.duration_s)
+    return VideosDetected(detections, tuple(failures))
 
 
 class _Row(NamedTuple):
@@ -132,7 +134,7 @@ class _Row(NamedTuple):
     video: int
     candidate: int
     start_frames: int
-    found: WindowDetections | None
+    detections: WindowDetections | None
     error: str
 
 
@@ -166,9 +168,9 @@ def _checked_motion(teacher: NetworkSpec, motion: MotionConfig | None) -> Motion
         raise ValueError(
             f"a motion teacher is to be evaluated: say how its motion {teacher.motion_fingerprint} is made"
         )
-    if (found := motion_fingerprint(motion)) != teacher.motion_fingerprint:
+    if (fingerprint := motion_fingerprint(motion)) != teacher.motion_fingerprint:
         raise ValueError(
-            f"the teacher was trained on the motion {teacher.motion_fingerprint}, and that is {found} now: settings, "
+            f"the teacher was trained on the motion {teacher.motion_fingerprint}, and that is {fingerprint} now: settings, "
             "weights or flow shards were changed since, or this tadscale computes it otherwise; train the teacher anew"
         )
     return motion
@@ -288,8 +290,8 @@ class _Networks:
             members = [predictions[url] for url in candidate.weights_urls]
             if len(members) > 1:
                 members = [build_objective(spec.model.head, len(spec.classes)).fuse(members)]
-            for start, found in zip(starts, self._job.path.read(network, members[0]), strict=True):
-                yield [index, start, *(column.tolist() for column in found)]
+            for start, detections in zip(starts, self._job.path.read(network, members[0]), strict=True):
+                yield [index, start, *(column.tolist() for column in detections)]
 
 
 def _rows(dataset: Dataset) -> Iterator[_Row]:
@@ -298,10 +300,10 @@ def _rows(dataset: Dataset) -> Iterator[_Row]:
         if error:
             yield _Row(video, -1, 0, None, error)
         for candidate, start, segments, scores, labels in json.loads(text):
-            found = WindowDetections(
+            detections = WindowDetections(
                 torch.tensor(segments).reshape(-1, 2), torch.tensor(scores), torch.tensor(labels, dtype=torch.int64)
             )
-            yield _Row(video, candidate, start, found, "")
+            yield _Row(video, candidate, start, detections, "")
 
 
 def _failure(manifest: Manifest, row: _Row) -> QuarantineEntry:

@@ -60,7 +60,7 @@ def evaluate_models(
         StorageError: the storage cannot be reached.
     """
     here = with_absolute_paths(job)
-    found = detect_videos(
+    detected = detect_videos(
         candidates(stages, here.teacher.url),
         data_url=here.data.url,
         subset=job.data.test_subset,
@@ -72,12 +72,12 @@ def evaluate_models(
     truth = GroundTruth.from_segments(videos.segments)
     scores = {
         name: evaluate_detections(DetectionTable.from_detections(rows), truth, job.evaluate.tiou, ties="stable")
-        for name, rows in found.detections.items()
+        for name, rows in detected.detections.items()
     }
-    _record(job, run, found, scores)
-    _picture(run, stages, videos, found.detections)
+    _record(job, run, detected, scores)
+    _picture(run, stages, videos, detected.detections)
     bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
-    for failure in found.failures:
+    for failure in detected.failures:
         bad.add(failure)
     bad.check(len(videos.segments))
     return scores
@@ -94,16 +94,18 @@ def candidates(stages: Mapping[str, StageResult], teacher_url: str | None = None
     return networks
 
 
-def _record(job: JobConfig, run: Run, found: VideosDetected, scores: Mapping[str, MeanAveragePrecision]) -> None:
+def _record(job: JobConfig, run: Run, detected: VideosDetected, scores: Mapping[str, MeanAveragePrecision]) -> None:
     """Detections and scores as files beside the stages and in the run."""
-    for name, rows in found.detections.items():
+    for name, rows in detected.detections.items():
         document = json.dumps(detections_document(DetectionTable.from_detections(rows))).encode()
         write_bytes(join(job.run_url, "evaluation", f"{name}.json"), document)
         run.log_bytes(document, f"detections/{name}.json")
     tables = {name: score.to_dict() for name, score in scores.items()}
     write_bytes(join(job.run_url, "evaluation", "scores.json"), json.dumps(tables, indent=1).encode())
     run.log_dict(tables, "scores.json")
-    run.log_bytes("".join(json.dumps(entry._asdict()) + "\n" for entry in found.failures).encode(), "quarantine.jsonl")
+    run.log_bytes(
+        "".join(json.dumps(entry._asdict()) + "\n" for entry in detected.failures).encode(), "quarantine.jsonl"
+    )
     for name, score in scores.items():
         metrics = {f"{name}/mAP_{tiou:g}": value for tiou, value in zip(score.tiou, score.per_tiou, strict=True)}
         run.log_metrics(metrics | {f"{name}/average_mAP": score.average})

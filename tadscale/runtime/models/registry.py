@@ -101,9 +101,9 @@ class Registry:
             ValueError: there is no such model.
         """
         self._aliases(name)  # a name that does not exist has no versions either, and no error
-        found = self._client.search_model_versions(f"name='{name}'")
+        versions = self._client.search_model_versions(f"name='{name}'")
         # The search leaves aliases out: each version is asked for by itself.
-        return [self.version(name, number) for number in sorted((int(one.version) for one in found), reverse=True)]
+        return [self.version(name, number) for number in sorted((int(one.version) for one in versions), reverse=True)]
 
     def version(self, name: str, selector: int | str) -> ModelVersion:
         """One version, by its number or by an alias.
@@ -111,15 +111,15 @@ class Registry:
         Raises:
             ValueError: there is none.
         """
-        found = self._find(name, selector)
-        tags = dict(found.tags)
+        entry = self._find(name, selector)
+        tags = dict(entry.tags)
         metrics = {key: float(tags.pop(key)) for key in sorted(tags) if key.startswith(METRIC_PREFIX)}
         return ModelVersion(
             name=name,
-            version=int(found.version),
-            aliases=tuple(sorted(found.aliases)),
-            run_id=found.run_id,
-            created_ms=found.creation_timestamp,
+            version=int(entry.version),
+            aliases=tuple(sorted(entry.aliases)),
+            run_id=entry.run_id,
+            created_ms=entry.creation_timestamp,
             tags=tags,
             metrics={key.removeprefix(METRIC_PREFIX): value for key, value in metrics.items()},
         )

@@ -10,7 +10,7 @@ import tadscale
 PACKAGE = "tadscale"
 ROOT = Path(tadscale.__file__).parent
 ENTRY = "tadscale.serving.predictor"
-FORBIDDEN = tuple(f"{PACKAGE}.{part}" for part in ("runtime", "report", "engine", "flow", "job", "cli"))
+FORBIDDEN = tuple(f"{PACKAGE}.{part}" for part in ("runtime", "report", "engine", "flow", "cli"))
 """The cluster, training and motion have no place at a consumer's."""
 
 

@@ -60,16 +60,16 @@ class MotionTeacher:
         valid = columns["valid"]
         if self._memo is not None and valid.any():
             with self._computing:
-                made = self._remembered(columns, np.flatnonzero(valid), self._memo)
+                added = self._remembered(columns, np.flatnonzero(valid), self._memo)
         else:
             frames, mask = columns[self._source][valid], columns["mask"][valid]
             if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
                 frames, mask = np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1])
-            given = self._upload(frames)
+            uploaded = self._upload(frames)
             with self._computing:
-                made = self._make(given, mask)
+                added = self._make(uploaded, mask)
         passed = {name: value for name, value in columns.items() if name not in self._dropped}
-        return passed | {name: _spread(value, valid) for name, value in made.items()}
+        return passed | {name: _spread(value, valid) for name, value in added.items()}
 
     def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:
         """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on

@@ -23,9 +23,9 @@ class WindowMemo:
         """The result for a window: the one kept, or what `make` returns. Not to be written to."""
         if window in self._kept:
             return self._kept[window]
-        made = make()
-        size = sum(array.nbytes for array in made.values())
+        result = make()
+        size = sum(array.nbytes for array in result.values())
         if size <= self._room:
-            self._kept[window] = made
+            self._kept[window] = result
             self._room -= size
-        return made
+        return result

@@ -83,7 +83,7 @@ def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
         )
         train_s[mode], parameters[mode] = _train(job, mode, batch, classes)
     motion_bytes, taught_bytes = (
-        sum(array.nbytes for array in made.values()) for made in (motion_columns, taught_columns)
+        sum(array.nbytes for array in packet.values()) for packet in (motion_columns, taught_columns)
     )
     return Rates(fetch_s, motion_s, teacher_s, train_s, parameters, motion_bytes, taught_bytes)
 

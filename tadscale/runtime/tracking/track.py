@@ -148,9 +148,9 @@ def _status(error: BaseException) -> str:
 def _resume_or_create(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:
     """The id of the latest run with these tags if it did not finish, else of a new one."""
     wanted = " and ".join(f"tags.`{tag}` = '{_quoted(value)}'" for tag, value in identity.items())
-    found = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
-    if found and found[0].info.status != "FINISHED":
-        run_id = found[0].info.run_id
+    runs = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    if runs and runs[0].info.status != "FINISHED":
+        run_id = runs[0].info.run_id
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, ERROR_TAG, "")
         return run_id
@@ -165,15 +165,15 @@ def _quoted(value: str) -> str:
 
 def _experiment_id(client: Any, config: TrackingConfig, uri: str, storage: str) -> str:
     """The experiment's id; a deleted experiment of the name is an error, and not silently brought back."""
-    found = client.get_experiment_by_name(config.experiment)
-    if found is None:
+    experiment = client.get_experiment_by_name(config.experiment)
+    if experiment is None:
         return _create_experiment(client, config.experiment, _artifact_location(config, uri, storage))
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise ValueError(
             f"the MLflow experiment {config.experiment!r} has been deleted: restore it (mlflow experiments restore "
-            f"--experiment-id {found.experiment_id}), or set tracking.experiment to another name"
+            f"--experiment-id {experiment.experiment_id}), or set tracking.experiment to another name"
         )
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def _create_experiment(client: Any, name: str, location: str | None) -> str:
@@ -182,10 +182,10 @@ def _create_experiment(client: Any, name: str, location: str | None) -> str:
     try:
         return client.create_experiment(name, artifact_location=location)
     except MlflowException:  # somebody else was quicker: jobs start at the same time
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             raise
-        return found.experiment_id
+        return experiment.experiment_id
 
 
 def _artifact_location(config: TrackingConfig, uri: str, storage: str) -> str | None:

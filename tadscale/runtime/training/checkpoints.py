@@ -35,8 +35,8 @@ class CheckpointStore:
             except FileNotFoundError:
                 return []
 
-        found = (re.fullmatch(r"step-(\d{8,})", name) for name in with_retry(names, self.url))
-        return sorted((int(match[1]) for match in found if match), reverse=True)
+        matches = (re.fullmatch(r"step-(\d{8,})", name) for name in with_retry(names, self.url))
+        return sorted((int(match[1]) for match in matches if match), reverse=True)
 
     def save(self, state: TrainState, meta: Mapping[str, Any]) -> None:
         """Write a checkpoint, then delete what is too old."""

@@ -206,8 +206,10 @@ def _causes(failure: TrainingFailedError) -> str:
     failures = getattr(failure, "worker_failures", {0: failure})
     causes = []
     for error in failures.values():
-        found = CAUSE.findall(str(error))
-        name, words = next((pair for pair in found if pair[0].startswith("tadscale.")), found[0] if found else ("", ""))
+        errors = CAUSE.findall(str(error))
+        name, words = next(
+            (pair for pair in errors if pair[0].startswith("tadscale.")), errors[0] if errors else ("", "")
+        )
         causes.append(f"{name.rsplit('.', 1)[-1]}: {words}" if name else str(error).strip().rsplit("\n", 1)[-1])
     return "; ".join(dict.fromkeys(causes))
 

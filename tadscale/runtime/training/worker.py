@@ -173,11 +173,11 @@ class _Rank:
 
     def _resume(self) -> _Resumed:
         """Load the newest good checkpoint. Rank 0 decides which, so that all load the same."""
-        found = self._store.load_latest() if self._rank == 0 else None
-        step = ray.train.collective.broadcast_from_rank_zero(found[0].step if found else None)
+        latest = self._store.load_latest() if self._rank == 0 else None
+        step = ray.train.collective.broadcast_from_rank_zero(latest[0].step if latest else None)
         if step is None:
             return _Resumed()
-        state, meta = found or self._store.load(step)
+        state, meta = latest or self._store.load(step)
         check_plan(meta, self._plan, self._stage)
         self._engine.load_state(state)
         self._ema.load(select(state.tensors, "ema/"))
