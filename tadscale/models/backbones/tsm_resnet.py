@@ -44,6 +44,13 @@ def temporal_shift(x: Tensor, frames: int) -> Tensor:
     return torch.cat([later, earlier, clip[:, :, 2 * fold :]], dim=2).flatten(0, 1)
 
 
+def pool_time(maps: Tensor, stride: int) -> Tensor:
+    """Maps of single frames `[B, T, C, h, w]` averaged over `stride` frames, `[B, C, ceil(T / stride), h, w]`."""
+    rows = maps.permute(0, 2, 3, 4, 1).flatten(1, 3)  # [B, C * h * w, T]
+    pooled = F.avg_pool1d(rows, stride, ceil_mode=True).unflatten(1, maps.shape[2:])
+    return pooled.permute(0, 1, 4, 2, 3)
+
+
 def _norm(channels: int) -> nn.Module:
     return nn.GroupNorm(min(32, channels // 2), channels)
 
@@ -90,5 +97,4 @@ class TsmResNet18(Backbone):
         for stage in range(1, 5):
             for block in self.get_submodule(f"layer{stage}").children():
                 x = block(x, frames)
-        x = x.unflatten(0, (batch, frames)).transpose(1, 2)  # [B, 8W, T, h, w]
-        return F.avg_pool3d(x, (self.stride, 1, 1), ceil_mode=True)
+        return pool_time(x.unflatten(0, (batch, frames)), self.stride)
