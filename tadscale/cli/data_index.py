@@ -70,22 +70,21 @@ def index(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.quarantine import QuarantineLedger
 
     ledger = QuarantineLedger()
-    made = index_shards(options.url, ledger, reading_of(options))
-    console.print(_table(made, ledger))
+    console.print(_table(index_shards(options.url, ledger, reading_of(options)), ledger))
     return 0
 
 
-def _table(made: "Index", ledger: "QuarantineLedger") -> Table:
-    manifest = made.manifest
+def _table(shards: "Index", ledger: "QuarantineLedger") -> Table:
+    manifest = shards.manifest
     subsets = Counter(row.subset for row in manifest.rows)
     table = Table(title=Text(manifest.url), title_justify="left", show_header=False)
     table.add_row("videos", f"{len(manifest)} ({', '.join(f'{name} {n}' for name, n in sorted(subsets.items()))})")
     if not all(row.labelled for row in manifest.rows):
         table.add_row("labelled", "no: train on them with labelled: false")
-    table.add_row("segments", f"{sum(len(row.labels) for row in manifest.rows)} ({made.repaired} mended)")
+    table.add_row("segments", f"{sum(len(row.labels) for row in manifest.rows)} ({shards.repaired} mended)")
     table.add_row("classes", f"{len(manifest.classes)}")
     reasons = [f"{entry.shard}: {entry.key}: {entry.reason}" for entry in list(ledger)[:SHOWN]]
     table.add_row("left out", Text("\n".join([f"{len(ledger)}", *reasons])))  # Text: brackets in a reason are no markup
-    members = ", ".join(f"{suffix or '(no suffix)'} {count}" for suffix, count in made.passed_over.most_common(SHOWN))
-    table.add_row("members passed over", f"{made.passed_over.total()}" + (f" ({members})" if members else ""))
+    members = ", ".join(f"{suffix or '(no suffix)'} {count}" for suffix, count in shards.passed_over.most_common(SHOWN))
+    table.add_row("members passed over", f"{shards.passed_over.total()}" + (f" ({members})" if members else ""))
     return table
