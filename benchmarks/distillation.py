@@ -1,6 +1,6 @@
 """Teacher, baseline, conventional and decomposed student over several seeds, starts and settings, on a job's data.
 
-    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--start pretext] [--set A.B=VALUE] [--variants FILE.yaml]
+    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--start pretext] [--set A.B=VALUE] [--variants FILE.yaml ...]
 
 Trains by `benchmarks.local_training`: the job's settings on windows that are decoded once. Prints the average mAP (percent)
 of every detector with mean and standard deviation over seeds, on the test subset and on validation; then the means on test
@@ -120,7 +120,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--modes", nargs="+", default=["teacher", "baseline", "conventional", "decomposed"])
     parser.add_argument("--start", choices=["none", "pretext", "appearance"], default="none")
-    parser.add_argument("--variants", type=Path)
+    parser.add_argument("--variants", type=Path, nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
@@ -133,7 +133,7 @@ def read_tasks(options: argparse.Namespace) -> Iterable[Task]:
     """Every variant for every seed."""
     variants: list[dict[str, Any]] = [{"name": mode, "mode": mode} for mode in options.modes]
     if options.variants:
-        variants = yaml.safe_load(options.variants.read_text())
+        variants = [variant for path in options.variants for variant in yaml.safe_load(path.read_text())]
     for variant in variants:
         job = load_job(options.job, [*options.set, *variant.get("set", ())])
         if job.motion.flow_url is not None:
