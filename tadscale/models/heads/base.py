@@ -31,6 +31,27 @@ class Head(nn.Module, ABC):
         """The best `top_k` detections of each window with a score of at least `min_score`, before suppression."""
 
 
+def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: float) -> list[WindowDetections]:
+    """Decoding of heads that give every moment (step, anchor, query) a segment and a score for each class.
+
+    Args:
+        scores: `[B, P, K]`; 0 where a moment does not exist.
+        segments: `[B, P, 2]` in sampled frames.
+        top_k: the most moment-and-class pairs of a window.
+        min_score: the least score.
+
+    Returns:
+        An entry a window, by descending score.
+    """
+    found = []
+    for window in range(scores.shape[0]):
+        best, flat = scores[window].flatten().topk(min(top_k, scores[window].numel()))
+        flat, best = flat[best >= min_score], best[best >= min_score]
+        moment, label = flat // scores.shape[2], flat % scores.shape[2]
+        found.append(WindowDetections(segments[window, moment], best, label))
+    return found
+
+
 class HeadSettings(Config):
     """Base of a head's settings: a subclass gives `name` its default and builds the head."""
 

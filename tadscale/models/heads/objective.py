@@ -11,7 +11,7 @@ from tadscale.models.heads.base import HeadSettings, Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """Ground truth of a batch of windows.
+    """Ground truth of a batch of windows; N is at least 1, also where no window has a segment.
 
     Attributes:
         segments_frames: `[B, N, 2]` start and end in sampled frames from the window's first; float32.

@@ -144,7 +144,7 @@ def test_a_segment_that_was_learned_is_decoded_in_sampled_frames(head: Head, obj
     features, mask = inputs(1)
     wanted = Targets(segments_frames=torch.tensor([[[40.0, 84.0]]]), labels=torch.tensor([[1]]))
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
-    for _ in range(80):
+    for _ in range(60):
         optimizer.zero_grad()
         objective.loss(head(features, mask), wanted).mean().backward()
         optimizer.step()

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
 from tadscale.models.local_attention import TransformerBlock
 from tadscale.models.temporal import ChannelNorm
 
@@ -98,13 +98,7 @@ class ActionFormerHead(Head):
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best moment-and-class pairs of each window, as segments in sampled frames."""
         scores = torch.sigmoid(predictions["logits"]) * predictions["mask"].unsqueeze(2)  # [B, P, K]
-        found = []
-        for window in range(scores.shape[0]):
-            best, flat = scores[window].flatten().topk(min(top_k, scores[window].numel()))
-            flat, best = flat[best >= min_score], best[best >= min_score]
-            moment, label = flat // scores.shape[2], flat % scores.shape[2]
-            found.append(WindowDetections(predictions["segments"][window, moment], best, label))
-        return found
+        return best_moments(scores, predictions["segments"], top_k=top_k, min_score=min_score)
 
 
 def _tower(dim: int, out: int) -> nn.Sequential:
