@@ -1,6 +1,6 @@
 """Teacher, baseline, conventional and decomposed student over several seeds, starts and settings, on a job's data.
 
-    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--start pretext] [--set A.B=VALUE] [--variants FILE.yaml ...]
+    python -m benchmarks.distillation [JOB.yaml] [--seeds 0 1 2] [--start pretext] [--set A.B=VALUE] [--variants FILE ...]
 
 Trains by `benchmarks.local_training`: the job's settings on windows that are decoded once. Prints the average mAP (percent)
 of every detector with mean and standard deviation over seeds, on the test subset and on validation; then the means on test
