@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tadscale.engine.optim import OptimConfig, build_optimizer
+from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,8 @@ class TrainState:
 
     Attributes:
         step: optimiser steps taken, which is also the number of global batches consumed.
-        tensors: full float32 tensors, named `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, `ema/NAME`.
+        tensors: full float32 tensors, named `model/NAME`, `exp_avg/NAME`, `exp_avg_sq/NAME`, `ema/NAME`; parameters
+            without gradient have no moments (`exp_avg`, `exp_avg_sq`).
     """
 
     step: int
@@ -28,7 +29,7 @@ class Engine(Protocol):
     model: nn.Module
 
     def set_lr(self, lr: float) -> None:
-        """Use this learning rate from the next step on."""
+        """Use this learning rate from the next step on, a group's factor apart (see `build_optimizer`)."""
         ...
 
     def backward(self, loss: Tensor) -> None:
@@ -62,8 +63,7 @@ class LocalEngine:
 
     def set_lr(self, lr: float) -> None:
         """See `Engine`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self._optimizer.param_groups, lr)
 
     def backward(self, loss: Tensor) -> None:
         """See `Engine`."""
@@ -83,7 +83,7 @@ class LocalEngine:
     def state(self, step: int) -> TrainState:
         """See `Engine`."""
         tensors = {f"model/{name}": value.detach().clone() for name, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in trained_parameters(self.model):
             moments = self._optimizer.state.get(parameter, {})
             for moment in ("exp_avg", "exp_avg_sq"):
                 tensors[f"{moment}/{name}"] = moments.get(moment, torch.zeros_like(parameter)).detach().clone()
@@ -93,12 +93,17 @@ class LocalEngine:
         """See `Engine`."""
         self.model.load_state_dict(select(state.tensors, "model/"))
         first, second = select(state.tensors, "exp_avg/"), select(state.tensors, "exp_avg_sq/")
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in trained_parameters(self.model):
             self._optimizer.state[parameter] = {
                 "step": torch.tensor(float(state.step)),
                 "exp_avg": first[name].to(parameter).clone(),
                 "exp_avg_sq": second[name].to(parameter).clone(),
             }
+
+
+def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters that have a gradient, by name: those with moments."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def select(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,10 +3,14 @@
 import math
 from typing import Any
 
+from pydantic import Field
 from torch import nn
 from torch.optim import AdamW
 
 from tadscale.config import Config
+
+BACKBONE = "backbone."
+"""Prefix of the backbone's parameters in every network."""
 
 
 class OptimConfig(Config):
@@ -18,6 +22,8 @@ class OptimConfig(Config):
     """Windows per optimiser step over all workers; the number of workers must divide it."""
     lr: float = 2e-3
     """Peak learning rate of AdamW."""
+    backbone_lr_factor: float = Field(default=1.0, gt=0)
+    """Learning rate of the backbone over that of the rest: below 1 for one that starts from trained weights."""
     weight_decay: float = 0.05
     """Decoupled weight decay, on matrices and convolutions only."""
     warmup_epochs: float = 2.0
@@ -39,10 +45,25 @@ def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
-    """AdamW with decay on weights of two or more dimensions alone; biases, gains and scalars are left free."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    """AdamW over what has a gradient; decay on weights of two or more dimensions alone, not on biases, gains and scalars.
+
+    Every group says in `lr_factor` what its learning rate is multiplied by; `set_learning_rate` keeps to it.
+    """
+    kinds: dict[tuple[bool, float], list[nn.Parameter]] = {}  # (free of decay, factor)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            factor = config.backbone_lr_factor if name.startswith(BACKBONE) else 1.0
+            kinds.setdefault((parameter.ndim < 2, factor), []).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": 0.0 if free else config.weight_decay, "lr_factor": factor}
+        for (free, factor), parameters in sorted(kinds.items(), key=lambda kind: kind[0])
     ]
-    return AdamW([group for group in groups if group["params"]], lr=config.lr)
+    optimizer = AdamW(groups, lr=config.lr)
+    set_learning_rate(optimizer.param_groups, config.lr)
+    return optimizer
+
+
+def set_learning_rate(groups: list[dict[str, Any]], lr: float) -> None:
+    """Use `lr` in all groups of `build_optimizer`, each times its factor."""
+    for group in groups:
+        group["lr"] = lr * group["lr_factor"]

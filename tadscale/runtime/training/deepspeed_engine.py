@@ -9,8 +9,8 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from tadscale.engine.engine import TrainState, select
-from tadscale.engine.optim import OptimConfig, build_optimizer
+from tadscale.engine.engine import TrainState, select, trained_parameters
+from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, check_preset
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -52,8 +52,7 @@ class DeepSpeedEngine:
 
     def set_lr(self, lr: float) -> None:
         """See `Engine`."""
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = lr
+        set_learning_rate(self._engine.optimizer.param_groups, lr)
 
     def backward(self, loss: Tensor) -> None:
         """See `Engine`."""
@@ -93,7 +92,7 @@ class DeepSpeedEngine:
                     self._engine.optimizer.state[parameter][moment].copy_(value)
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, parameter) for name, parameter in self._module.named_parameters() if parameter.requires_grad]
+        return trained_parameters(self._module)
 
     def _whole(self, kind: str) -> dict[str, Tensor]:
         """The trained parameters in float32, or one of their moments, whole."""
