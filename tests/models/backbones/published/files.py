@@ -1,0 +1,49 @@
+"""Published checkpoints as their layouts have them, made from a network's own tensors, key by key."""
+
+import re
+
+import torch
+from torch import Tensor
+
+SHIFTED_BLOCKS = (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)  # of MobileNetV2: those with a skip connection
+FLAT = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6", "3": "7"}
+FLAT_FIRST = {"0.0": "0", "0.1": "1", "1": "3", "2": "4"}  # the first block has no expansion
+
+
+def linear(name: str, channels: int, classes: int = 10) -> dict[str, Tensor]:
+    """A classifier, which no backbone has."""
+    return {f"{name}.weight": torch.zeros(classes, channels), f"{name}.bias": torch.zeros(classes)}
+
+
+def torchvision_mobilenet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Torchvision's MobileNetV2."""
+    return state | linear("classifier.1", 1280)
+
+
+def tsm_mobilenet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """TSM's: blocks are flat, the shifted convolution is wrapped, everything is a data-parallel model's base model."""
+    return {
+        f"module.{name}": value
+        for name, value in ({_flat(key): v for key, v in state.items()} | linear("new_fc", 1280)).items()
+    }
+
+
+def _flat(name: str) -> str:
+    found = re.fullmatch(r"features\.(\d+)\.conv\.(\d\.[01](?=\.)|\d)\.(\w+)", name)
+    if found is None:
+        return f"base_model.{name}"
+    block, place, parameter = int(found[1]), found[2], found[3]
+    flat = (FLAT_FIRST if block == 1 else FLAT)[place]
+    net = ".net" if block in SHIFTED_BLOCKS and place == "0.0" else ""
+    return f"base_model.features.{block}.conv.{flat}{net}.{parameter}"
+
+
+def torchvision_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Torchvision's ResNet-18."""
+    return state | linear("fc", 512)
+
+
+def tsm_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """TSM's: the first convolution of every block is wrapped."""
+    wrapped = {re.sub(r"(layer\d\.\d\.conv1)", r"\1.net", name): value for name, value in state.items()}
+    return {f"module.base_model.{name}": value for name, value in wrapped.items()} | linear("module.new_fc", 512)
