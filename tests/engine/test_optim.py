@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tadscale.engine.engine import LocalEngine
 from tadscale.engine.optim import OptimConfig, build_optimizer, learning_rate
 
 
@@ -32,3 +33,42 @@ def test_frozen_parameters_are_left_out():
     model.weight.requires_grad_(False)
     assert sum(len(group["params"]) for group in build_optimizer(model, OptimConfig()).param_groups) == 1
     assert torch.is_tensor(model.bias)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """A backbone of which the first layer is frozen, and a head."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    backbone[0].requires_grad_(False)
+    return nn.ModuleDict({"backbone": backbone, "head": nn.Linear(3, 2)})
+
+
+def rates(engine: LocalEngine) -> dict[str, float]:
+    """The learning rate of every parameter that the optimiser has, by name."""
+    names = {parameter: name for name, parameter in engine.model.named_parameters()}
+    groups = engine._optimizer.param_groups
+    return {names[parameter]: group["lr"] for group in groups for parameter in group["params"]}
+
+
+def test_the_backbone_learns_by_its_factor_at_every_rate(network):
+    engine = LocalEngine(network, OptimConfig(lr=0.5, backbone_lr_factor=0.1))
+    assert rates(engine)["backbone.1.weight"] == pytest.approx(0.05)
+    for rate in (1.0, 0.2, 0.0):
+        engine.set_lr(rate)
+        found = rates(engine)
+        assert set(found) == {"backbone.1.weight", "backbone.1.bias", "head.weight", "head.bias"}
+        assert found["backbone.1.weight"] == found["backbone.1.bias"] == pytest.approx(0.1 * rate)
+        assert found["head.weight"] == found["head.bias"] == rate
+
+
+def test_a_factor_of_one_makes_no_groups_of_its_own(network):
+    groups = build_optimizer(network, OptimConfig()).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(2, 0.05), (2, 0.0)]
+    groups = build_optimizer(network, OptimConfig(backbone_lr_factor=0.1)).param_groups
+    assert sorted(group["weight_decay"] for group in groups) == [0.0, 0.0, 0.05, 0.05]
+
+
+def test_a_backbone_that_does_not_learn_is_frozen_by_its_own_settings():
+    with pytest.raises(ValueError, match="backbone_lr_factor"):
+        OptimConfig(backbone_lr_factor=0.0)

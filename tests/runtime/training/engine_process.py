@@ -6,6 +6,7 @@ trains 4 more, then does the second half again from that state, and once more fr
 
 import os
 import sys
+from collections import OrderedDict
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from tadscale.engine.engine import Engine
 from tadscale.engine.optim import OptimConfig
 from tadscale.engine.state import load_state, save_state
+from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -29,12 +31,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 HALF, WHOLE = 4, 8
 GLOBAL_BATCH = 4
-CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, weight_decay=0.1, global_batch=GLOBAL_BATCH)
+CONFIG = OptimConfig(lr=0.01, backbone_lr_factor=0.3, clip_norm=0.5, weight_decay=0.1, global_batch=GLOBAL_BATCH)
 
 
 def toy() -> nn.Module:
+    """A backbone, its first layer frozen and with a counter as batch norms have, and a head."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.LayerNorm(7), nn.Linear(7, 3))
+    frozen = FrozenBatchNorm2d(5)
+    frozen.running_mean.normal_()
+    picture, flat = nn.Unflatten(1, (5, 1, 1)), nn.Flatten()
+    backbone = nn.Sequential(picture, frozen, flat, nn.Linear(5, 7), nn.GELU(), nn.LayerNorm(7))
+    return nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(7, 3)))
 
 
 def run(engine: Engine, first: int, stop: int, rank: int = 0, world_size: int = 1) -> list[float]:

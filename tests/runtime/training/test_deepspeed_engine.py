@@ -80,7 +80,7 @@ def test_bfloat16_stays_close_and_keeps_its_state_in_float32(two_ranks, referenc
     state, seen = load_state(str(two_ranks / "half-bfloat16"))
     assert seen["first"] + seen["on"] == pytest.approx(reference[0], rel=0.02)
     assert seen["first"] != pytest.approx(reference[0][: 2 * process.HALF], rel=TOLERANCE)
-    assert {value.dtype for value in state.tensors.values()} == {torch.float32}
+    assert {value.dtype for value in state.tensors.values() if value.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
