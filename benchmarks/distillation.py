@@ -45,7 +45,7 @@ from tadscale.models.heads.objective import build_objective
 from tadscale.network import Mode
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import DISTILLING
+from tadscale.runtime.stage.spec import DISTILLING, network_of
 
 SCORED = ("validation", "test")
 MERGED: dict[str, Callable[[str], str]] = {
@@ -78,9 +78,8 @@ class Task(NamedTuple):
     @property
     def teacher_path(self) -> Path:
         """What the teacher of this data and seed says of every window."""
-        return self._kept(
-            "teacher", str(self.data_path), self.job.model.model_dump(), self.job.optim.model_dump(), self.seed
-        )
+        network = network_of(self.job, "teacher", ()).model_dump(exclude={"inference"})
+        return self._kept("teacher", str(self.data_path), network, self.job.optim.model_dump(), self.seed)
 
     @property
     def start_path(self) -> Path:
@@ -185,17 +184,25 @@ def prepare_teacher(task: Task) -> None:
     """A teacher, and what it says of every window."""
     data = _data(task.data_path, task.device)
     model, _ = train_network(task.job, data[task.job.data.train_subset], "teacher", task.seed, None)
-    torch.save({name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}, task.teacher_path)
+    said = {name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}
+    torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
 
 
 def run(task: Task) -> list[dict[str, Any]]:
     """Train and score one network; a baseline is scored fused with the teacher, too. One row a detector."""
     began, data = time.monotonic(), _data(task.data_path, task.device)
-    said = {name: DetectorOutput(*output) for name, output in torch.load(task.teacher_path).items()}
+    kept = torch.load(task.teacher_path)
+    said = {name: DetectorOutput(*output) for name, output in kept["said"].items()}
     start: Start | None = torch.load(task.start_path) if task.start != "none" and task.mode != "teacher" else None
     teacher = said[task.job.data.train_subset] if task.mode in DISTILLING else None
     learn = data[task.job.data.train_subset]
-    model, log = train_network(task.job, learn, task.mode, task.seed, teacher, start)
+    log: list[dict[str, float]] = []
+    if task.mode == "teacher":
+        model = network_of(task.job, "teacher", learn.manifest.classes).build().to(task.device)
+        model.load_state_dict(kept["state"])
+        model.eval()
+    else:
+        model, log = train_network(task.job, learn, task.mode, task.seed, teacher, start)
     found = {name: predict(model, data[name], task.mode).predictions for name in SCORED}
     outputs = {task.name: found}
     if task.mode == "baseline":

@@ -129,7 +129,7 @@ class Stage(Config):
         """
         job = self.job
         facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed}
-        model = without_weights(job.model).model_dump(mode="json")
+        model = architecture(job.model, self.mode).model_dump(mode="json")
         facts |= {"optim": self.optim.model_dump(mode="json"), "model": model, "start": self.start_sha256}
         if self.mode == "pretrain" and job.pretrain:
             facts["pretrain"] = job.pretrain.model_dump(mode="json", exclude={"optim"})
@@ -176,9 +176,13 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
     )
 
 
-def without_weights(model: ModelConfig) -> ModelConfig:
-    """The architecture alone: where a start's weights lie is no part of it."""
-    return model.model_copy(update={"backbone": model.backbone.model_copy(update={"weights": None})})
+def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:
+    """What of the settings makes a mode's network: a start's place is no part of it, and how branches are put together is a
+    student's alone."""
+    defaults = ModelConfig()
+    student_only = {name: getattr(defaults, name) for name in ("fusion", "shared_branch_head")}
+    backbone = model.backbone.model_copy(update={"weights": None})
+    return model.model_copy(update={"backbone": backbone} | ({} if mode == "decomposed" else student_only))
 
 
 def stage_modes(job: JobConfig) -> list[Mode]:
@@ -196,7 +200,7 @@ def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkS
     """The network that a job trains in a mode."""
     return NetworkSpec(
         mode=mode,
-        model=without_weights(job.model),
+        model=architecture(job.model, mode),
         in_channels=motion_channels(job.motion) if mode in ("teacher", "pretrain") else 3,
         classes=classes,
         window=job.data.window,

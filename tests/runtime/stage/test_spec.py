@@ -3,9 +3,14 @@
 import pytest
 
 from tadscale.engine.steps import DistillConfig, StudentConfig
+from tadscale.models.backbones.small3d import Small3dConfig
+from tadscale.models.config import ModelConfig
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.spec import stage_modes, stage_of
 from tests.runtime.conftest import ONE_WORKER, changed, save_untrained
+
+HEAD = ActionFormerConfig(dim=8, levels=2, heads=2, stem_blocks=1)
 
 
 @pytest.fixture
@@ -24,6 +29,7 @@ def stages(make_stage, tmp_path):
         ({"cluster": ONE_WORKER.model_copy(update={"cpus_per_fetch": 0.25})}, set()),
         ({"checkpoint_every_steps": 7}, set()),
         ({"baseline": False}, set()),
+        ({"model": ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=HEAD, fusion="sum")}, {"decomposed"}),
     ],
 )
 def test_only_what_a_setting_decides_is_another_stage(stages, changes, retrained):
