@@ -15,7 +15,7 @@ import tadscale
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, step_function
+from tadscale.engine.steps import Lesson, StudentConfig, step_function
 from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.network import Mode, NetworkSpec, save_network
 from tests.serving.tiny import SPEC, clip
@@ -87,13 +87,15 @@ def learn_and_export(folder: Path) -> None:
     assert Path(tadscale.__file__).is_relative_to(folder)
     model = load_job(folder / "toy.yaml").model
     assert (model.head.name, model.head.width, model.backbone.name) == ("toy", 5, "toy")
+    objective = build_objective(model.head, len(CLASSES))
+    lesson = Lesson(objective=objective, student=StudentConfig(), global_batch=2)
     for mode in MODES:
         spec = SPEC.model_copy(update={"mode": mode, "model": model, "in_channels": 2 if mode == "teacher" else 3})
         network, batch = spec.build(for_training=True), make_batch(spec)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         engine = LocalEngine(network, OptimConfig(lr=0.01))
         engine.set_lr(0.01)
-        parts = step_function(mode, build_objective(model.head, len(CLASSES)), DistillConfig())(network, batch)
+        parts = step_function(mode, lesson)(network, batch)
         engine.backward(parts["loss"])
         assert engine.step() > 0 and parts["loss"].isfinite()
         assert any(not torch.equal(before[name], value) for name, value in network.state_dict().items())
