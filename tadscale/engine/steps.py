@@ -96,7 +96,7 @@ def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> d
     output: DetectorOutput = model(batch.frames, batch.mask)
     truth = {"truth": _truth(lesson, output.predictions, batch)}
     taught = _imitation(lesson, model, batch, output)
-    return _balanced(lesson, batch, output.feature, truth, taught, scaled=None)
+    return _balanced(lesson, model, batch, output.feature, truth, taught, scaled=None)
 
 
 def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     taught = _imitation(lesson, model, batch, DetectorOutput(output.motion_feature, output.motion_predictions))
     if weight := lesson.student.appearance_distill_weight:
         taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch)
-    return _balanced(lesson, batch, output.features, truth, taught, scaled)
+    return _balanced(lesson, model, batch, output.features, truth, taught, scaled)
 
 
 _STEPS: dict[Mode, Callable[[Lesson, nn.Module, WindowBatch], dict[str, Tensor]]] = {
@@ -163,6 +163,7 @@ def _imitation(lesson: Lesson, model: nn.Module, batch: WindowBatch, output: Det
 
 def _balanced(
     lesson: Lesson,
+    model: nn.Module,
     batch: WindowBatch,
     split: Tensor,
     truth: dict[str, Tensor],
@@ -180,7 +181,7 @@ def _balanced(
     of_teacher = [weights.get(name, 1.0) * part for name, part in taught.items()]
     measured: dict[str, Tensor] = {}
     if lesson.measures(batch) and split.requires_grad:
-        gradients = split_gradients(split, of_truth, torch.stack(of_teacher).sum())
+        gradients = split_gradients(model, split, of_truth, torch.stack(of_teacher).sum())
         measured = describe_split(*gradients)
         if distill.balance == "share":
             factor = share_factor(*gradients, distill.share)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tadscale.models.fusion import LocalAttentiveFusion, masked_mean
+from tadscale.models.fusion import FUSIONS, LocalAttentiveFusion, masked_mean
 
 
 @pytest.fixture
@@ -88,3 +88,28 @@ def test_steps_outside_the_mask_do_not_reach_the_query(fusion):
 
 def test_mean_of_a_wholly_masked_window_is_zero():
     assert masked_mean(torch.ones(1, 3, 4), torch.zeros(1, 4, dtype=torch.bool)).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_every_fusion_keeps_shapes_and_ignores_what_is_masked(name):
+    torch.manual_seed(0)
+    fusion = FUSIONS[name](6).double()
+    target, reference, mask = _inputs()
+    target, reference = target * mask.unsqueeze(1), reference * mask.unsqueeze(1)
+    fused = fusion(target, reference, mask)
+    changed = reference.clone()
+    changed[1, :, 6:] = 9.0
+    assert fused.shape == target.shape
+    torch.testing.assert_close(fusion(target, changed, mask)[1, :, :6], fused[1, :, :6])
+
+
+def test_cross_attention_is_the_softmax_of_its_formula():
+    torch.manual_seed(0)
+    fusion = FUSIONS["cross_attention"](6).double()
+    target, reference, mask = _inputs()
+    fused = fusion(target, reference, mask)
+    query = fusion.query.weight @ target[1, :, 2]
+    scores = [float(query @ (fusion.key.weight @ reference[1, :, t])) / math.sqrt(6) for t in range(6)]  # 6 steps exist
+    total = sum(map(math.exp, scores))
+    added = sum(math.exp(score) / total * (fusion.value.weight @ reference[1, :, t]) for t, score in enumerate(scores))
+    torch.testing.assert_close(fused[1, :, 2], target[1, :, 2] + added)

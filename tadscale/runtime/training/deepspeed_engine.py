@@ -1,13 +1,14 @@
 """DeepSpeed behind the loop's `Engine` protocol, with a state that knows nothing of ranks."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from tadscale.engine.engine import TrainState, select, trained_parameters
 from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
@@ -150,11 +151,29 @@ class _Routed(nn.Module):
     def __init__(self, engine: Any) -> None:
         super().__init__()
         self.__dict__["_engine"] = engine  # not as a submodule: names of tensors stay the model's own
+        self._hooks: list[Any] = []
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def forward(self, *inputs: Any) -> Any:
+        outputs = self._engine(*inputs)
+        self._hooks = [hook for value in tree_leaves(outputs) for hook in getattr(value, "_backward_hook_managers", ())]
         # Under autocast the network's outputs are bfloat16, whose 8 bits are half a frame at frame 128: losses and segments
         # are computed in float32.
-        return tree_map_only(Tensor, _in_float32, self._engine(*inputs))
+        return tree_map_only(Tensor, _in_float32, outputs)
+
+    @contextmanager
+    def probing(self) -> Iterator[None]:
+        """While the block runs, gradients that are asked for at the outputs are none of DeepSpeed's.
+
+        It takes the first gradient that reaches an output for the beginning of its own backward pass, and ZeRO's buckets
+        for filled: the real one then ended in an index error (0.19.8, stages 1 and 2), or is refused (stage 0).
+        """
+        self._engine._backward_prologue = lambda: None
+        try:
+            yield
+        finally:
+            del self._engine._backward_prologue
+            for hook in self._hooks:
+                hook.reset()
 
     def train(self, mode: bool = True) -> "_Routed":
         self._engine.train(mode)

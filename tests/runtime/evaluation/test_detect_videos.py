@@ -11,12 +11,15 @@ from tadscale.data.flow_shards import write_flow
 from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
 from tadscale.data.quarantine import QuarantineLedger
+from tadscale.data.storage import read_range
 from tadscale.data.windows import load_window, tile
 from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import InferenceConfig, load_network, save_network
+from tadscale.segments import Detection
 from tadscale.serving.path import DetectionPath
+from tadscale.serving.predictor import Predictor
 from tests.runtime.conftest import ONE_WORKER, WINDOW, save_untrained
 from tests.runtime.pipeline.test_fetch import damage
 
@@ -161,3 +164,18 @@ def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_
     candidates = [Candidate(name="a", weights_urls=(networks["baseline"],)), Candidate(name="b", weights_urls=(url,))]
     with pytest.raises(ValueError, match=r"differs in \['fps'\]"):
         detect_videos(candidates, data_url=sprites, subset="test", cluster=ONE_WORKER)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_evaluation_and_detect_go_one_way(networks, sprites, monkeypatch):
+    """What merges a video's windows is changed in one place, and both follow."""
+    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+
+    marked = Detection(video="marked", label="none", start_s=0.0, end_s=1.0, score=1.0)
+    monkeypatch.setattr(DetectionPath, "merge", lambda self, windows, *, video, duration_s: [marked])
+    candidates = [Candidate(name="rgb", weights_urls=(networks["baseline"],))]
+    result = detect_videos(candidates, data_url=sprites, subset="test", cluster=ONE_WORKER)
+    assert result.detections["rgb"] == [marked] * 3
+    row = read_manifest(sprites).subset("test").row(0)
+    video = read_range(row.url, row.video_offset, row.video_bytes)
+    assert Predictor.from_directory(networks["baseline"], "cpu").detect(video, "v")[1] == [marked]

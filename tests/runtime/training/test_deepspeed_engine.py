@@ -1,8 +1,5 @@
 """The DeepSpeed engine against `LocalEngine`, on two real gloo ranks."""
 
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from tadscale.engine.engine import LocalEngine, TrainState
 from tadscale.engine.state import load_state, save_state
 from tadscale.runtime.cluster.deepspeed_preset import check_preset
 from tests.runtime.training import engine_process as process
+from tests.runtime.training.two_ranks import run_two_ranks
 
 EXACT = [name for name in process.PRESETS if name != "bfloat16"]
 TOLERANCE = 1e-5  # relative: gradients are summed in another order on two ranks than on one
@@ -31,16 +29,7 @@ def reference() -> tuple[list[float], TrainState, TrainState]:
 def two_ranks(reference, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("engine")
     save_state(str(folder / "local"), reference[1], {})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = str(Path(process.__file__))
-    ranks = [subprocess.Popen([sys.executable, script, str(rank), "2", str(port), str(folder)]) for rank in range(2)]
-    try:
-        assert [rank.wait(timeout=150) for rank in ranks] == [0, 0]
-    finally:
-        for rank in ranks:
-            rank.kill()
+    run_two_ranks(process.__file__, folder)
     return folder
 
 

@@ -187,3 +187,29 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_stag
 def test_workers_that_cannot_share_the_batch_are_refused(make_stage, tmp_path):
     with pytest.raises(ValueError, match="global_batch=4 cannot be shared equally by 3 workers"):
         train(make_stage(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))
+
+
+def test_a_backbone_pretrained_without_labels_is_what_the_baseline_starts_from(make_stage, tmp_path):
+    """The pretext runs as a stage of its own; the next one's first checkpoint is not far from where it begins."""
+    import torch
+
+    from tadscale.engine.optim import OptimConfig
+    from tadscale.engine.pretrain import PretrainConfig
+    from tadscale.network import load_network, read_spec
+    from tadscale.runtime.stage.spec import stage_of
+
+    optim = OptimConfig(epochs=2, global_batch=4, warmup_epochs=0.1, ema_decay=0.5)
+    stage = make_stage(tmp_path, "pretrain", pretrain=PretrainConfig(frames=8, optim=optim))
+    result = train(stage, TWO_WORKERS)
+    assert {"motion", "colour", "motion_unexplained", "colour_unexplained"} < set(result.losses)
+    lines = lines_of(result)
+    assert lines[-1]["losses"]["loss"] < lines[0]["losses"]["loss"]
+    assert stage.window.frames == 8 and read_spec(result.weights_url).mode == "pretrain"
+
+    still = stage.job.model_copy(update={"optim": OptimConfig(epochs=1, global_batch=4, lr=0.0)})
+    baseline = stage_of(still, "baseline", start_url=result.weights_url)
+    assert baseline.start_sha256 == read_spec(result.weights_url).weights_sha256
+    trained, _ = load_network(train(baseline, ONE_WORKER).weights_url)
+    started, _ = load_network(result.weights_url)
+    for name, value in started.get_submodule("backbone").state_dict().items():
+        torch.testing.assert_close(trained.get_submodule("backbone").state_dict()[name], value)

@@ -1,0 +1,94 @@
+"""The split of ground truth and distillation: measured rightly, and balanced where that is asked for."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from tadscale.engine.balance import MEASURE_EVERY_STEPS, ScaledGradient, describe_split, share_factor, split_gradients
+from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, step_function
+from tadscale.models.detector import Detector
+from tadscale.models.heads.objective import build_objective
+from tadscale.models.student import Student
+from tests.engine.conftest import BATCH, make_batch
+
+
+@pytest.fixture
+def taught(tiny_model):
+    """A batch with the outputs of a motion teacher."""
+    torch.manual_seed(3)
+    batch = make_batch(0)
+    teacher = Detector(tiny_model, in_channels=2, num_classes=2).eval()
+    with torch.no_grad():
+        return dataclasses.replace(batch, teacher=teacher(torch.rand(2, 2, 16, 16, 16) * 2 - 1, batch.mask))
+
+
+def student_of(tiny_model) -> Student:
+    torch.manual_seed(0)
+    return Student(tiny_model, num_classes=2)
+
+
+def gradients(tiny_model, batch, **distill):
+    """What one step sends into each parameter, and the loss parts."""
+    student = student_of(tiny_model)
+    objective = build_objective(tiny_model.head, 2)
+    settings = StudentConfig(distill=DistillConfig(**distill))
+    parts = step_function("decomposed", Lesson(objective=objective, student=settings, global_batch=BATCH))(
+        student, batch
+    )
+    parts["loss"].backward()
+    grads = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+    return grads, {name: value.item() for name, value in parts.items()}
+
+
+def test_gradients_at_the_split_are_those_of_each_loss_alone():
+    torch.manual_seed(0)
+    features = torch.randn(2, 3, 4, requires_grad=True)
+    used = features * 1.0
+    weight = torch.randn(2, 3, 4)
+    truth, distillation = split_gradients(torch.nn.Identity(), used, (used * weight).sum(), used.square().sum())
+    torch.testing.assert_close(truth, weight)
+    torch.testing.assert_close(distillation, 2 * used.detach())
+    described = describe_split(truth, distillation)
+    assert float(described["split_truth"]) == pytest.approx(float(weight.norm()))
+    cosine = torch.nn.functional.cosine_similarity(weight.flatten(), 2 * used.detach().flatten(), dim=0)
+    assert float(described["split_cosine"]) == pytest.approx(float(cosine), rel=1e-5)
+
+
+def test_a_scaled_view_changes_the_gradient_alone():
+    view, x = ScaledGradient(), torch.ones(3, requires_grad=True)
+    seen = view(x)
+    view.factor = torch.tensor(0.25)  # after the forward pass, as the step does
+    assert torch.equal(seen, x)
+    (seen * torch.arange(3.0)).sum().backward()
+    assert x.grad.tolist() == [0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_distillation_sends_the_stated_share_into_the_backbone(tiny_model, taught, share):
+    """Into the backbone: truth's gradient, plus the teacher's at `share` times its norm at the split. Elsewhere as ever."""
+    balanced, parts = gradients(tiny_model, taught, balance="share", share=share)
+    fixed, _ = gradients(tiny_model, taught)
+    truth, _ = gradients(tiny_model, taught, feature_weight=0.0, prediction_weight=0.0)
+    factor = share * parts["split_truth"] / parts["split_distill"]
+    assert abs(factor - 1) > 0.1
+    backbone = [name for name in fixed if name.startswith("backbone.")]
+    for name in backbone:
+        torch.testing.assert_close(
+            balanced[name], truth[name] + factor * (fixed[name] - truth[name]), rtol=1e-3, atol=1e-6
+        )
+    for name in set(fixed) - set(backbone):
+        torch.testing.assert_close(balanced[name], fixed[name], rtol=1e-4, atol=1e-7)
+
+
+def test_nothing_is_scaled_where_distillation_sends_nothing():
+    assert float(share_factor(torch.ones(3), torch.zeros(3), 1.0)) == 1.0
+    assert float(share_factor(torch.ones(3), torch.full((3,), 4.0), 2.0)) == pytest.approx(0.5)
+
+
+def test_a_fixed_balance_is_measured_every_so_many_steps_and_not_changed_by_it(tiny_model, taught):
+    measured, parts = gradients(tiny_model, taught)
+    later = dataclasses.replace(taught, positions=taught.positions + BATCH * (MEASURE_EVERY_STEPS + 1))
+    plain, other = gradients(tiny_model, later)
+    assert {"split_truth", "split_distill", "split_cosine"} <= set(parts) and "split_truth" not in other
+    assert all(torch.equal(measured[name], plain[name]) for name in plain)

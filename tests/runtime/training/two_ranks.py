@@ -1,0 +1,19 @@
+"""Runs a script as two ranks on loopback."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_two_ranks(script: str, folder: Path, timeout_s: float = 150) -> None:
+    """`python SCRIPT RANK 2 PORT FOLDER`, twice at once; both must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [subprocess.Popen([sys.executable, script, str(rank), "2", str(port), str(folder)]) for rank in range(2)]
+    try:
+        assert [rank.wait(timeout=timeout_s) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
