@@ -15,6 +15,11 @@ FILES = (*weights.PICKLES, weights.SAFETENSORS)
 log = logging.getLogger(__name__)
 
 
+def is_published(url: str | None) -> bool:
+    """Whether a start is a file that others published, and not the folder of a network that was trained here."""
+    return url is not None and url.endswith(FILES)
+
+
 def start_digest(url: str) -> str:
     """What a start is by content, wherever it lies: the SHA-256 of its weights' file.
 
@@ -22,7 +27,7 @@ def start_digest(url: str) -> str:
         ValueError: there is no network in the folder.
         StorageError: the storage cannot be reached, or the file is not there.
     """
-    return weights.digest(read_bytes(url)) if url.endswith(FILES) else read_spec(url).weights_sha256
+    return weights.digest(read_bytes(url)) if is_published(url) else read_spec(url).weights_sha256
 
 
 def load_start(backbone: Backbone, url: str) -> None:
@@ -36,7 +41,7 @@ def load_start(backbone: Backbone, url: str) -> None:
         ValueError: the weights are damaged, or are not this backbone's.
         StorageError: the storage cannot be reached.
     """
-    if url.endswith(FILES):
+    if is_published(url):
         where = f"model.backbone.weights {url}"
         match = backbone.load_published(weights.read_weights(read_bytes(url), url, where).tensors, where)
         log.info("%s: %d tensors read, left out: %s", where, len(match.tensors), ", ".join(match.left_out) or "none")

@@ -8,7 +8,7 @@ from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import join
 from tadscale.data.windows import WindowConfig
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.start import start_digest
+from tadscale.engine.start import is_published, start_digest
 from tadscale.flow.motion import motion_channels
 from tadscale.models.config import ModelConfig
 from tadscale.network import Mode, NetworkSpec, read_spec
@@ -155,7 +155,8 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
         job: the run.
         mode: which of its networks.
         teacher_url: a trained teacher's network; only students read it.
-        start_url: what RGB backbones start from, by default `model.backbone.weights`; teachers and pretexts do not.
+        start_url: what RGB backbones start from, by default `model.backbone.weights`; a teacher on motion starts from
+            published weights alone, adapted to its channels.
 
     Raises:
         ValueError: RAFT's weights are missing, precomputed flow says not what made it, or a folder holds no network.
@@ -164,7 +165,9 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
     job = with_absolute_paths(job)
     if mode not in DISTILLING:
         teacher_url = None
-    start_url = None if mode in ("teacher", "pretrain") else start_url or job.model.backbone.weights
+    start_url = start_url or job.model.backbone.weights
+    if mode == "pretrain" or (mode == "teacher" and not is_published(start_url)):
+        start_url = None
     return Stage(
         job=job,
         mode=mode,

@@ -48,6 +48,16 @@ def test_another_teacher_is_another_student(stages, make_stage, tmp_path):
     assert stage_of(student.job, "decomposed", other).identity != student.identity
 
 
+def test_what_starts_from_what(stages, tmp_path):
+    job, folder = stages["baseline"].job, stages["decomposed"].teacher_url
+    assert stage_of(job, "baseline", start_url=folder).start_url == folder
+    assert stage_of(job, "teacher", start_url=folder).start_url is None  # an RGB network's backbone reads no motion
+    file = tmp_path / "published.safetensors"
+    file.write_bytes(b"weights")
+    assert stage_of(job, "teacher", start_url=str(file)).start_url == str(file)
+    assert stage_of(job, "pretrain", start_url=str(file)).start_url is None
+
+
 def test_a_job_that_names_its_teacher_trains_none(stages):
     job: JobConfig = stages["teacher"].job
     assert stage_modes(job) == ["teacher", "baseline", "decomposed"]
