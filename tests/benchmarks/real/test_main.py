@@ -7,7 +7,7 @@ import pytest
 from benchmarks.real.__main__ import main
 from tadscale.data.lint import lint
 from tadscale.data.pack import pack
-from tadscale.runtime.stage.job import load_job
+from tadscale.runtime.jobs.job_file import load_job
 
 SIZES = {
     "ball": ["--train", "1", "--shortest-s", "5", "--longest-s", "6"],
