@@ -21,6 +21,11 @@ PANELS = {
     "memory_mib": "memory of rank 0, MiB",
 }
 """Keys of a record that get a panel of their own, in this order; the losses come first and share one."""
+SPLIT = {
+    "gradients into the backbone": {"split_truth": "ground truth", "split_distill": "distillation"},
+    "their cosine": {"split_cosine": "cosine"},
+}
+"""Panels of what is measured where ground truth and distillation part (`tadscale.engine.balance`), among the losses."""
 SMOOTHING = 0.01
 """Width of the bold line's Gaussian mean as a share of the run: our choice, a standard deviation of 10 steps of
 1,000."""
@@ -66,11 +71,11 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     from matplotlib.figure import Figure  # late: 0.5 s, and report/ is imported by command lines that draw nothing
 
     rows = list(records)
-    losses = loss_series(rows)
+    losses, split = loss_series(rows), split_series(rows)
     others = {name: series for name in PANELS if (series := _series(rows, lambda row, name=name: row.get(name)))}
     if not losses and not others:
         raise ValueError(f"{len(rows)} record(s) hold nothing to draw: expected losses or one of {', '.join(PANELS)}.")
-    count = bool(losses) + len(others)
+    count = bool(losses) + len(others) + len(split)
     columns = min(count, 3)
     figure = Figure(figsize=(4.6 * columns, 3.1 * -(-count // columns)), dpi=130, layout="constrained")
     axes = list(np.ravel(figure.subplots(-(-count // columns), columns, squeeze=False)))
@@ -79,6 +84,11 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     for axis, (name, series) in zip(axes[bool(losses) :], others.items(), strict=False):
         _draw(axis, {name: series}, PANELS[name], smoothed=name == "grad_norm")
         axis.set_ylim(0, 1.08 * max(float(series[1].max()), 1e-12))
+    for axis, (title, lines) in zip(axes[bool(losses) + len(others) :], split.items(), strict=False):
+        _draw(axis, lines, title, smoothed=True)
+        if len(lines) > 1:
+            axis.set_yscale("log")  # one may be tens of times the other
+            axis.legend(frameon=False, fontsize=7.5, loc="upper right")
     for axis in axes[count:]:
         axis.remove()
     figure.savefig(path)
@@ -87,10 +97,23 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
 def loss_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     """Steps and values of each loss, the total (`loss`) first; steps at which it is missing or not finite are left
     out."""
-    names = dict.fromkeys(name for row in rows for name in _losses(row))
+    names = dict.fromkeys(name for row in rows for name in _losses(row) if not name.startswith("split_"))
     ordered = sorted(names, key=lambda name: name != "loss")
     by_name = {name: _series(rows, lambda row, name=name: _losses(row).get(name)) for name in ordered}
     return {name: series for name, series in by_name.items() if series}
+
+
+def split_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Series]]:
+    """The panels of `SPLIT` that the records have something for: lines by what they show."""
+    panels = {
+        title: {
+            label: series
+            for name, label in lines.items()
+            if (series := _series(rows, lambda row, name=name: _losses(row).get(name)))
+        }
+        for title, lines in SPLIT.items()
+    }
+    return {title: lines for title, lines in panels.items() if lines}
 
 
 def smooth(values: NDArray[np.float64], share: float = SMOOTHING) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tadscale.report.curves import loss_series, plot_curves, read_log, smooth
+from tadscale.report.curves import loss_series, plot_curves, read_log, smooth, split_series
 
 
 def record(step: int, loss: float = 1.0) -> dict[str, object]:
@@ -69,3 +69,16 @@ def test_picture_has_a_panel_for_each_thing_recorded(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
         plot_curves([{"step": 0, "eta_s": 1.0}], tmp_path / "none.png")
+
+
+def test_what_is_measured_at_the_split_has_panels_of_its_own(tmp_path):
+    rows = [{"step": step, "losses": {"loss": 2.0}} for step in range(20)]
+    for step in (0, 10):
+        rows[step]["losses"] |= {"split_truth": 0.1, "split_distill": 4.0 + step, "split_cosine": 0.2}
+    panels = split_series(rows)
+    assert list(panels) == ["gradients into the backbone", "their cosine"]
+    steps, values = panels["gradients into the backbone"]["distillation"]
+    assert (steps.tolist(), values.tolist()) == ([0, 10], [4.0, 14.0])
+    assert list(loss_series(rows)) == ["loss"] and split_series(rows[1:9]) == {}
+    plot_curves(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000

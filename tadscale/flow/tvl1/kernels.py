@@ -21,6 +21,7 @@ try:
 except ImportError:  # where there is no Triton nothing below is called, but every module of the package can be imported
 
     def jit(function):  # type: ignore[no-untyped-def]
+        """Stands in for Triton's."""
         return function
 
 

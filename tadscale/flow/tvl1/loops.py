@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    def njit(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]: ...
+    def njit(**options: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """Numba's, as far as it is used here."""
+        ...
 else:
     from numba import njit
 

@@ -7,7 +7,7 @@ from tadscale.network import Mode
 from tadscale.runtime.pipeline.packets import windows_per_packet
 from tadscale.runtime.planning.rates import Rates
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_modes
+from tadscale.runtime.stage.spec import DISTILLING, settings_of, stage_modes
 
 PACKET_CPU_S = 0.06  # Ray's CPU time for a packet, over all its processes (2 cores of an AMD EPYC)
 STAGE_START_S = 12.0  # until the first step: processes, imports, the first packets (the same machine)
@@ -54,8 +54,23 @@ def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:
         rates: of one window, see `measure_rates`.
         cpus: cores that there are; more logical CPUs than that do not make it faster.
     """
-    stages = [_stage(job, mode, windows, rates, cpus) for mode in stage_modes(job)]
+    stages = [
+        _stage(settings_of(job, mode), mode, windows * _parts(job, mode), _of_part(rates, _parts(job, mode)), cpus)
+        for mode in stage_modes(job)
+    ]
     return Forecast(stages, rates, windows, cpus)
+
+
+def _parts(job: JobConfig, mode: Mode) -> int:
+    """How many windows of a mode's own length a detector's window holds."""
+    return max(1, job.data.window.frames // settings_of(job, mode).data.window.frames)
+
+
+def _of_part(rates: Rates, parts: int) -> Rates:
+    """What so small a part of a window costs to fetch, and its motion."""
+    return rates._replace(
+        fetch_s=rates.fetch_s / parts, motion_s=rates.motion_s / parts, motion_bytes=rates.motion_bytes // parts
+    )
 
 
 def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) -> StageForecast:
@@ -81,7 +96,7 @@ def _motion_s(mode: Mode, rates: Rates) -> float:
     """Of a window, where motion is made."""
     if mode == "baseline":
         return 0.0
-    return rates.motion_s + (0.0 if mode == "teacher" else rates.teacher_s)
+    return rates.motion_s + (rates.teacher_s if mode in DISTILLING else 0.0)
 
 
 def _repeated_s(job: JobConfig, mode: Mode, windows: int, rates: Rates) -> float:
@@ -92,7 +107,7 @@ def _repeated_s(job: JobConfig, mode: Mode, windows: int, rates: Rates) -> float
     if job.data.window.augment.varies:
         return _motion_s(mode, rates)
     actors = job.cluster.motion_actors
-    size = rates.motion_bytes if mode == "teacher" else rates.taught_bytes
+    size = rates.taught_bytes if mode in DISTILLING else rates.motion_bytes
     room = actors * (job.cluster.motion_memo_mib << 20) / (windows * size)
     return _motion_s(mode, rates) * (1 - min(1.0, room) / actors)
 

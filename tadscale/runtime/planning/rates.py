@@ -5,6 +5,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,8 @@ from tadscale.data.storage import list_names
 from tadscale.data.windows import tile
 from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
-from tadscale.engine.steps import Lesson, step_function
+from tadscale.engine.pretrain import TargetScale, pretrain_step
+from tadscale.engine.steps import Lesson, StepFunction, step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
@@ -27,9 +30,10 @@ from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.plan_spec import PlanSpec
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.spec import DISTILLING, network_of, settings_of
 
 REPEATS = 5  # after one that warms up; the median counts
+ANY_SCALE = TargetScale(motion_std=1.0, colour_mean=(0.0, 0.0, 0.0), colour_std=(1.0, 1.0, 1.0))  # costs the same
 
 
 class Rates(NamedTuple):
@@ -78,9 +82,8 @@ def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
     torch.set_num_threads(cluster.threads_per_worker)
     train_s, parameters = {}, {}
     for mode in modes:
-        batch = WindowBatch.from_numpy(
-            columns | (motion_columns if mode == "teacher" else taught_columns), cluster.device
-        )
+        added = taught_columns if mode in DISTILLING else motion_columns
+        batch = WindowBatch.from_numpy(columns | added, cluster.device)
         train_s[mode], parameters[mode] = _train(job, mode, batch, classes)
     motion_bytes, taught_bytes = (
         sum(array.nbytes for array in packet.values()) for packet in (motion_columns, taught_columns)
@@ -147,14 +150,30 @@ def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, .
     network = network_of(job, mode, classes).build(for_training=True).to(job.cluster.device)
     engine = LocalEngine(network, job.optim)
     engine.set_lr(0.0)
-    objective = build_objective(job.model.head, len(classes))
-    losses = step_function(mode, Lesson(objective=objective, student=job.student, global_batch=1))
+    losses: StepFunction
+    if mode == "pretrain" and job.pretrain is not None:
+        batch = _first_frames(batch, settings_of(job, mode).data.window.frames)
+        losses = partial(pretrain_step, job.pretrain, ANY_SCALE)
+    else:
+        objective = build_objective(job.model.head, len(classes))
+        losses = step_function(mode, Lesson(objective=objective, student=job.student, global_batch=1))
 
     def step() -> None:
         engine.backward(losses(engine.model, batch)["loss"])
         engine.step()
 
     return seconds(step, job.cluster.device), sum(parameter.numel() for parameter in network.parameters())
+
+
+def _first_frames(batch: WindowBatch, frames: int) -> WindowBatch:
+    """A shorter window."""
+    assert batch.frames is not None and batch.motion_fields is not None
+    return replace(
+        batch,
+        frames=batch.frames[:, :frames],
+        mask=batch.mask[:, :frames],
+        motion_fields=batch.motion_fields[:, :, :frames],
+    )
 
 
 def seconds(work: Callable[[], object], device: str) -> float:

@@ -72,16 +72,12 @@ class Stage(Config):
     @property
     def optim(self) -> OptimConfig:
         """How it is trained."""
-        pretrain = self.job.pretrain
-        return pretrain.optim if self.mode == "pretrain" and pretrain else self.job.optim
+        return settings_of(self.job, self.mode).optim
 
     @property
     def window(self) -> WindowConfig:
         """What its network sees."""
-        window, pretrain = self.job.data.window, self.job.pretrain
-        if self.mode != "pretrain" or pretrain is None:
-            return window
-        return window.model_copy(update={"frames": pretrain.frames, "stride_frames": pretrain.frames})
+        return settings_of(self.job, self.mode).data.window
 
     @property
     def plan(self) -> PlanSpec:
@@ -177,6 +173,15 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
         start_url=start_url,
         start_sha256=start_digest(start_url) if start_url else "",
     )
+
+
+def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
+    """The job as the stage of a mode has it: the pretext has a schedule of its own, and shorter windows side by side."""
+    if mode != "pretrain" or job.pretrain is None:
+        return job
+    window = job.data.window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
+    data = job.data.model_copy(update={"window": window})
+    return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
 
 
 def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:

@@ -13,8 +13,8 @@ RATES = Rates(
     fetch_s=0.1,
     motion_s=3.0,
     teacher_s=1.0,
-    train_s={"teacher": 0.5, "baseline": 0.5, "decomposed": 1.0},
-    parameters={"teacher": 1 << 20, "baseline": 1 << 20, "decomposed": 2 << 20},
+    train_s={"pretrain": 0.2, "teacher": 0.5, "baseline": 0.5, "decomposed": 1.0},
+    parameters={"pretrain": 1 << 19, "teacher": 1 << 20, "baseline": 1 << 20, "decomposed": 2 << 20},
     motion_bytes=1 << 20,
     taught_bytes=1 << 10,
 )
@@ -62,6 +62,17 @@ def test_what_is_remembered_costs_motion_in_the_first_epoch_only():
     assert by_mode(job(**none))["decomposed"].seconds == pytest.approx(STAGE_START_S + 3 * epoch_s)
 
 
+def test_the_pretext_has_a_schedule_and_windows_of_its_own():
+    window = {"frames": 128, "stride_frames": 128, "augment": {"flip_probability": 0.5}}
+    schedule = {"frames": 32, "optim": {"epochs": 2, "global_batch": 8}}
+    settings = job(data={"url": "nowhere", "window": window}, pretrain=schedule)
+    stages = by_mode(settings)
+    assert list(stages) == ["pretrain", "teacher", "baseline", "decomposed"]
+    assert stages["pretrain"].steps == 2 * math.ceil(10 * 4 / 8)
+    # A quarter of a window's motion, no teacher: 8 windows of .75 s by 2 actors.
+    assert (stages["pretrain"].waits_for, stages["pretrain"].step_s) == ("motion", pytest.approx(8 * 0.75 / 2))
+
+
 def test_few_cpus_decide_where_everything_shares_them():
     shared = job(cluster={"workers": 2, "motion_actors": 4})
     assert by_mode(shared, cpus=2)["decomposed"].waits_for == "CPUs"
@@ -87,6 +98,7 @@ data:
   window: {{frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}
 motion: {{name: temporal_gradient_fast}}
 model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, dim: 8}}}}
+pretrain: {{frames: 8}}
 optim: {{epochs: 2, global_batch: 4}}
 """
     )
