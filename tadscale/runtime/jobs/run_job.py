@@ -59,11 +59,11 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
         manifest = _open_data(job, console)
         _check_flow(job, manifest)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
+        job = with_named_models_at_hand(job)
         if job.kind == "evaluate":
             stages = finished_stages(job.run_url)
         else:
             _record_previews(job, manifest, run)
-            job = with_named_models_at_hand(job)
             stages = _train_stages(job, run, console)
         scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, run)
         model = _publish(job, stages, scores, run)

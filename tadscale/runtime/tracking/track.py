@@ -23,7 +23,7 @@ from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 
 JOB_TAG, STORAGE_TAG, SETTINGS_TAG, STAGE_TAG = (
-    "tadscale.runtime.stage.job", "tadscale.storage", "tadscale.settings_digest", "tadscale.stage"
+    "tadscale.job", "tadscale.storage", "tadscale.settings_digest", "tadscale.stage"
 )  # fmt: skip
 ERROR_TAG = "tadscale.error"
 DATABASE_NAME, ARTIFACTS_NAME = "mlflow.db", "mlflow-artifacts"

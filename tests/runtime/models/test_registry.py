@@ -37,7 +37,7 @@ def small(package: Path, tmp_path: Path) -> Path:  # noqa: F811
 
 
 def register(registry: Registry, run: Run, folder: Path, average: float = 0.5, **more: Any) -> ModelVersion:
-    tags = {"tadscale.runtime.stage.job": "distill", "tadscale.manifest_digest": "abc"}
+    tags = {"tadscale.job": "distill", "tadscale.manifest_digest": "abc"}
     return registry.register(run, NAME, folder, metrics={"average_mAP": average}, tags=tags, **more)
 
 
@@ -63,7 +63,7 @@ def test_the_first_version_is_champion_and_the_latest_challenger(registry: Regis
     assert (first.version, first.aliases, first.run_id) == (1, ("champion",), run.run_id)
     assert first.metrics == {"average_mAP": 0.5}
     assert first.tags.pop("tadscale.detector_sha256")
-    assert first.tags == {"tadscale.runtime.stage.job": "distill", "tadscale.manifest_digest": "abc"}
+    assert first.tags == {"tadscale.job": "distill", "tadscale.manifest_digest": "abc"}
     assert aliases(registry) == {3: ("challenger",), 2: (), 1: ("champion",)}
     assert list(aliases(registry)) == [3, 2, 1]
 

@@ -38,7 +38,7 @@ def test_a_job_is_a_parent_run_with_its_stages_nested(storage: Path, tmp_path: P
             pass
     data = parent.client.get_run(parent.run_id).data
     assert data.params == {"seed": "3", "train.lr": "0.1", "train.head": "actionformer", "train.sizes": "[1, 2]"}
-    assert data.tags["tadscale.runtime.stage.job"] == "distill" and data.tags["tadscale.seed"] == "3"
+    assert data.tags["tadscale.job"] == "distill" and data.tags["tadscale.seed"] == "3"
     assert json.loads(artifact(parent, "job.json", tmp_path)) == SETTINGS
     for stage, name in ((teacher, "teacher"), (student, "student")):
         assert stage.client.get_run(stage.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
