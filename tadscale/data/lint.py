@@ -91,14 +91,14 @@ def _manifest_faults(url: str, rows: Sequence[VideoRow]) -> list[str]:
         manifest = read_manifest(url)
     except ValueError as error:
         return [str(error)]
-    stated, found = ({row.key: row for row in some} for some in (manifest.rows, rows))
-    faults = [f"{key}: in {found[key].shard}, but not in the manifest" for key in found.keys() - stated.keys()]
+    stated, scanned = ({row.key: row for row in some} for some in (manifest.rows, rows))
+    faults = [f"{key}: in {scanned[key].shard}, but not in the manifest" for key in scanned.keys() - stated.keys()]
     for key, row in stated.items():
-        if key not in found:
+        if key not in scanned:
             faults.append(f"{key}: in the manifest, but not usable in {row.shard}")
             continue
         names = [name for name in row._fields if name != "label_ids"]
-        changed = [name for name in names if getattr(row, name) != getattr(found[key], name)]
+        changed = [name for name in names if getattr(row, name) != getattr(scanned[key], name)]
         if changed:
             faults.append(f"{key}: {', '.join(changed)} of the manifest and of {row.shard} differ")
     return [f"{fault}: build the manifest again" for fault in sorted(faults)]

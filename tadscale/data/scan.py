@@ -100,7 +100,7 @@ def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = F
 
 
 def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
-    found, shard = Scan(), url.rsplit("/", 1)[-1]
+    scan, shard = Scan(), url.rsplit("/", 1)[-1]
     filesystem, path = open_filesystem(url)
     with filesystem.open(path, "rb", block_size=READ_AHEAD_BYTES) as file:
         walk = TarWalk(file, reading.video_suffix, SIDECARS if reading.labelled else ())
@@ -113,12 +113,12 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
                 if decode_all:
                     verify_video(sample.video)
             except DataError as error:
-                found.bad.append(QuarantineEntry(shard, sample.key, error.reason, "scan"))
+                scan.bad.append(QuarantineEntry(shard, sample.key, error.reason, "scan"))
             else:
-                found.rows.append(row)
-                found.repairs += repairs
-    found.passed_over = walk.passed_over
-    return found
+                scan.rows.append(row)
+                scan.repairs += repairs
+    scan.passed_over = walk.passed_over
+    return scan
 
 
 def _row(sample: TarSample, url: str, reading: Reading) -> tuple[VideoRow, list[Repair]]:

@@ -81,14 +81,14 @@ def write_shards(
 
 def _claim(url: str, overwrite: bool) -> None:
     """Make sure that no shards are overwritten by accident, and that none are left over to be mistaken for new ones."""
-    found = [name for name in list_names(url) if name == MANIFEST_NAME or name.endswith(".tar")]
-    if found and not overwrite:
-        whose = "" if MANIFEST_NAME in found else " without a manifest, of another tool or of an interrupted write"
+    present = [name for name in list_names(url) if name == MANIFEST_NAME or name.endswith(".tar")]
+    if present and not overwrite:
+        whose = "" if MANIFEST_NAME in present else " without a manifest, of another tool or of an interrupted write"
         raise ValueError(
-            f"{url} already holds shards ({found[0]}, {len(found)} files){whose}: write elsewhere, or allow to overwrite"
+            f"{url} already holds shards ({present[0]}, {len(present)} files){whose}: write elsewhere, or allow to overwrite"
         )
     # The manifest first: without it nobody reads what is about to change.
-    for name in sorted(found, key=lambda name: name != MANIFEST_NAME):
+    for name in sorted(present, key=lambda name: name != MANIFEST_NAME):
         if name == MANIFEST_NAME or OWN_SHARD.fullmatch(name):
             remove(join(url, name))
 

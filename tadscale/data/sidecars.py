@@ -69,8 +69,8 @@ def _from_json(key: str, document: Any, classes: Sequence[str] | None, duration_
     if isinstance(document.get("segments"), list):
         segments, labels = document["segments"], document.get("labels", document.get("label"))
         each = labels if isinstance(labels, list) and len(labels) == len(segments) else [labels] * len(segments)
-        found = [_segment(place, item, label, classes) for item, label in zip(segments, each, strict=True)]
-        return {"subset": subset, "annotations": found}
+        annotations = [_segment(place, item, label, classes) for item, label in zip(segments, each, strict=True)]
+        return {"subset": subset, "annotations": annotations}
     if "label" not in document:
         return None
     if "segment" in document or "start" in document:

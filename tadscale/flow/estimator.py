@@ -90,10 +90,10 @@ def luma(frames: Tensor) -> Tensor:
 
 def repeat_last(fields: Tensor, length: int) -> Tensor:
     """Fields `[B, C, L, H, W]` -> `[B, C, length, H, W]`, contiguous: the last field fills what is missing."""
-    batch, channels, given, height, width = fields.shape
+    batch, channels, count, height, width = fields.shape
     out = fields.new_empty(batch, channels, length, height, width)
-    out[:, :, :given] = fields
-    out[:, :, given:] = fields[:, :, -1:]
+    out[:, :, :count] = fields
+    out[:, :, count:] = fields[:, :, -1:]
     return out
 
 

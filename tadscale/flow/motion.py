@@ -85,10 +85,11 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
     out = frames.new_zeros(frames.shape[0], motion.channels, *frames.shape[1:4], dtype=torch.float32)
     for count in sorted(set(valid_frames)):
         rows = [row for row, valid in enumerate(valid_frames) if valid == count]
-        given = frames[rows, :count]
+        existing = frames[rows, :count]
         missing = max(0, motion.span_frames + 1 - count)
-        given = torch.cat([given, given[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)  # [b, count or more, H, W, 3]
-        out[rows, :, :count] = motion(given)[:, :, :count]
+        last = existing[:, -1:].expand(-1, missing, -1, -1, -1)
+        existing = torch.cat([existing, last], dim=1)  # [b, count or more, H, W, 3]
+        out[rows, :, :count] = motion(existing)[:, :, :count]
     return out
 
 

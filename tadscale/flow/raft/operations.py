@@ -52,13 +52,13 @@ def lookup(levels: list[Tensor], positions: Tensor, radius: int) -> Tensor:
     batch, _, height, width = positions.shape
     offsets = torch.arange(-radius, radius + 1, dtype=positions.dtype, device=positions.device)  # [k]
     x, y = positions.movedim(1, 0).reshape(2, -1, 1, 1)  # [B * h * w, 1, 1] each
-    found = []
+    looked_up = []
     for level, volume in enumerate(levels):
         grid_x = _as_grid(x / 2**level + offsets[:, None], volume.shape[-1])  # [B * h * w, k, 1]
         grid_y = _as_grid(y / 2**level + offsets, volume.shape[-2])  # [B * h * w, 1, k]
         grid = torch.stack(torch.broadcast_tensors(grid_x, grid_y), dim=-1)  # [B * h * w, k, k, 2]
-        found.append(F.grid_sample(volume, grid, align_corners=True).view(batch, height, width, -1))
-    return torch.cat(found, dim=-1).movedim(-1, 1).contiguous()
+        looked_up.append(F.grid_sample(volume, grid, align_corners=True).view(batch, height, width, -1))
+    return torch.cat(looked_up, dim=-1).movedim(-1, 1).contiguous()
 
 
 def upsample_convex(flow: Tensor, mask: Tensor) -> Tensor:

@@ -43,13 +43,13 @@ def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: flo
     Returns:
         An entry a window, by descending score.
     """
-    found = []
+    detections = []
     for window in range(scores.shape[0]):
         best, flat = scores[window].flatten().topk(min(top_k, scores[window].numel()))
         flat, best = flat[best >= min_score], best[best >= min_score]
         moment, label = flat // scores.shape[2], flat % scores.shape[2]
-        found.append(WindowDetections(segments[window, moment], best, label))
-    return found
+        detections.append(WindowDetections(segments[window, moment], best, label))
+    return detections
 
 
 class HeadSettings(Config):

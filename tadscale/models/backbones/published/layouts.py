@@ -35,8 +35,8 @@ class Layout:
     def rename(self, name: str) -> str | None:
         """The canonical name; None for a classifier's. A name that no rule knows comes back as it is (see `unmatched`)."""
         for pattern, canonical in self.rules:
-            if found := re.fullmatch(pattern, name):
-                return None if canonical is None else found.expand(canonical)
+            if match := re.fullmatch(pattern, name):
+                return None if canonical is None else match.expand(canonical)
         return name
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
@@ -54,13 +54,13 @@ def detect_layout(names: Iterable[str], where: str) -> Layout:
     Raises:
         ValueError: they are in none of the `LAYOUTS`.
     """
-    given = list(names)
+    listed = list(names)
     for layout in LAYOUTS:
-        if any(re.fullmatch(layout.mark, name) for name in given):
+        if any(re.fullmatch(layout.mark, name) for name in listed):
             return layout
     known = "; ".join(layout.name for layout in LAYOUTS)
     raise ValueError(
-        f"{where}: its names ({', '.join(given[:NAMED_KEYS])}, ...) are in no layout known here ({known}): it is another "
+        f"{where}: its names ({', '.join(listed[:NAMED_KEYS])}, ...) are in no layout known here ({known}): it is another "
         "network, or has a prefix of its own before every name; give such a file, or rename its tensors"
     )
 
