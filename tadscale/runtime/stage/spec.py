@@ -211,7 +211,7 @@ def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkS
         model=architecture(job.model, mode),
         in_channels=motion_channels(job.motion) if mode in ("teacher", "pretrain") else 3,
         classes=classes,
-        window=job.data.window,
+        window=settings_of(job, mode).data.window,
         inference=job.evaluate.inference,
     )
 
