@@ -189,13 +189,12 @@ def test_workers_that_cannot_share_the_batch_are_refused(make_stage, tmp_path):
         train(make_stage(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))
 
 
-def test_a_backbone_pretrained_without_labels_is_what_the_baseline_starts_from(make_stage, tmp_path):
-    """The pretext runs as a stage of its own; the next one's first checkpoint is not far from where it begins."""
-    import torch
-
+def test_a_backbone_is_pretrained_without_labels_and_known_as_a_start(make_stage, tmp_path):
     from tadscale.engine.optim import OptimConfig
     from tadscale.engine.pretrain import PretrainConfig
-    from tadscale.network import load_network, read_spec
+    from tadscale.engine.start import load_start
+    from tadscale.models.backbones.small3d import Small3dConfig
+    from tadscale.network import load_network
     from tadscale.runtime.stage.spec import stage_of
 
     optim = OptimConfig(epochs=2, global_batch=4, warmup_epochs=0.1, ema_decay=0.5)
@@ -204,12 +203,10 @@ def test_a_backbone_pretrained_without_labels_is_what_the_baseline_starts_from(m
     assert {"motion", "colour", "motion_unexplained", "colour_unexplained"} < set(result.losses)
     lines = lines_of(result)
     assert lines[-1]["losses"]["loss"] < lines[0]["losses"]["loss"]
-    assert stage.window.frames == 8 and read_spec(result.weights_url).mode == "pretrain"
-
-    still = stage.job.model_copy(update={"optim": OptimConfig(epochs=1, global_batch=4, lr=0.0)})
-    baseline = stage_of(still, "baseline", start_url=result.weights_url)
-    assert baseline.start_sha256 == read_spec(result.weights_url).weights_sha256
-    trained, _ = load_network(train(baseline, ONE_WORKER).weights_url)
-    started, _ = load_network(result.weights_url)
-    for name, value in started.get_submodule("backbone").state_dict().items():
-        torch.testing.assert_close(trained.get_submodule("backbone").state_dict()[name], value)
+    network, spec = load_network(result.weights_url)
+    assert (spec.mode, spec.window.frames, stage.window.frames) == ("pretrain", 8, 8)
+    assert stage_of(stage.job, "baseline", start_url=result.weights_url).start_sha256 == spec.weights_sha256
+    backbone = Small3dConfig(width=4).build(3)
+    load_start(backbone, result.weights_url)
+    state = network.get_submodule("backbone").state_dict()
+    assert all((value == state[name]).all() for name, value in backbone.state_dict().items())
