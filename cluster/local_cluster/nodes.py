@@ -89,7 +89,8 @@ def start_ray(state: StateFile, name: str, *flags: str) -> Started:
 def child_environment(state: StateFile) -> dict[str, str]:
     # Jobs begin with `#!/usr/bin/env -S python ...`: it has to be this Python.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**os.environ, **state.env, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    kept = {"RAY_idle_worker_killing_time_threshold_ms": "600000"}  # as `tadscale.runtime.cluster.capacity` has it
+    return {**os.environ, **state.env, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"} | kept
 
 
 def is_node(started: Started) -> bool:

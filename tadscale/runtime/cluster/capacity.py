@@ -19,6 +19,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default; said aloud in every process otherwise
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "180",  # 60 s are short where nodes start their first processes
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late the end, a failure and SIGTERM are noticed; 2 s by default
+    # Fetching takes fractions of a CPU, and Ray keeps one idle process a CPU: the others were ended after a second without
+    # work and started again, ten a minute in the demo on two busy cores, each for some 3 CPU-seconds of imports.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
     # glibc keeps freed memory instead of faulting it in again at every step: a step of the demo's network takes
     # 0.137 CPU-seconds instead of 0.182. Only processes that this one starts see it; the image sets it too.
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
