@@ -7,6 +7,7 @@ from pathlib import Path
 EXIT_OK, EXIT_FAILED = 0, 1
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: run the same command again and it goes on
 DEMO_STORE = Path("runs/mlflow.db")
+EXIT_INTERRUPTED = 130  # as shells say it of Ctrl-C
 Commands = argparse._SubParsersAction
 """Where a module adds its commands."""
 

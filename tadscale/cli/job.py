@@ -2,10 +2,14 @@
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_FAILED, EXIT_OK, EXIT_PREEMPTED, Commands
+from tadscale.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Commands
+
+if TYPE_CHECKING:
+    from tadscale.runtime.cluster.stopping import StopToken
 
 
 def add_to(commands: Commands) -> None:
@@ -28,17 +32,28 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.cluster.stopping import Preempted, StopToken
+
+    try:
+        with StopToken().listening() as stop:
+            return _run_until_stopped(options, console, stop)
+    except Preempted as told:
+        console.print(f"preempted: {told}", markup=False)
+        return EXIT_PREEMPTED
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from what is finished and from the last checkpoint")
+        return EXIT_INTERRUPTED
+
+
+def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:
     from tadscale.runtime.jobs.job_file import load_job
 
     job = load_job(options.job, options.set)
     from tadscale.runtime.jobs.run_job import run_job
-    from tadscale.runtime.training.launch import Preempted, TrainingFailed
+    from tadscale.runtime.training.launch import TrainingFailed
 
     try:
-        run_job(job, console)
-    except Preempted as stop:
-        console.print(f"preempted: {stop}", markup=False)
-        return EXIT_PREEMPTED
+        run_job(job, console, stop)
     except TrainingFailed as failure:
         console.print(f"failed: {failure}", markup=False)
         return EXIT_FAILED

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from tadscale.config import Config
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
+from tadscale.runtime.cluster.stopping import kept_handlers
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent home
@@ -134,7 +135,8 @@ def connect(config: ClusterConfig) -> None:
     local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == "local" else {}
     # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
     # our own: with one, none of the processes that Ray starts ahead could be used.
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    with kept_handlers():
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

@@ -16,13 +16,16 @@ from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
 from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster.capacity import connect
+from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
+from tadscale.runtime.tracking.curves import StageCurves
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
@@ -43,18 +46,22 @@ class JobSummary:
     model: ModelVersion | None
 
 
-def run_job(job: JobConfig, console: Console) -> JobSummary:
+def run_job(job: JobConfig, console: Console, stop: StopToken) -> JobSummary:
     """Run a job to its end; what an earlier, interrupted run of it finished is not done again.
 
     Raises:
-        ValueError: a setting does not fit the data, the cluster or what lies in the storage.
+        ValueError: a setting does not fit the data, the cluster or what lies in the storage; or the job runs already.
         QuarantineExceeded: more videos are bad than the budget allows.
-        Preempted: the job was told to stop and left a checkpoint.
+        Preempted: the job was told to stop.
         StorageError: the storage cannot be reached.
+        TrackingAway: MLflow cannot be reached.
     """
     settings = job.model_dump(mode="json")
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind}
-    with track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run:
+    with (
+        leased(job.run_url, stop),
+        track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run,
+    ):
         connect(job.cluster)
         manifest = _open_data(job, console)
         _check_flow(job, manifest)
@@ -64,7 +71,7 @@ def run_job(job: JobConfig, console: Console) -> JobSummary:
             stages = finished_stages(job.run_url)
         else:
             _record_previews(job, manifest, run)
-            stages = _train_stages(job, run, console)
+            stages = _train_stages(job, run, console, stop)
         scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, run)
         model = _publish(job, stages, scores, run)
     summary = JobSummary(
@@ -121,38 +128,30 @@ def _publish(
     return publish(job, stages[mode], scores, run, mode=mode, name=name) if name else None
 
 
-def _train_stages(job: JobConfig, run: Run, console: Console) -> dict[str, StageResult]:
+def _train_stages(job: JobConfig, run: Run, console: Console, stop: StopToken) -> dict[str, StageResult]:
     """Train what the job's kind asks for, in order: the student needs the teacher."""
     stages: dict[str, StageResult] = {}
     for mode in stage_modes(job):
         urls = {name: result.weights_url for name, result in stages.items()}
         stage = stage_of(job, mode, job.teacher.url or urls.get("teacher"), urls.get("pretrain"))
-        stages[mode] = _train(stage, run, console)
+        stages[mode] = _train(stage, run, console, stop)
     return stages
 
 
-def _train(stage: Stage, run: Run, console: Console) -> StageResult:
+def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageResult:
     """One stage, as a nested run, with its progress on the console."""
     mode = stage.mode
     with track_stage(run, mode, {"mode": mode}) as nested, StageProgress(mode, console) as progress:
+        curves = StageCurves(nested)
 
         def on_record(record: StepRecord) -> None:
             progress.show(record)
-            nested.log_metrics(_metrics(record), record.step)
+            curves.add(record)
 
-        result = train_stage(stage, on_record)
+        result = train_stage(stage, on_record, stop)
+        curves.complete(result.log_url)
         _record_stage(nested, result)
     return result
-
-
-def _metrics(record: StepRecord) -> dict[str, float]:
-    return {f"train/{name}": value for name, value in record.losses.items()} | {
-        "lr": record.lr,
-        "grad_norm": record.grad_norm,
-        "windows_per_s": record.windows_per_s,
-        "data_wait_share": record.data_wait_share,
-        "memory_mib": record.memory_mib,
-    }
 
 
 def _record_stage(run: Run, result: StageResult) -> None:

@@ -14,6 +14,9 @@ def prepare_environment() -> None:
     reads `AWS_ENDPOINT_URL` where `MLFLOW_S3_ENDPOINT_URL` is not set.
     """
     defaults = {
+        # A server that is down was asked for 264 s; waiting is the caller's decision: see `PatientClient`.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
         "MLFLOW_UV_AUTO_DETECT": "false",

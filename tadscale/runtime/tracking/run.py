@@ -1,8 +1,10 @@
 """One MLflow run, by its id: parameters, metrics, tags and artifacts. Can be sent to another process."""
 
 import json
+import logging
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.patience import PatientClient, is_away
 from tadscale.runtime.tracking.redact import redact, redact_text
 
 PARENT_TAG = "mlflow.parentRunId"  # what MLflow's pages nest runs by
@@ -19,23 +22,34 @@ FLUSH_METRICS = 500
 MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 100, 100  # MLflow's limits of one log_batch call
 _FORBIDDEN = re.compile(r"[^\w\-. /:]")
 
+log = logging.getLogger(__name__)
+
 
 class Run:
     """A handle on a run. Only rank 0 of a training should hold one.
 
-    Metrics are sent in batches, every few seconds; `flush` (or the `with` statement) sends the rest. Between processes the
-    handle travels as tracking URI and run id. Whatever is logged through it has its secrets hidden, but for files, which
-    are stored as they are.
+    Metrics are sent in batches, every few seconds; `flush` (or the `with` statement) sends the rest. While the store is
+    away they are kept, and sent when it is back; all other calls wait for it. Between processes the handle travels as
+    tracking URI, run id and patience. Whatever is logged through it has its secrets hidden, but for files, which are stored
+    as they are.
+
+    Args:
+        tracking_uri: of the store.
+        run_id: of the run.
+        patience_s: how long a call waits for a store that is away.
     """
 
-    def __init__(self, tracking_uri: str, run_id: str) -> None:
+    def __init__(self, tracking_uri: str, run_id: str, patience_s: float = 0.0) -> None:
         self.tracking_uri = tracking_uri
         self.run_id = run_id
+        self.patience_s = patience_s
         self._pending: list[Any] = []
+        self._sending = threading.Lock()
+        self._away = False
         self._flushed_at = time.monotonic()
 
-    def __reduce__(self) -> tuple[type["Run"], tuple[str, str]]:
-        return Run, (self.tracking_uri, self.run_id)
+    def __reduce__(self) -> tuple[type["Run"], tuple[str, str, float]]:
+        return Run, (self.tracking_uri, self.run_id, self.patience_s)
 
     def __enter__(self) -> "Run":
         return self
@@ -45,7 +59,11 @@ class Run:
 
     @cached_property
     def client(self) -> Any:
-        """The `MlflowClient` of this process."""
+        """The `MlflowClient` of this process, which waits for a store that is away."""
+        return PatientClient(make_client(self.tracking_uri), redact_text(self.tracking_uri), self.patience_s)
+
+    @cached_property
+    def _impatient(self) -> Any:
         return make_client(self.tracking_uri)
 
     @cached_property
@@ -76,15 +94,39 @@ class Run:
 
         now_ms = time.time_ns() // 1_000_000
         self._pending += [Metric(_name(key), float(value), now_ms, step) for key, value in metrics.items()]
-        if len(self._pending) >= FLUSH_METRICS or time.monotonic() - self._flushed_at >= FLUSH_S:
-            self.flush()
+        full = len(self._pending) >= FLUSH_METRICS and not self._away
+        if full or time.monotonic() - self._flushed_at >= FLUSH_S:
+            self._try_to_flush()
 
     def flush(self) -> None:
-        """Send the metrics that still wait."""
-        for batch in _batches(self._pending, MAX_METRICS):
-            self.client.log_batch(self.run_id, metrics=batch)
-        self._pending.clear()
-        self._flushed_at = time.monotonic()
+        """Send the metrics that still wait.
+
+        Raises:
+            TrackingAway: the store was away for longer than the run's patience.
+        """
+        self._send(self.client)
+
+    def _try_to_flush(self) -> None:
+        """Send what waits, or keep it while the store is away: a curve is no reason to stop a training."""
+        try:
+            self._send(self._impatient)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            if not self._away:
+                log.warning("the tracking store does not answer: metrics are kept until it does; training goes on")
+            self._away, self._flushed_at = True, time.monotonic()
+
+    def _send(self, client: Any) -> None:
+        with self._sending:
+            while batch := self._pending[:MAX_METRICS]:
+                client.log_batch(self.run_id, metrics=batch)
+                del self._pending[: len(batch)]
+            self._away, self._flushed_at = False, time.monotonic()
+
+    def logged_steps(self, key: str) -> set[int]:
+        """The steps at which a series has a point in the store."""
+        return {point.step for point in self.client.get_metric_history(self.run_id, _name(key))}
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; one that exists gets the new value."""

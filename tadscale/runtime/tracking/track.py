@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import NonNegativeFloat
+
 from tadscale.config import Config
 from tadscale.data.storage import join
 from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 
@@ -26,13 +29,11 @@ JOB_TAG, STORAGE_TAG, SETTINGS_TAG, STAGE_TAG = (
     "tadscale.job", "tadscale.storage", "tadscale.settings_digest", "tadscale.stage"
 )  # fmt: skip
 ERROR_TAG = "tadscale.error"
+FIRST_PATIENCE_S = 5.0  # a store that is away when a job starts is a mistake, or somebody's to mend
+LAST_PATIENCE_S = 5.0  # at the end of a job that failed or was told to stop
 DATABASE_NAME, ARTIFACTS_NAME = "mlflow.db", "mlflow-artifacts"
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(RuntimeError):
-    """A job was told to stop and can be continued: what ends a run as KILLED. Base of the errors that say so."""
 
 
 class TrackingConfig(Config):
@@ -51,6 +52,9 @@ class TrackingConfig(Config):
     registered_teacher: str | None = None
     """Name under which a teacher job registers its teacher, which other jobs then name by `teacher.url`
     (`models:/NAME@champion`); by default it does not."""
+    patience_s: NonNegativeFloat = 600.0
+    """How long a job that is under way waits for MLflow to come back, where it cannot go on without it: between stages and
+    at its end. Training itself never waits for it."""
     registered_start: str | None = None
     """Name under which a pretrain job registers what it made, which `model.backbone.weights` then names likewise."""
 
@@ -84,8 +88,8 @@ def track_job(
 ) -> Iterator[Run]:
     """The parent run of a job, for as long as the job runs; its end says how the job ended.
 
-    The status becomes FINISHED, FAILED (an exception, whose first words become a tag) or KILLED (`Interrupted`, Ctrl-C, or
-    an exit with a code other than 0).
+    The status becomes FINISHED, FAILED (an exception, whose first words become a tag) or KILLED (`Preempted`, Ctrl-C, or an
+    exit with a code other than 0).
 
     Args:
         config: where.
@@ -97,10 +101,10 @@ def track_job(
     uri = resolve_tracking_uri(config, storage)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    client = make_client(uri)
+    client = PatientClient(make_client(uri), redact_text(uri), FIRST_PATIENCE_S)
     experiment = _experiment_id(client, config, uri, storage)
     identity = {JOB_TAG: job, STORAGE_TAG: redact_text(storage), SETTINGS_TAG: settings_digest(settings)}
-    run = Run(uri, _resume_or_create(client, experiment, job, identity))
+    run = Run(uri, _resume_or_create(client, experiment, job, identity), config.patience_s)
     with _ending(run):
         run.set_tags(tags or {})
         run.log_params(settings)
@@ -112,7 +116,8 @@ def track_job(
 def track_stage(parent: Run, stage: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
     """The nested run of one stage of a job, continued if an earlier try left it unfinished; ends as `track_job` does."""
     identity = {PARENT_TAG: parent.run_id, STAGE_TAG: stage}
-    run = Run(parent.tracking_uri, _resume_or_create(parent.client, parent.experiment_id, stage, identity))
+    run_id = _resume_or_create(parent.client, parent.experiment_id, stage, identity)
+    run = Run(parent.tracking_uri, run_id, parent.patience_s)
     with _ending(run):
         run.set_tags(tags or {})
         yield run
@@ -130,6 +135,7 @@ def _ending(run: Run) -> Iterator[None]:
         yield
         run.flush()
     except BaseException as error:
+        run.client.patience_s = min(run.patience_s, LAST_PATIENCE_S)
         try:
             run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:2000]})
             run.terminate(_status(error))
@@ -142,7 +148,7 @@ def _ending(run: Run) -> Iterator[None]:
 def _status(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return "KILLED" if error.code else "FINISHED"
-    return "FAILED" if isinstance(error, Exception) and not isinstance(error, Interrupted) else "KILLED"
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
 def _resume_or_create(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:

@@ -3,11 +3,7 @@
 import os
 import re
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,43 +17,43 @@ from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
-from tadscale.engine.loop import StepRecord
 from tadscale.runtime.cluster.capacity import check_capacity, connect
+from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
-from tadscale.runtime.tracking.track import Interrupted
 from tadscale.runtime.training.monitor import Summary, start_monitor
 from tadscale.runtime.training.resume import check_stored, note_identity, note_result
+from tadscale.runtime.training.watch import OnRecord, watching
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
-POLL_S = 0.5
 CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
-
-
-class Preempted(Interrupted):
-    """Training was told to stop; a checkpoint was written, and the same command goes on from it."""
 
 
 class TrainingFailed(RuntimeError):
     """Training failed more often than `cluster.max_failures` allows."""
 
 
-def train_stage(stage: Stage, on_record: Callable[[StepRecord], None] | None = None) -> StageResult:
+def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken | None = None) -> StageResult:
     """Train a stage to its end, through failures of workers; a finished one is not trained again.
 
     Args:
         stage: what to train, and where. The process is connected to the cluster if it is not yet.
-        on_record: called with every step's record, from a thread of this process, half a second late at most.
+        on_record: called with every step's record, from a thread of this process, half a second late at most. What it raises
+            is logged and ends nothing.
+        stop: the job's; by default SIGTERM is listened to here.
 
     Raises:
         ValueError: a setting does not fit the data, the cluster, the teacher, or what is already under the stage's URL.
         QuarantineExceeded: more videos are bad than the budget allows.
-        Preempted: SIGTERM came, to this process or to a worker.
+        Preempted: SIGTERM came, to this process or to a worker. A checkpoint was written, unless training did not answer.
         TrainingFailed: the workers failed too often.
         StorageError: the storage cannot be reached.
     """
+    if stop is None:
+        with StopToken().listening() as own:
+            return train_stage(stage, on_record, own)
     manifest, plan = open_plan(stage.plan)
     finished = check_stored(stage, plan)
     if finished is not None:
@@ -67,12 +63,13 @@ def train_stage(stage: Stage, on_record: Callable[[StepRecord], None] | None = N
     check_capacity(stage.job.cluster, motion=stage.needs_motion)
     note_identity(stage)
     name, monitor = start_monitor(stage.quarantine_url, stage.quarantine_budget, len(manifest))
-    with _watching(monitor, on_record):
-        failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name))
-    summary: Summary = ray.get(monitor.summary.remote())
-    ray.kill(monitor)
-    result = _result(stage, plan, _judge(stage, summary, failure))
-    note_result(stage, result)
+    with stop.as_request():
+        with watching(monitor, stop, on_record), kept_handlers():
+            failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name))
+        summary: Summary = ray.get(monitor.summary.remote())
+        ray.kill(monitor)
+        result = _result(stage, plan, _judge(stage, summary, failure))
+        note_result(stage, result)
     return result
 
 
@@ -129,46 +126,6 @@ def _fit(config: WorkerConfig) -> TrainingFailedError | None:
     finally:
         shutil.rmtree(own_store / config.monitor, ignore_errors=True)
     return None
-
-
-@contextmanager
-def _watching(monitor: Any, on_record: Callable[[StepRecord], None] | None) -> Iterator[None]:
-    """While the block runs, hand every record to `on_record`, and turn SIGTERM into a request to stop at a checkpoint."""
-    over, terminated = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        last = False
-        while not last:
-            last = over.wait(POLL_S)
-            if terminated.is_set():
-                monitor.stop.remote()
-            for record in ray.get(monitor.drain.remote()):
-                if on_record is not None:
-                    on_record(StepRecord(**record))
-
-    thread = threading.Thread(target=watch, name="training records", daemon=True)
-    thread.start()
-    try:
-        with _own_signals(terminated.set):
-            yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def _own_signals(on_sigterm: Callable[[], None]) -> Iterator[None]:
-    """Listen to SIGTERM, which only a main thread can; put back what Ray Train makes of SIGINT and never takes away."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    signal.signal(signal.SIGTERM, lambda *_: on_sigterm())
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tadscale.runtime.cluster.stopping import Preempted
 from tadscale.runtime.tracking.run import Run, flatten
-from tadscale.runtime.tracking.track import Interrupted, TrackingConfig, resolve_tracking_uri, track_job, track_stage
+from tadscale.runtime.tracking.track import TrackingConfig, resolve_tracking_uri, track_job, track_stage
 from tests.runtime.tracking.mlflow_store import empty_database, s3_storage, storage  # noqa: F401
 
 SETTINGS = {"seed": 3, "train": {"lr": 0.1, "head": "actionformer", "sizes": [1, 2]}}
@@ -73,7 +74,7 @@ def test_metrics_wait_for_company_but_not_for_ever(storage: Path, monkeypatch: p
     ("error", "expected"),
     [
         (ValueError("shard http://u:pw@host/x is bad"), "FAILED"),
-        (Interrupted("SIGTERM"), "KILLED"),
+        (Preempted("SIGTERM"), "KILLED"),
         (KeyboardInterrupt(), "KILLED"),
         (SystemExit(75), "KILLED"),
         (SystemExit(0), "FINISHED"),

@@ -1,8 +1,6 @@
 """What the driver and the workers tell each other."""
 
 import json
-import os
-import signal
 import time
 
 import pytest
@@ -67,28 +65,3 @@ def test_time_that_is_neither_waited_nor_written_is_trained():
     split = stopwatch.split()
     assert split.train_s == pytest.approx(10.0 + 0.02, abs=0.015)
     assert (split.data_wait_s, split.checkpoint_s) == (5.02, 1.01)
-
-
-@pytest.mark.usefixtures("cluster")
-def test_sigterm_to_the_driver_reaches_the_workers_and_records_reach_the_driver(tmp_path):
-    import ray
-
-    from tadscale.runtime.training.launch import _watching
-    from tadscale.runtime.training.monitor import start_monitor
-
-    name, handle = start_monitor(str(tmp_path / "q"), QuarantineBudget(), 1)
-    monitor = ray.get_actor(name)
-    seen: list[StepRecord] = []
-    plain = RECORD.__dict__
-    before = signal.getsignal(signal.SIGTERM)
-    with _watching(handle, seen.append):
-        assert not ray.get(monitor.record.remote(plain))
-        os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 30
-        while not ray.get(monitor.record.remote(plain)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert ray.get(monitor.record.remote(plain))
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert len(seen) >= 3
-    assert seen[0] == RECORD
-    ray.kill(handle)

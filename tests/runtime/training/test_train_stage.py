@@ -140,7 +140,7 @@ def test_another_plan_is_refused_by_name(student, tmp_path):
 def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_stage, sprites, tmp_path):
     """SIGTERM writes a checkpoint; it is damaged on disk; the run goes on from the one before, on one worker, past a bad
     video, and the log still tells of every position once."""
-    from tadscale.runtime.training.launch import Preempted
+    from tadscale.runtime.cluster.stopping import Preempted
 
     data_url = damage(tmp_path / "data", "train-00004", sprites)
     stage = make_stage(tmp_path / "run", mode="teacher", data={"url": data_url})

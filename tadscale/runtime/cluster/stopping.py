@@ -1,0 +1,93 @@
+"""A job that is told to stop: one token for all of it, from its first second to its last.
+
+SIGTERM raises `Preempted` where the main thread is, as Ctrl-C raises `KeyboardInterrupt`: whatever it waits for, a dead
+server too, is left at once. While a stage trains it is a request first, which the workers answer with a checkpoint.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+GRACE_S = 60.0
+"""How long training may take to answer with a checkpoint, before it is left where it is."""
+
+
+class Preempted(BaseException):
+    """The job was told to stop; the same command goes on from what it has finished, and from its last checkpoint.
+
+    Not an `Exception`: libraries that bear or repeat any failure would go on.
+    """
+
+
+class StopToken:
+    """Whether the job was told to stop."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._requests_only = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether SIGTERM came."""
+        return self._asked.is_set()
+
+    @contextmanager
+    def listening(self) -> Iterator["StopToken"]:
+        """Answer SIGTERM while the block runs. Only a main thread can listen; in another one nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = signal.signal(signal.SIGTERM, self._on_sigterm)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    @contextmanager
+    def as_request(self) -> Iterator[None]:
+        """While the block runs SIGTERM is only noted, for somebody who asks; what was noted is raised at its end."""
+        self.check()
+        self._requests_only = True
+        try:
+            yield
+        finally:
+            self._requests_only = False
+        self.check()
+
+    def check(self) -> None:
+        """Raise `Preempted` if the job was told to stop."""
+        if self.asked:
+            raise Preempted("told to stop; the same command goes on from what is finished and from the last checkpoint")
+
+    def insist(self) -> None:
+        """Leave a block that does not answer to requests, from another thread."""
+        self._requests_only = False
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._asked.set()
+        if not self._requests_only:
+            self.check()
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put back the handlers of SIGTERM and SIGINT that the block replaces, if they were Python's.
+
+    `ray.init` gives SIGTERM to a C++ handler that ends the process by abort, behind Python's back, and Ray Train gives
+    SIGINT to itself and never takes it away.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)

@@ -1,0 +1,155 @@
+"""Who runs a job: a lease in its folder. A second start of the job is refused, and not trained into the first one's files.
+
+Nobody's clock is compared: a holder writes a new beat every few seconds, and who finds a lease watches whether it beats.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from tadscale.config import Config
+from tadscale.data.storage import StorageError, join, read_text, remove, write_bytes
+from tadscale.runtime.cluster.stopping import StopToken
+
+LEASE_NAME = "lease.json"
+BEAT_S = 10.0
+EXPIRY_S = 45.0
+"""A lease that did not beat for so long is of a dead process."""
+SETTLE_S = 1.0
+"""Two who take a lease at once: the later writer has it, and after this the earlier one knows."""
+
+log = logging.getLogger(__name__)
+
+
+class Holder(Config):
+    """Who holds a lease."""
+
+    token: str
+    """Of this holding."""
+    host: str
+    """Name of the machine or pod."""
+    pid: int
+    """Process on it."""
+    since_unix_s: float
+    """When it was taken, by the holder's clock."""
+    beat: int = 0
+    """Grows while the holder lives."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it can be told from here that the process is gone."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
+class LeaseHeld(ValueError):
+    """The job runs already."""
+
+
+@contextmanager
+def leased(run_url: str, stop: StopToken) -> Iterator[None]:
+    """Hold a run's lease while the block runs.
+
+    Args:
+        run_url: folder of the run.
+        stop: told, if another process takes the lease over (this one was paused, or its storage away, for too long).
+
+    Raises:
+        LeaseHeld: somebody else runs this job.
+        StorageError: the storage cannot be reached.
+    """
+    url = join(run_url, LEASE_NAME)
+    mine = Holder(token=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), since_unix_s=time.time())
+    _take(url, mine)
+    over = threading.Event()
+    beating = threading.Thread(target=_beat, args=(url, mine, over, stop), name="lease", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beating.join()
+        _release(url, mine)
+
+
+def _take(url: str, mine: Holder) -> None:
+    held = _read(url)
+    if held is not None and not held.is_dead:
+        _wait_for_its_end(url, held)
+    _write(url, mine)
+    time.sleep(SETTLE_S)
+    holder = _read(url)
+    if holder is not None and holder.token != mine.token:
+        raise _refusal(url, holder)
+
+
+def _wait_for_its_end(url: str, held: Holder) -> None:
+    """Return when the lease is given back, or did not beat for `EXPIRY_S`."""
+    deadline = time.monotonic() + EXPIRY_S
+    log.warning("%s is held by process %d on %s; looking whether it lives", url, held.pid, held.host)
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, EXPIRY_S / 10))
+        now = _read(url)
+        if now is None:
+            return
+        if now != held:
+            raise _refusal(url, now)
+    log.warning("%s did not beat for %.0f s: taken over", url, EXPIRY_S)
+
+
+def _refusal(url: str, holder: Holder) -> LeaseHeld:
+    minutes = max(0.0, time.time() - holder.since_unix_s) / 60
+    return LeaseHeld(
+        f"this job runs already: process {holder.pid} on {holder.host}, for {minutes:.0f} minutes ({url}). Wait for its "
+        "end, stop it (SIGTERM leaves a checkpoint), or give this run another name"
+    )
+
+
+def _beat(url: str, mine: Holder, over: threading.Event, stop: StopToken) -> None:
+    beat = 0
+    while not over.wait(BEAT_S):
+        beat += 1
+        try:
+            holder = _read(url)
+            if holder is not None and holder.token != mine.token:
+                log.error("process %d on %s took this job over; this one stops", holder.pid, holder.host)
+                stop.insist()
+                return
+            _write(url, mine.model_copy(update={"beat": beat}))
+        except StorageError as error:  # tried again at the next beat
+            log.warning("the lease could not be renewed: %s", error)
+
+
+def _release(url: str, mine: Holder) -> None:
+    try:
+        holder = _read(url)
+        if holder is not None and holder.token == mine.token:
+            remove(url)
+    except StorageError as error:  # it expires
+        log.warning("the lease could not be given back: %s", error)
+
+
+def _read(url: str) -> Holder | None:
+    text = read_text(url)
+    try:
+        return Holder.model_validate_json(text) if text else None
+    except ValidationError:  # half written, or of another version
+        return Holder(token="", host="", pid=0, since_unix_s=0.0)
+
+
+def _write(url: str, holder: Holder) -> None:
+    write_bytes(url, holder.model_dump_json().encode())

@@ -1,0 +1,46 @@
+"""A stage's curves in its run: every step once, whatever was killed or away on the way."""
+
+import json
+from dataclasses import fields
+
+from tadscale.data.storage import read_text
+from tadscale.engine.loop import StepRecord
+from tadscale.runtime.tracking.run import Run
+
+LOSS = "train/loss"
+_FIELDS = {field.name for field in fields(StepRecord)}
+
+
+class StageCurves:
+    """Sends each step's figures, but those that the run has already.
+
+    After a kill the steps past the last checkpoint are trained again, to the same losses; and the last points before the
+    kill were never sent. What is missing at the end is taken from the stage's log.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._known = run.logged_steps(LOSS)
+
+    def add(self, record: StepRecord) -> None:
+        """Send a step's figures."""
+        if record.step not in self._known:
+            self._run.log_metrics(step_metrics(record), record.step)
+            self._known.add(record.step)
+
+    def complete(self, log_url: str) -> None:
+        """Send what the stage's finished log has and the run has not."""
+        for line in read_text(log_url).splitlines():
+            self.add(StepRecord(**{name: value for name, value in json.loads(line).items() if name in _FIELDS}))
+        self._run.flush()
+
+
+def step_metrics(record: StepRecord) -> dict[str, float]:
+    """A step's figures under the names that they have in MLflow."""
+    return {f"train/{name}": value for name, value in record.losses.items()} | {
+        "lr": record.lr,
+        "grad_norm": record.grad_norm,
+        "windows_per_s": record.windows_per_s,
+        "data_wait_share": record.data_wait_share,
+        "memory_mib": record.memory_mib,
+    }

@@ -1,0 +1,72 @@
+"""SIGTERM: left at once where nothing trains, a request where something does."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_waits_is_left_at_once_even_where_every_failure_is_borne():
+    started = time.monotonic()
+    with pytest.raises(Preempted, match="the same command goes on"), StopToken().listening():
+        threading.Timer(0.2, terminate).start()
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:  # as a library that tries again
+                continue
+    assert time.monotonic() - started < 10
+
+
+def test_a_request_is_noted_and_raised_at_the_end_of_what_it_was_made_to():
+    answered = False
+    with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
+        terminate()
+        answered = stop.asked
+    assert answered
+
+
+def test_a_request_that_comes_before_is_not_lost():
+    stop, begun = StopToken(), False
+    with stop.listening():
+        with pytest.raises(Preempted):
+            terminate()
+        with pytest.raises(Preempted), stop.as_request():
+            begun = True
+    assert not begun
+
+
+def test_a_block_that_does_not_answer_can_be_left_from_another_thread():
+    with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
+        threading.Timer(0.2, stop.insist).start()
+        time.sleep(60)
+
+
+def test_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopToken().listening() as stop:
+        with kept_handlers():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) == stop._on_sigterm
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_listens_to_nothing_and_breaks_nothing():
+    seen: list[bool] = []
+
+    def listen() -> None:
+        with StopToken().listening() as stop, kept_handlers():
+            seen.append(stop.asked)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [False]

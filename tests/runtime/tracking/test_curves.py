@@ -1,0 +1,30 @@
+"""A stage's curves: every step once, after a kill too."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from tadscale.runtime.tracking.curves import StageCurves
+from tadscale.runtime.tracking.track import TrackingConfig, track_job
+from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
+from tests.runtime.training.test_monitor import RECORD
+
+
+def test_steps_that_were_lost_or_trained_again_are_there_once(storage: Path) -> None:  # noqa: F811
+    records = [replace(RECORD, step=step, losses={"loss": float(step)}) for step in range(6)]
+    log = storage / "log.jsonl"
+    log.write_text("".join(json.dumps(asdict(record) | {"positions": [[0, 1]]}) + "\n" for record in records))
+    with track_job(TrackingConfig(), job="a", storage=str(storage), settings={}) as run:
+        first = StageCurves(run)
+        for record in records[:4]:  # of which 3 are sent before the kill
+            first.add(record)
+        del run._pending[-len(run._pending) // 4 :]
+        run.flush()
+        again = StageCurves(run)
+        for record in records[2:]:  # from the checkpoint on, and the driver misses the last one
+            if record.step != 5:
+                again.add(record)
+        again.complete(str(log))
+        history = run.client.get_metric_history(run.run_id, "train/loss")
+    assert sorted(point.step for point in history) == list(range(6))
+    assert all(point.value == point.step for point in history)

@@ -1,0 +1,88 @@
+"""MLflow away: what waits, what goes on, and what is said."""
+
+import time
+
+import pytest
+
+from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.patience import PatientClient, TrackingAway, is_away
+from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.track import TrackingConfig, track_job
+from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
+from tests.s3 import free_port
+
+
+def away() -> Exception:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException("API request failed with exception: Connection refused\nmore")
+
+
+class Store:
+    """A client that is away for some calls."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.calls = 0
+
+    def get_run(self, run_id: str) -> str:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise away()
+        return run_id
+
+
+def test_a_call_waits_for_a_store_that_comes_back(monkeypatch):
+    monkeypatch.setattr("tadscale.runtime.tracking.patience.RETRY_S", 0.01)
+    store = Store(failures=3)
+    assert PatientClient(store, "http://x", 60.0).get_run("a") == "a"
+    assert store.calls == 4
+
+
+def test_a_store_that_stays_away_ends_in_one_line(monkeypatch):
+    monkeypatch.setattr("tadscale.runtime.tracking.patience.RETRY_S", 0.01)
+    with pytest.raises(TrackingAway) as caught:
+        PatientClient(Store(failures=999), "http://x", 0.1).get_run("a")
+    assert "http://x does not answer" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_is_not_waited_for():
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+
+    assert not is_away(MlflowException("no such run", RESOURCE_DOES_NOT_EXIST))
+    assert not is_away(PermissionError("no"))
+
+
+def test_a_server_that_is_down_when_a_job_starts_is_said_within_30_s(tmp_path):
+    config = TrackingConfig(tracking_uri=f"http://127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    job = track_job(config, job="a", storage=str(tmp_path), settings={})
+    with pytest.raises(TrackingAway, match="is the server up"), job:
+        pytest.fail("nobody answers")
+    assert time.monotonic() - started < 30
+
+
+def test_metrics_outlive_a_store_that_is_away_for_a_while(storage, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("tadscale.runtime.tracking.run.FLUSH_S", 0.0)
+    with track_job(TrackingConfig(), job="a", storage=str(storage), settings={}) as run:
+        client = make_client(run.tracking_uri)
+
+        class Flaky:
+            failing = True
+
+            def log_batch(self, *args, **kwargs):
+                if self.failing:
+                    raise away()
+                client.log_batch(*args, **kwargs)
+
+        flaky = Flaky()
+        run.__dict__["_impatient"] = flaky
+        for step in range(5):
+            run.log_metrics({"loss": 1.0}, step)
+        assert run.logged_steps("loss") == set()
+        flaky.failing = False
+        run.log_metrics({"loss": 1.0}, 5)
+        assert run.logged_steps("loss") == set(range(6))
+        assert isinstance(run, Run)
