@@ -23,6 +23,10 @@ class TrainState:
     tensors: dict[str, Tensor]
 
 
+class NonFiniteGradient(RuntimeError):
+    """A gradient is infinite or not a number; the optimiser was not asked, and no weight has changed."""
+
+
 class Engine(Protocol):
     """The optimiser's side of a training step; `LocalEngine` here, the DeepSpeed one in `runtime/`."""
 
@@ -37,7 +41,11 @@ class Engine(Protocol):
         ...
 
     def step(self) -> float:
-        """Clip, update, clear the gradients; returns the gradient norm before clipping."""
+        """Clip, update, clear the gradients; returns the gradient norm before clipping.
+
+        Raises:
+            NonFiniteGradient: on every rank, if any rank's gradient is not finite.
+        """
         ...
 
     def mean(self, values: Tensor) -> Tensor:
@@ -72,6 +80,8 @@ class LocalEngine:
     def step(self) -> float:
         """See `Engine`."""
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
+        if not norm.isfinite():
+            raise NonFiniteGradient
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
-from tadscale.engine.engine import Engine, TrainState
+from tadscale.engine.engine import Engine, NonFiniteGradient, TrainState
 from tadscale.engine.optim import OptimConfig, learning_rate
 from tadscale.engine.steps import StepFunction
 
@@ -42,6 +42,8 @@ class Expected:
     global_batch: int
     positions: Callable[[int], Tensor]
     """Step to this rank's positions `[B]`, in order."""
+    videos: Callable[[int], Sequence[str]] = lambda step: ()
+    """Step to the videos of its global batch, for messages."""
 
 
 class Callback(Protocol):
@@ -71,7 +73,7 @@ def train(
         Optimiser steps taken in all, those before `first_step` included.
 
     Raises:
-        RuntimeError: a batch is not the plan's, the batches end early, or the loss is not finite.
+        RuntimeError: a batch is not the plan's, the batches end early, or loss or gradient are not finite.
     """
     engine.model.train()
     started, waited = time.monotonic(), 0.0
@@ -85,7 +87,7 @@ def train(
         engine.set_lr(lr)
         losses = step_function(engine.model, batch)
         engine.backward(losses["loss"])
-        grad_norm = engine.step()
+        grad_norm = _step(engine, expected, step)
         ema.update(engine.model, step)
         means = engine.mean(torch.stack([value.detach().float() for value in losses.values()])).tolist()
         named = dict(zip(losses, means, strict=True))
@@ -108,6 +110,17 @@ def train(
         if any(stops):
             return step + 1
     return expected.total_steps
+
+
+def _step(engine: Engine, expected: Expected, step: int) -> float:
+    try:
+        return engine.step()
+    except NonFiniteGradient as error:
+        raise RuntimeError(
+            f"step {step}: a gradient is not finite; no weight was changed, and the last checkpoint is good. Its videos: "
+            f"{', '.join(expected.videos(step)) or 'unknown'}. Look at them (tadscale data lint --decode), lower optim.lr "
+            "or raise optim.warmup_epochs"
+        ) from error
 
 
 def full_state(engine: Engine, ema: Ema, step: int) -> TrainState:

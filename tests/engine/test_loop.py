@@ -1,5 +1,7 @@
 """The loop: it learns, refuses what is not the plan's, stops when told, and resumes bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -96,6 +98,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_model, batches, expected):
         engine.model.head.embed.weight.fill_(torch.nan)
     with pytest.raises(RuntimeError, match="not finite"):
         _train(engine, ema, batches, expected)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_optimiser_and_names_the_videos(tiny_model, batches, expected):
+    engine, ema = _start(tiny_model)
+    before = {name: value.clone() for name, value in engine.model.state_dict().items()}
+    engine.backward = lambda loss: (loss * torch.inf).backward()
+    named = replace(expected, videos=lambda step: ["train-7"])
+    with pytest.raises(RuntimeError, match=r"step 0: a gradient is not finite.*train-7"):
+        _train(engine, ema, batches, named)
+    assert all(torch.equal(value, before[name]) for name, value in engine.model.state_dict().items())
 
 
 def test_invalid_slots_weigh_nothing(tiny_model):

@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from tadscale.engine.engine import TrainState, select, trained_parameters
+from tadscale.engine.engine import NonFiniteGradient, TrainState, select, trained_parameters
 from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, check_preset
 
@@ -48,6 +48,8 @@ class DeepSpeedEngine:
         self._module: nn.Module = self._engine.module
         self._clip_norm = config.clip_norm
         self._zero = bool(self._engine.zero_optimization())
+        if self._zero:  # which looks at gradients itself, but in float32 only when asked to
+            self._engine.optimizer.check_grad_overflow = True
         self.model: nn.Module = _Routed(self._engine)
         self._reset_moments(step=0)
 
@@ -61,9 +63,16 @@ class DeepSpeedEngine:
 
     def step(self) -> float:
         """See `Engine`."""
-        norm = None if self._zero else self._local_norm()
+        if not self._zero:
+            norm = self._local_norm()
+            if not norm.isfinite():
+                raise NonFiniteGradient
+            self._engine.step()
+            return float(norm)
         self._engine.step()
-        return float(self._engine.get_global_grad_norm() if norm is None else norm)
+        if self._engine.optimizer.overflow:  # agreed on by all ranks; DeepSpeed would leave the step out and go on
+            raise NonFiniteGradient
+        return float(self._engine.get_global_grad_norm())
 
     def mean(self, values: Tensor) -> Tensor:
         """See `Engine`."""

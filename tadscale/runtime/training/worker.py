@@ -88,8 +88,8 @@ class _Rank:
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._monitor = ray.get_actor(config.monitor)
-        manifest, self._plan = open_plan(config.stage.plan)
-        self._network = config.stage.network(manifest.classes)
+        self._manifest, self._plan = open_plan(config.stage.plan)
+        self._network = config.stage.network(self._manifest.classes)
         self._store = CheckpointStore(config.stage.checkpoints_url)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
         torch.manual_seed(job.seed)
@@ -169,7 +169,13 @@ class _Rank:
             steps_per_epoch=self._plan.steps_per_epoch,
             global_batch=self._plan.global_batch,
             positions=positions,
+            videos=self._videos,
         )
+
+    def _videos(self, step: int) -> list[str]:
+        """Keys of the videos that a step's global batch is cut from."""
+        windows = [window for window in self._plan.batch(step).tolist() if window >= 0]
+        return sorted({self._manifest.row(int(self._plan.windows.video[window])).key for window in windows})
 
     def _resume(self) -> _Resumed:
         """Load the newest good checkpoint. Rank 0 decides which, so that all load the same."""

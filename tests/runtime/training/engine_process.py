@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tadscale.engine.engine import Engine
+from tadscale.engine.engine import Engine, NonFiniteGradient
 from tadscale.engine.optim import OptimConfig
 from tadscale.engine.state import load_state, save_state
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
@@ -57,6 +57,19 @@ def run(engine: Engine, first: int, stop: int, rank: int = 0, world_size: int = 
     return seen
 
 
+def refuses_what_is_not_finite(engine: Engine, rank: int, world_size: int) -> bool:
+    """Whether a gradient that is infinite on the last rank alone stops every rank before a weight changes."""
+    before = engine.state(WHOLE)
+    loss = engine.model(torch.ones(GLOBAL_BATCH // world_size, 5)).square().sum(1).mean()
+    engine.backward(loss * (float("inf") if rank == world_size - 1 else 1.0))
+    try:
+        engine.step()
+    except NonFiniteGradient:
+        after = engine.state(WHOLE)
+        return all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())
+    return False
+
+
 def main(rank: int, world_size: int, port: int, folder: str) -> None:
     from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
 
@@ -86,8 +99,16 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
         same_end = all(torch.equal(value, end.tensors[key]) for key, value in resumed.state(WHOLE).tensors.items())
         from_local.load_state(load_state(f"{folder}/local")[0])
         grown = run(from_local, HALF, WHOLE, rank, world_size)
+        refused = refuses_what_is_not_finite(resumed, rank, world_size)
         if rank == 0:
-            losses = {"first": first, "on": on, "again": again, "grown": grown, "same_end": same_end}
+            losses = {
+                "first": first,
+                "on": on,
+                "again": again,
+                "grown": grown,
+                "same_end": same_end,
+                "refused": refused,
+            }
             save_state(f"{folder}/half-{name}", half, losses)
             save_state(f"{folder}/end-{name}", end, {})
     torch.distributed.destroy_process_group()

@@ -51,6 +51,15 @@ def test_resuming_at_the_same_size_changes_no_bit(preset, two_ranks):
     assert seen["same_end"]
 
 
+@pytest.mark.parametrize("preset", process.PRESETS)
+def test_a_gradient_that_is_not_finite_on_one_rank_stops_all_before_the_optimiser(preset, two_ranks):
+    assert load_state(str(two_ranks / f"half-{preset}"))[1]["refused"]
+
+
+def test_one_process_refuses_it_likewise():
+    assert process.refuses_what_is_not_finite(LocalEngine(process.toy(), process.CONFIG), 0, 1)
+
+
 @pytest.mark.parametrize("preset", EXACT)
 def test_a_state_of_two_ranks_continues_on_one(preset, two_ranks, reference):
     engine = LocalEngine(process.toy(), process.CONFIG)
