@@ -40,9 +40,10 @@ from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
+from tadscale.engine.start import BACKBONE, load_start
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
-from tadscale.network import Mode
+from tadscale.network import Mode, save_network
 from tadscale.runtime.cluster.capacity import ENVIRONMENT
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
@@ -50,6 +51,7 @@ from tadscale.runtime.stage.spec import DISTILLING, network_of
 
 MALLOC = {name: value for name, value in ENVIRONMENT.items() if name.startswith("MALLOC_")}
 """Half of the time of a step went into page faults without it (two AMD EPYC cores without AVX-512)."""
+MADE = ("pretext", "appearance")
 SCORED = ("validation", "test")
 MERGED: dict[str, Callable[[str], str]] = {
     "": lambda label: label,
@@ -69,7 +71,7 @@ class Task(NamedTuple):
     seed: int
     job: JobConfig
     start: str
-    """Of RGB backbones: `none`, `pretext` or `appearance`."""
+    """Of RGB backbones: `none`, `pretext` or `appearance`, which are made here, or the folder or file of another."""
     scratch: Path
     device: str
 
@@ -86,9 +88,17 @@ class Task(NamedTuple):
 
     @property
     def start_path(self) -> Path:
-        """The backbone's start, the same for all seeds of the networks."""
+        """The backbone's start, the same for all seeds of the networks: a folder that `model.backbone.weights` may name."""
+        if self.start not in MADE:
+            return Path(self.start)
         pretrain = self.job.pretrain and self.job.pretrain.model_dump()
-        return self._kept("start", str(self.data_path), self.job.model.backbone.model_dump(), self.start, pretrain)
+        backbone = self.job.model.backbone.model_dump()
+        return self._kept("start", str(self.data_path), backbone, self.start, pretrain).with_suffix("")
+
+    @property
+    def needs_start(self) -> bool:
+        """Whether its backbone starts from anything."""
+        return self.start != "none" and self.mode != "teacher"
 
     def _kept(self, what: str, *facts: Any) -> Path:
         return self.scratch / f"{what}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}.pt"
@@ -106,7 +116,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         for task in _each_once(tasks, lambda task: task.data_path):
             prepare_data(task, pool.imap)
-        started = [task for task in tasks if task.start != "none" and task.mode != "teacher"]
+        started = [task for task in tasks if task.needs_start]
         making = [
             pool.map_async(prepare_start, _each_once(started, lambda task: task.start_path), chunksize=1),
             pool.map_async(prepare_teacher, _each_once(tasks, lambda task: task.teacher_path), chunksize=1),
@@ -125,7 +135,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("job", nargs="?", default="jobs/distill.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--modes", nargs="+", default=["teacher", "baseline", "conventional", "decomposed"])
-    parser.add_argument("--start", choices=["none", "pretext", "appearance"], default="none")
+    parser.add_argument("--start", default="none", metavar="none|pretext|appearance|FOLDER|FILE")
     parser.add_argument("--variants", type=Path, nargs="+")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
@@ -184,7 +194,8 @@ def prepare_start(task: Task) -> None:
         sys.stderr.write(f"{task.start_path.name}: {last} after {len(log)} steps\n")
     else:
         start = appearance_start(task.job, learn, seed=0)
-    torch.save(start, task.start_path)
+    described = network_of(task.job, "pretrain", learn.manifest.classes)
+    save_network(str(task.start_path), described, {f"{BACKBONE}{name}": value for name, value in start.items()})
 
 
 def prepare_teacher(task: Task) -> None:
@@ -195,12 +206,19 @@ def prepare_teacher(task: Task) -> None:
     torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
 
 
+def read_start(task: Task) -> Start:
+    """The tensors that a backbone starts from."""
+    backbone = task.job.model.backbone.build(3)
+    load_start(backbone, str(task.start_path))
+    return backbone.state_dict()
+
+
 def run(task: Task) -> list[dict[str, Any]]:
     """Train and score one network; a baseline is scored fused with the teacher, too. One row a detector."""
     began, data = time.monotonic(), _data(task.data_path, task.device)
     kept = torch.load(task.teacher_path)
     said = {name: DetectorOutput(*output) for name, output in kept["said"].items()}
-    start: Start | None = torch.load(task.start_path) if task.start != "none" and task.mode != "teacher" else None
+    start = read_start(task) if task.needs_start else None
     teacher = said[task.job.data.train_subset] if task.mode in DISTILLING else None
     learn = data[task.job.data.train_subset]
     log: list[dict[str, float]] = []

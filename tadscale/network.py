@@ -6,7 +6,7 @@ executed. Stages leave one, later stages and evaluation read it, a registered mo
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import PositiveInt, ValidationError
@@ -18,7 +18,7 @@ from tadscale.data.windows import WindowConfig
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
-from tadscale.models.pretext import PretextNetwork
+from tadscale.models.pretext import PretextNetwork, backbone_state
 from tadscale.models.student import Student, inference_state
 
 Mode = Literal["pretrain", "teacher", "baseline", "conventional", "decomposed"]
@@ -26,6 +26,10 @@ Mode = Literal["pretrain", "teacher", "baseline", "conventional", "decomposed"]
 predicts motion and colour, the others are `Detector`s."""
 SPEC_NAME = "network.json"
 WEIGHTS_NAME = "weights.safetensors"
+_KEPT: dict[Mode, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "decomposed": inference_state,
+    "pretrain": backbone_state,
+}
 FORMAT_1_NAME = "model.json"  # of models that were registered before there was one description
 
 
@@ -72,9 +76,10 @@ class NetworkSpec(Config):
         return self.mode == "teacher"
 
     def build(self, *, for_training: bool = False) -> nn.Module:
-        """The untrained network. A student's branch detector is there for training alone."""
+        """The untrained network. A student's branch detector and a pretext's readings are there for training alone."""
         if self.mode == "pretrain":
-            return PretextNetwork(self.model.backbone, motion_channels=self.in_channels)
+            backbone = self.model.backbone
+            return PretextNetwork(backbone, motion_channels=self.in_channels, with_readings=for_training)
         if self.mode == "decomposed":
             return Student(self.model, num_classes=len(self.classes), with_branch_head=for_training)
         return Detector(self.model, in_channels=self.in_channels, num_classes=len(self.classes))
@@ -83,7 +88,7 @@ class NetworkSpec(Config):
 def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> NetworkSpec:
     """Write weights and description under `url`, the description last; twice the same network gives the same bytes.
 
-    A student's branch detector is left out.
+    What serves training alone is left out.
 
     Returns:
         The description as written.
@@ -94,7 +99,7 @@ def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> 
     """
     from safetensors.torch import save
 
-    kept = inference_state(dict(tensors)) if spec.mode == "decomposed" else dict(tensors)
+    kept = _KEPT.get(spec.mode, dict)(dict(tensors))
     kept = {name: kept[name].detach().cpu().contiguous() for name in sorted(kept)}
     load_weights(spec.build(), kept, "the weights")
     data = save(kept)

@@ -27,18 +27,27 @@ class PretextOutput(NamedTuple):
 
 
 class PretextNetwork(nn.Module):
-    """A backbone, and a linear reading of motion and of colour at every place of its last maps."""
+    """A backbone, and a linear reading of motion and of colour at every place of its last maps.
 
-    def __init__(self, settings: BackboneSettings, *, motion_channels: int) -> None:
+    The readings serve training only: what is kept is the backbone.
+    """
+
+    def __init__(self, settings: BackboneSettings, *, motion_channels: int, with_readings: bool = True) -> None:
         super().__init__()
         self.backbone = settings.build(3)
-        self.motion_head = nn.Conv3d(self.backbone.out_channels, motion_channels, 1)
-        self.colour_head = nn.Conv3d(self.backbone.out_channels, COLOUR_CHANNELS, 1)
+        if with_readings:
+            self.motion_head = nn.Conv3d(self.backbone.out_channels, motion_channels, 1)
+            self.colour_head = nn.Conv3d(self.backbone.out_channels, COLOUR_CHANNELS, 1)
 
     def forward(self, video: Tensor, mask: Tensor) -> PretextOutput:
         """Pictures `[B, T, H, W, 3]` uint8 to predicted maps; the mask `[B, T]` is the losses'."""
         maps = self.backbone.maps(as_input(self.backbone, video))  # [B, C, L, h, w]
         return PretextOutput(self.motion_head(maps), self.colour_head(maps))
+
+
+def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A trained pretext network's tensors without its readings: what is kept as a start."""
+    return {name: value for name, value in state.items() if name.startswith("backbone.")}
 
 
 def luma_and_chroma(pictures: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
 """The teacher and the start that a job names instead of training them."""
 
-from tadscale.data.storage import join
+from pathlib import PurePath
+
+from tadscale.data.storage import join, read_bytes, write_bytes
+from tadscale.engine.start import is_published
 from tadscale.network import read_spec, read_weights, save_network
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.stage.job import JobConfig
@@ -9,7 +12,8 @@ from tadscale.serving.predictor import detector_folder
 
 
 def with_named_models_at_hand(job: JobConfig) -> JobConfig:
-    """The same job, its registered teacher and start where every node can read them: laid into the run's storage.
+    """The same job, its registered teacher and start where every node can read them: laid into the run's storage. So are
+    local ones, where that is remote.
 
     Raises:
         ValueError: there is no such model, or it is damaged.
@@ -22,12 +26,22 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
 
 
 def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:
-    """Where the network of `models:/NAME@alias` was laid; another URL as it is."""
-    if url is None or not url.startswith(MODELS):
-        return url
+    """Where the network of `models:/NAME@alias` was laid, or a local one that other nodes do not see; another URL as it is."""
+    if url is None:
+        return None
+    if not url.startswith(MODELS):
+        return _laid(url, join(job.run_url, folder)) if "://" not in url and "://" in job.storage else url
     here = join(job.run_url, folder)
     with open_model(url, resolve_tracking_uri(job.tracking, job.storage)) as package:
-        source = str(detector_folder(package))
-        spec = read_spec(source)
-        save_network(here, spec, read_weights(source, spec))
+        return _laid(str(detector_folder(package)), here)
+
+
+def _laid(source: str, here: str) -> str:
+    """Copy a network's folder, or a file of weights under the folder's name; returns where it lies."""
+    if is_published(source):
+        here = f"{here}{PurePath(source).suffix}"
+        write_bytes(here, read_bytes(source))
+        return here
+    spec = read_spec(source)
+    save_network(here, spec, read_weights(source, spec))
     return here

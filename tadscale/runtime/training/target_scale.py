@@ -34,7 +34,7 @@ def measure_target_scale(stage: Stage, network: NetworkSpec) -> TargetScale:
     pictures = torch.from_numpy(columns["frames"][whole])
     source = pictures if stage.flow_url is None else torch.from_numpy(columns["flow"][whole])
     motion = window_motion(build_motion(stage.job.motion), source, [stage.window.frames] * len(source))
-    built = network.build()
+    built = network.build(for_training=True)
     assert isinstance(built, PretextNetwork)
     with torch.no_grad():
         maps = built.backbone.maps(built.backbone.normalise(pictures[:1]))

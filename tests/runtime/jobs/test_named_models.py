@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tadscale.network import load_network, read_spec
+from tadscale.engine.start import start_digest
+from tadscale.network import load_network, read_spec, save_network
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import TeacherConfig
+from tadscale.runtime.stage.spec import network_of
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 
@@ -37,6 +39,21 @@ def test_a_registered_teacher_is_laid_into_the_run_s_storage(job):
 def test_folders_are_left_where_they_are(job):
     named = job.model_copy(update={"teacher": TeacherConfig(url="elsewhere/teacher")})
     assert with_named_models_at_hand(named) == named
+
+
+def test_a_local_start_is_laid_where_every_node_sees_it(job, tmp_path):
+    spec = network_of(job, "pretrain", ("a", "b"))
+    save_network(str(tmp_path / "start"), spec, spec.build(for_training=True).state_dict())
+    (tmp_path / "published.safetensors").write_bytes(b"as it is")
+    for start in ("start", "published.safetensors"):
+        backbone = job.model.backbone.model_copy(update={"weights": str(tmp_path / start)})
+        model = job.model.model_copy(update={"backbone": backbone})
+        far = job.model_copy(update={"storage": f"file://{tmp_path}/runs", "model": model})
+        laid = with_named_models_at_hand(far).model.backbone.weights
+        assert laid.startswith(f"file://{tmp_path}/runs")
+        assert start_digest(laid) == start_digest(str(tmp_path / start))
+        near = job.model_copy(update={"model": model})
+        assert with_named_models_at_hand(near) == near
 
 
 def test_a_name_that_is_not_registered_is_said(job):
