@@ -26,7 +26,7 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
 
 
 def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:
-    """Where the network of `models:/NAME@alias` was laid, or a local one that other nodes do not see; another URL as it is."""
+    """Where the network of `models:/NAME@alias` was laid, or a local one that other nodes do not see; else the URL."""
     if url is None:
         return None
     if not url.startswith(MODELS):
