@@ -245,7 +245,11 @@ def predict(model: nn.Module, data: Subset, mode: Mode) -> DetectorOutput:
 def average_map(
     job: JobConfig, model: nn.Module, predictions: Predictions, data: Subset, rename: Callable[[str], str]
 ) -> float:
-    """Average mAP in percent, by the evaluation of the jobs, with labels renamed (merged, perhaps)."""
+    """Average mAP in percent, by the evaluation of the jobs, with labels renamed (merged, perhaps).
+
+    A moment gives one segment and a score for each class: of those that a merged label finds at the same place the best
+    counts, or the others would be false positives of it.
+    """
     path = DetectionPath(job.data.window, job.evaluate.inference, data.manifest.classes)
     windows = path.read(model, predictions)
     detections: list[Detection] = []
@@ -254,7 +258,9 @@ def average_map(
         row = data.manifest.row(video)
         own = [(int(data.windows.start_frames[w]), windows[w]) for w in np.flatnonzero(data.windows.video == video)]
         merged = path.merge(own, video=row.key, duration_s=row.duration_s)
-        detections += [dataclasses.replace(one, label=rename(one.label)) for one in merged]
+        renamed = [dataclasses.replace(one, label=rename(one.label)) for one in merged]  # by descending score
+        places = {(one.label, one.start_s, one.end_s): one for one in reversed(renamed)}
+        detections += places.values()
         names = map(rename, row.labels)
         truth[row.key] = [Segment(*one) for one in zip(names, row.start_s, row.end_s, strict=True)]
     table, wanted = DetectionTable.from_detections(detections), GroundTruth.from_segments(truth)
