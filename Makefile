@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SHELL := /bin/bash
 
-.PHONY: setup demo smoke test lint types consumer clean
+.PHONY: setup demo smoke test slow lint types consumer clean
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ smoke: setup ## The demo at a size that only proves that every stage runs
 
 test: setup
 	$(BIN)/python -m pytest
+
+slow: setup ## The tests that run whole jobs many times over
+	$(BIN)/python -m pytest -m slow
 
 lint: setup
 	$(BIN)/ruff check .
