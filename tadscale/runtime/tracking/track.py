@@ -139,8 +139,8 @@ def _ending(run: Run) -> Iterator[None]:
         try:
             run.set_tags({ERROR_TAG: f"{type(error).__name__}: {error}"[:2000]})
             run.terminate(_status(error))
-        except Exception:  # the store is gone, too; the job's own error is the one to report
-            log.exception("could not record the end of run %s", run.run_id)
+        except Exception as failure:  # the store is gone, too; the job's own error is the one to report
+            log.warning("the end of run %s could not be recorded: %s", run.run_id, failure)
         raise
     run.terminate("FINISHED")
 
