@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tadscale.config import Config
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
+from tadscale.errors import UserError
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
@@ -94,7 +95,7 @@ def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> 
         The description as written.
 
     Raises:
-        ValueError: the weights do not fit the description.
+        UserError: the weights do not fit the description.
         StorageError: the storage cannot be reached or refuses.
     """
     from safetensors.torch import save
@@ -113,30 +114,30 @@ def read_spec(url: str) -> NetworkSpec:
     """The description of a trained network.
 
     Raises:
-        ValueError: there is none, or it is not one that this version understands.
+        UserError: there is none, or it is not one that this version understands.
         StorageError: the storage cannot be reached.
     """
     data, where = _read_first(url, (SPEC_NAME, FORMAT_1_NAME))
     try:
         document = json.loads(data)
     except ValueError as error:
-        raise ValueError(f"{where} is not JSON ({error}); the copy may be incomplete, fetch the model again") from error
+        raise UserError(f"{where} is not JSON ({error}); the copy may be incomplete, fetch the model again") from error
     version = document.get("format") if isinstance(document, dict) else None
     if version not in (1, 2):
-        raise ValueError(
+        raise UserError(
             f"{where} has format {version!r}, this tadscale reads formats 1 and 2: use the version that wrote it"
         )
     try:
         return NetworkSpec.model_validate(_from_format_1(document) if version == 1 else document)
     except (ValidationError, KeyError) as error:
-        raise ValueError(f"{where} does not describe a network that this tadscale knows: {error}") from error
+        raise UserError(f"{where} does not describe a network that this tadscale knows: {error}") from error
 
 
 def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
     """A trained network's tensors, their bytes verified before they are parsed.
 
     Raises:
-        ValueError: they are missing, or are not those that the description names.
+        UserError: they are missing, or are not those that the description names.
         StorageError: the storage cannot be reached.
     """
     from safetensors.torch import load
@@ -144,7 +145,7 @@ def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
     data, where = _read_first(url, (WEIGHTS_NAME,))
     digest = hashlib.sha256(data).hexdigest()
     if digest != spec.weights_sha256:
-        raise ValueError(
+        raise UserError(
             f"{where} has digest {digest[:12]}..., the network's description names {spec.weights_sha256[:12]}...: the file "
             "is damaged or belongs to another model; fetch the model again, or run the stage that made it again"
         )
@@ -155,7 +156,7 @@ def load_network(url: str) -> tuple[nn.Module, NetworkSpec]:
     """A trained network on the CPU, in eval mode, without gradients.
 
     Raises:
-        ValueError: a file is missing or damaged, or the weights do not fit the architecture.
+        UserError: a file is missing or damaged, or the weights do not fit the architecture.
         StorageError: the storage cannot be reached.
     """
     spec = read_spec(url)
@@ -168,12 +169,12 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
     """Put weights into a network; every name and shape must fit.
 
     Raises:
-        ValueError: they do not; `source` is what the weights are called in the message.
+        UserError: they do not; `source` is what the weights are called in the message.
     """
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(
+        raise UserError(
             f"{source} does not fit the architecture: {error}. Check that mode, network and classes are those of the "
             "training run."
         ) from error
@@ -187,7 +188,7 @@ def _read_first(url: str, names: tuple[str, ...]) -> tuple[bytes, str]:
         except StorageError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-    raise ValueError(
+    raise UserError(
         f"{url} is no trained network: it has no {names[0]}; the copy is incomplete or the path is wrong, fetch it again"
     )
 

@@ -18,6 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from tadscale.errors import UserError
+
 PICKLES = (".pth", ".pt", ".pyth")
 SAFETENSORS = ".safetensors"
 STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model")
@@ -57,22 +59,22 @@ def read_weights(data: bytes, name: str, where: str) -> Weights:
         where: how errors name the file, the setting that gave it first: `motion.raft.weights raft.pth`.
 
     Raises:
-        ValueError: another kind of file, a damaged one, one that holds more than plain data, or no dictionary of tensors.
+        UserError: another kind of file, a damaged one, one that holds more than plain data, or no dictionary of tensors.
     """
     suffix = PurePath(name).suffix
     if suffix not in (*PICKLES, SAFETENSORS):
-        raise ValueError(
+        raise UserError(
             f"{where}: the name of a file of weights ends in {', '.join(PICKLES)} or {SAFETENSORS}; give such a file"
         )
     try:
         content = safetensors.torch.load(data) if suffix == SAFETENSORS else _unpickle(data)
     except _Refused as error:
-        raise ValueError(
+        raise UserError(
             f"{where} cannot be read as {suffix}: it holds {error}, and a pickle of more than tensors and plain values may "
             "run code when it is opened; where you trust it, save its state_dict() alone, best as .safetensors"
         ) from error
     except DAMAGE as error:
-        raise ValueError(
+        raise UserError(
             f"{where} cannot be read as {suffix}: it is damaged, cut short or another kind of file; copy it again"
         ) from error
     return Weights(without_prefixes(_state_dict(content, where)), digest(data))
@@ -131,7 +133,7 @@ def match_weights(
         rename: a file's name to the network's, None for what is left out.
 
     Raises:
-        ValueError: two of the file's tensors are given one name.
+        UserError: two of the file's tensors are given one name.
     """
     wanted = expected.state_dict() if isinstance(expected, nn.Module) else expected
     names = {name: rename(name) for name in tensors}  # the file's to the network's
@@ -172,7 +174,7 @@ def _state_dict(content: Any, where: str) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
-        raise ValueError(
+        raise UserError(
             f"{where} is no dictionary of tensors, and has none under {', '.join(STATE_KEYS)}: save a network's "
             "state_dict() alone"
         )
@@ -184,7 +186,7 @@ def _origin(names: Mapping[str, str | None]) -> dict[str, str]:
     origin: dict[str, str] = {}
     for source, name in names.items():
         if name is not None and origin.setdefault(name, source) != source:
-            raise ValueError(
+            raise UserError(
                 f"{origin[name]} and {source} would both be the network's {name}: the file mixes two layouts of names, "
                 "or is not of the layout it was taken for"
             )

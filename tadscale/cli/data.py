@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
 from tadscale.cli.data_index import add_index, add_reading, reading_of
+from tadscale.errors import UserError
 
 
 def add_to(commands: Commands) -> None:
@@ -87,7 +88,7 @@ def _flow(options: argparse.Namespace, console: Console) -> int:
 
     job = load_job(options.job, options.set)
     if job.motion.flow_url is not None:
-        raise ValueError("motion.name=precomputed reads flow that is there already: name the method to compute it with")
+        raise UserError("motion.name=precomputed reads flow that is there already: name the method to compute it with")
     ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     manifest = write_flow(
         read_manifest(job.data.url),

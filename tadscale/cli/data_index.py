@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tadscale.errors import UserError
+
 if TYPE_CHECKING:
     from tadscale.data.index import Index
     from tadscale.data.quarantine import QuarantineLedger
@@ -37,7 +39,7 @@ def reading_of(options: argparse.Namespace) -> "Reading":
     """What those options say.
 
     Raises:
-        ValueError: a file is not of its form.
+        UserError: a file is not of its form.
         StorageError: a file cannot be read.
     """
     from tadscale.data.annotations import parse_ground_truth, read_document
@@ -54,7 +56,7 @@ def reading_of(options: argparse.Namespace) -> "Reading":
         classes = tuple(line.strip() for line in lines if line.strip())
         twice = [name for name, count in Counter(classes).items() if count > 1]
         if not classes or twice:
-            raise ValueError(f"{options.classes}: {f'{twice[0]!r} is in it twice' if twice else 'no class in it'}")
+            raise UserError(f"{options.classes}: {f'{twice[0]!r} is in it twice' if twice else 'no class in it'}")
     return Reading(
         annotations=annotations,
         classes=classes,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tadscale.data.storage import read_bytes
+from tadscale.errors import UserError, nearest
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 from tadscale.segments import Segment
 
@@ -55,18 +56,18 @@ def read_document(url: str | Path) -> Document:
     """Read a JSON file from a path, `file://` or `s3://`.
 
     Raises:
-        ValueError: the file is not JSON.
+        UserError: the file is not JSON.
         StorageError: there is no such file, or it cannot be reached.
     """
     data = read_bytes(str(url))
     try:
         content = json.loads(data)
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{url} is not JSON text (byte {error.start}): a pickle, an archive? Pass a JSON file."
         ) from error
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise UserError(
             f"{url} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}). "
             "A file cut short by a full disk or an interrupted copy looks like this: write or fetch it again."
         ) from error
@@ -81,13 +82,13 @@ def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
         source: what to call it in errors, usually the file's name.
 
     Raises:
-        ValueError: an entry is malformed; says which.
+        UserError: an entry is malformed; says which.
     """
     videos = []
     for video, entry in _section(document, "database", source).items():
         place = f"{source}: database[{video!r}]"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("annotations"), list):
-            raise ValueError(
+            raise UserError(
                 f'{place} has no list "annotations". A video without any action says "annotations": []; another layout '
                 "(THUMOS text files, one list for all videos) has to be converted first."
             )
@@ -122,16 +123,14 @@ def ground_truth_table(videos: Iterable[AnnotatedVideo], subset: str, source: st
         source: what to call the videos in errors, usually the file's name.
 
     Raises:
-        ValueError: no video is in the subset.
+        UserError: no video is in the subset.
     """
     known = list(videos)
     chosen = {video.video: video.segments for video in known if video.subset == normal_subset(subset)}
     if not chosen:
         counts = Counter(video.subset or "(none)" for video in known)
         subsets = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no video at all"
-        raise ValueError(
-            f"{source} has no video of subset {subset!r}; it has {subsets}. Name one of these as the subset."
-        )
+        raise UserError(f"{source} has no video of subset {subset!r}; it has {subsets}: {nearest(subset, counts)}")
     return GroundTruth.from_segments(chosen)
 
 
@@ -176,14 +175,14 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
             if swapped
             else "Pass ActivityNet JSON: ground truth has the key database, detections have the key results."
         )
-        raise ValueError(f'{source} has no object "{key}" at its top level. {hint}')
+        raise UserError(f'{source} has no object "{key}" at its top level. {hint}')
     return section
 
 
 def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str, str, float, float, float]]:
     for video, entries in results.items():
         if not isinstance(entries, list):
-            raise ValueError(
+            raise UserError(
                 f"{source}: results[{video!r}] is {type(entries).__name__}, expected a list of detections. "
                 "A video without any says []."
             )
@@ -191,7 +190,7 @@ def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str,
             place = f"{source}: results[{video!r}][{index}]"
             label, start_s, end_s = _labelled(entry, place)
             if "score" not in entry:
-                raise ValueError(f'{place} has no "score". Ground truth passed as detections looks like this.')
+                raise UserError(f'{place} has no "score". Ground truth passed as detections looks like this.')
             yield video, label, start_s, end_s, _number(entry["score"], f"{place}.score")
 
 
@@ -199,13 +198,13 @@ def _labelled(entry: Any, place: str) -> tuple[str, float, float]:
     """Label, start and end of one annotation or detection."""
     label = entry.get("label") if isinstance(entry, Mapping) else None
     if not isinstance(label, str) or not label:
-        raise ValueError(
+        raise UserError(
             f"{place} has the label {label!r}, expected a name. Class numbers must be written as names, because two "
             "files rarely number them alike."
         )
     segment = entry.get("segment")
     if not isinstance(segment, list) or len(segment) != 2:
-        raise ValueError(f"{place} has the segment {segment!r}, expected [start, end] in seconds.")
+        raise UserError(f"{place} has the segment {segment!r}, expected [start, end] in seconds.")
     return label, _number(segment[0], f"{place}.segment[0]"), _number(segment[1], f"{place}.segment[1]")
 
 
@@ -214,9 +213,9 @@ def _number(value: Any, place: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{place} is {value!r}, expected a number (or one written as a string).") from error
+        raise UserError(f"{place} is {value!r}, expected a number (or one written as a string).") from error
     if not math.isfinite(number):
-        raise ValueError(
+        raise UserError(
             f"{place} is {value!r}, expected a finite number. A model that diverged writes such: drop the entry, or "
             "repair what wrote it."
         )

@@ -14,6 +14,7 @@ from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedge
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import same_place
 from tadscale.data.windows import WindowConfig, read_video, video_frames
+from tadscale.errors import UserError
 from tadscale.flow.codes import motion_pictures
 from tadscale.flow.motion import Motion
 
@@ -46,17 +47,17 @@ def write_flow(
         overwrite: replace shards that are already there.
 
     Raises:
-        ValueError: the motion is no flow, or the folder holds shards, or is that of the videos.
+        UserError: the motion is no flow, or the folder holds shards, or is that of the videos.
         QuarantineExceeded: more videos are bad than the ledger's budget allows.
         StorageError: the storage cannot be reached or refuses.
     """
     if same_place(url, videos.url):
-        raise ValueError(
+        raise UserError(
             f"{url} is where the videos lie: the shards of flow have the same names and would take their place; choose "
             "another folder"
         )
     if motion.channels != 2:
-        raise ValueError(
+        raise UserError(
             "only flow is kept as pictures (two channels, u and v): a temporal gradient costs less to compute than to "
             "read; set motion.name to tvl1, dis or raft"
         )

@@ -10,6 +10,7 @@ from tadscale.data.decode import UndecodableVideo
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.windows import WindowConfig, decode_view, read_video
+from tadscale.errors import UserError
 from tadscale.flow.codes import ZERO, changed_view
 
 FPS_SLACK = 1e-3  # relative: 29.97 is stored as 30000/1001
@@ -25,7 +26,7 @@ def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: Quarant
     """Refuse flow that does not belong to these videos and windows, before anything is started.
 
     Raises:
-        ValueError: more videos lack their flow than may be bad, or the flow is of another frame rate or shape than the
+        UserError: more videos lack their flow than may be bad, or the flow is of another frame rate or shape than the
             windows.
         StorageError: the storage cannot be reached.
     """
@@ -33,19 +34,19 @@ def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: Quarant
     flow = open_flow(url)
     missing = [row.key for row in videos.rows if row.key not in flow]
     if len(missing) > budget.allowed(len(videos)):
-        raise ValueError(
+        raise UserError(
             f"{url} lacks the flow of {len(missing)} of the {len(videos)} videos of {videos.url}, such as {missing[0]!r}: "
             f"keys must be alike (there is {next(iter(flow))!r}); `tadscale data flow` makes such shards"
         )
     for row in (flow[row.key] for row in videos.rows if row.key in flow):
         if row.width * window.height != row.height * window.width:
-            raise ValueError(
+            raise UserError(
                 f"{row.url}: the flow of {row.key!r} is {row.width} x {row.height} and windows are {window.width} x "
                 f"{window.height} (width x height): stretched, its u and v would no longer fit each other; compute it at "
                 "data.window's size"
             )
         if abs(row.fps - window.fps) > FPS_SLACK * window.fps:
-            raise ValueError(
+            raise UserError(
                 f"{row.url}: the flow of {row.key!r} has {row.fps:g} frames a second, and windows are sampled at "
                 f"{window.fps:g}: flow is a displacement a frame; compute it at data.window.fps"
             )

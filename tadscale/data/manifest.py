@@ -1,6 +1,5 @@
 """The manifest: one row per video, with which a worker fetches any video by one ranged read."""
 
-import difflib
 import hashlib
 import io
 import json
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+from tadscale.errors import UserError, nearest
 
 MANIFEST_NAME = "manifest.parquet"
 FORMAT = "1"
@@ -126,12 +126,13 @@ class Manifest:
         """The videos of one subset, in order.
 
         Raises:
-            ValueError: there are none.
+            UserError: there are none.
         """
         rows = tuple(row for row in self.rows if row.subset == name)
         if not rows:
-            subsets = sorted({row.subset for row in self.rows})
-            raise ValueError(f"{self.url}: no video of subset {name!r}; the manifest has {subsets}")
+            raise UserError(
+                f"{self.url}: no video of subset {name!r}; {nearest(name, {row.subset for row in self.rows})}"
+            )
         return replace(self, rows=rows)
 
 
@@ -144,15 +145,15 @@ def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | N
         classes: the labels that may occur; by default those that do.
 
     Raises:
-        ValueError: no rows, two videos of one key, or a label that is not in `classes`.
+        UserError: no rows, two videos of one key, or a label that is not in `classes`.
     """
     rows = tuple(rows)
     if not rows:
-        raise ValueError(f"{url}: no usable video")
+        raise UserError(f"{url}: no usable video")
     seen: dict[str, VideoRow] = {}
     for row in rows:
         if row.key in seen:
-            raise ValueError(
+            raise UserError(
                 f"{url}: key {row.key!r} occurs twice, in {seen[row.key].shard} and {row.shard}: rename or remove one"
             )
         seen[row.key] = row
@@ -161,7 +162,7 @@ def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | N
     for row in rows:
         for label in row.labels:
             if label not in allowed:
-                raise ValueError(unknown_label(row, label, known))
+                raise UserError(unknown_label(row, label, known))
     ids = {label: index for index, label in enumerate(known)}
     numbered = (row._replace(label_ids=np.array([ids[label] for label in row.labels], np.int64)) for row in rows)
     return Manifest(url=url.rstrip("/"), classes=tuple(known), rows=tuple(numbered))
@@ -169,16 +170,14 @@ def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | N
 
 def unknown_label(row: VideoRow, label: str, classes: Collection[str]) -> str:
     """What to tell the user of a label that is not in the class list."""
-    nearest = difflib.get_close_matches(label, classes, n=1, cutoff=0.0)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "which is empty."
-    return f"{row.url}: {row.key}.json: label {label!r} is not in the class list; {hint}"
+    return f"{row.url}: {row.key}.json: label {label!r} is not in the class list; {nearest(label, classes)}"
 
 
 def read_manifest(url: str) -> Manifest:
     """Read and verify the manifest of a folder of shards.
 
     Raises:
-        ValueError: there is none, or it is damaged or of another format.
+        UserError: there is none, or it is damaged or of another format.
         StorageError: the storage cannot be reached or refuses.
     """
     import pyarrow as pa
@@ -190,22 +189,22 @@ def read_manifest(url: str) -> Manifest:
     except StorageError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        raise ValueError(
+        raise UserError(
             f"{where} does not exist: the URL is wrong, writing was interrupted, or the shards come from another tool; "
             "for those make one with `tadscale data index`"
         ) from error
     try:
         table = pq.read_table(io.BytesIO(data))
     except pa.ArrowException as error:
-        raise ValueError(f"{where} is not a readable Parquet file ({error}): build the manifest again") from error
+        raise UserError(f"{where} is not a readable Parquet file ({error}): build the manifest again") from error
     notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if notes.get("tadscale.format") != FORMAT:
-        raise ValueError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
+        raise UserError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
     manifest = make_manifest(
         url, (_from_columns(url, columns) for columns in table.to_pylist()), json.loads(notes["tadscale.classes"])
     )
     if manifest.digest != notes["tadscale.digest"]:
-        raise ValueError(f"{where}: the digest of its content is not the one it states: build the manifest again")
+        raise UserError(f"{where}: the digest of its content is not the one it states: build the manifest again")
     return manifest
 
 
@@ -260,7 +259,7 @@ def _to_columns(row: VideoRow) -> dict[str, Any]:
 def _from_columns(url: str, columns: dict[str, Any]) -> VideoRow:
     shard = columns.pop("shard")
     if not SHARD_NAME.fullmatch(shard):
-        raise ValueError(
+        raise UserError(
             f"{join(url, MANIFEST_NAME)}: {shard!r} is not the file name of a shard: build the manifest again"
         )
     columns |= {name: tuple(columns[name]) for name in ("labels", "start_s", "end_s")}

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.errors import UserError
+
 
 class Pool(NamedTuple):
     """Windows that have slots of their own in every global batch."""
@@ -25,11 +27,11 @@ def make_pools(source: NDArray[np.int64], shares: Sequence[float | None], global
         global_batch: windows per optimiser step.
 
     Raises:
-        ValueError: every source has a share, a share is no whole window, or the shares leave nothing for the others.
+        UserError: every source has a share, a share is no whole window, or the shares leave nothing for the others.
     """
     mixed = [index for index, share in enumerate(shares) if share is not None]
     if len(mixed) == len(shares):
-        raise ValueError(
+        raise UserError(
             "every source has a share, and none says how long an epoch is: leave share out of the one that is to be "
             "gone through once an epoch"
         )
@@ -37,7 +39,7 @@ def make_pools(source: NDArray[np.int64], shares: Sequence[float | None], global
     rest = global_batch - sum(counts)
     if min([rest, *counts]) < 1:
         stated = [share for share in shares if share is not None]
-        raise ValueError(
+        raise UserError(
             f"shares {stated} of global_batch={global_batch} are {counts} windows, and {rest} for the sources without a "
             "share: each needs one at least; change the shares or raise global_batch"
         )

@@ -6,6 +6,7 @@ import json
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
+from tadscale.errors import UserError
 from tadscale.flow.motion import Motion, MotionConfig
 
 MOTION_NAME = "motion.json"
@@ -19,7 +20,7 @@ def motion_fingerprint(config: MotionConfig) -> str:
     what made them, the digest of their videos stands for it. Nothing is built: a file of weights is digested, not parsed.
 
     Raises:
-        ValueError: the weights are not there, or neither what made the shards nor a manifest is beside them.
+        UserError: the weights are not there, or neither what made the shards nor a manifest is beside them.
         StorageError: the storage cannot be reached.
     """
     method = config.fingerprint()
@@ -33,7 +34,7 @@ def motion_fingerprint(config: MotionConfig) -> str:
 def check_same_motion(motion: Motion, fingerprint: str) -> None:
     """Raise a ValueError if a motion, as built on this machine, is not the one that the job was started with."""
     if not fingerprint.startswith(motion.fingerprint()):  # where shards are read, it goes on with what made them
-        raise ValueError(
+        raise UserError(
             f"motion is {motion.fingerprint()} on this machine, and {fingerprint} where the job was started: the files of "
             "weights differ, or the versions of tadscale; have the same on every machine that computes motion"
         )

@@ -18,6 +18,7 @@ from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedge
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 from tadscale.data.windows import video_frames
+from tadscale.errors import UserError
 
 LEDGER_NAME = "quarantine.jsonl"
 CHUNK_FRAMES = 256
@@ -60,7 +61,7 @@ def pack(
         overwrite: replace shards that are already there.
 
     Raises:
-        ValueError: no video matches, two files match one key, or see `write_shards`.
+        UserError: no video matches, two files match one key, or see `write_shards`.
         QuarantineExceeded: too many videos are missing or unusable.
         StorageError: the storage cannot be reached or refuses.
     """
@@ -105,11 +106,11 @@ def _match(directory: str, entries: Mapping[str, Any]) -> dict[str, str]:
         stem = name.rpartition(".")[0]
         key = stem if stem in entries else stem.removeprefix("v_")
         if key in files:
-            raise ValueError(f"{directory}: {files[key]} and {name} are both the video {key!r}: remove one")
+            raise UserError(f"{directory}: {files[key]} and {name} are both the video {key!r}: remove one")
         if key in entries:
             files[key] = name
     if not files:
-        raise ValueError(
+        raise UserError(
             f"none of the {len(names)} videos in {directory} ({', '.join(names[:3])}...) is in the annotations "
             f"({', '.join(list(entries)[:3])}...): a file is named KEY.mp4, of suffix {', '.join(VIDEO_SUFFIXES)}"
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.mixture import Pool, make_pools
+from tadscale.errors import UserError
 
 if TYPE_CHECKING:
     from tadscale.data.windows import WindowTable
@@ -72,7 +73,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not len(self.windows):
-            raise ValueError("nothing to train on: the manifest (or the subset of it) holds no video")
+            raise UserError("nothing to train on: the manifest (or the subset of it) holds no video")
         if self.global_batch < 1 or self.epochs < 1 or self.seed < 0:
             raise ValueError(
                 f"need global_batch >= 1, epochs >= 1 and seed >= 0, "

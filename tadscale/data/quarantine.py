@@ -7,9 +7,10 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from tadscale.config import Config
+from tadscale.errors import UserError
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """One video cannot be used: its slot is masked, its key is quarantined, and the run goes on within the budget.
 
     Only for faults of the data. Faults of the system (out of memory, disk full, storage out of reach) never become one.
@@ -20,7 +21,7 @@ class DataError(ValueError):
         self.reason = reason
 
 
-class QuarantineExceeded(ValueError):
+class QuarantineExceeded(UserError):
     """More videos are bad than the budget allows: the data set needs a person."""
 
 

@@ -15,6 +15,7 @@ from tadscale.data.members import SIDECARS, TarSample, TarWalk
 from tadscale.data.quarantine import DataError, QuarantineEntry
 from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
+from tadscale.errors import UserError
 
 Annotations = Mapping[str, Mapping[str, Any]]
 READ_AHEAD_BYTES = 8 * 2**20
@@ -51,23 +52,23 @@ def find_shards(url: str) -> list[str]:
     """The URLs of shards: all `*.tar` of a folder by name, or those that a brace list names (`s3://b/x-{000..127}.tar`).
 
     Raises:
-        ValueError: there is none, or the list spans folders.
+        UserError: there is none, or the list spans folders.
         StorageError: the storage cannot be reached or refuses.
     """
     if "{" not in url and not url.endswith(".tar"):
         names = [name for name in list_names(url) if name.endswith(".tar")]
         if not names:
-            raise ValueError(f"{url} holds no *.tar: the URL is wrong, or the shards are compressed (they must not be)")
+            raise UserError(f"{url} holds no *.tar: the URL is wrong, or the shards are compressed (they must not be)")
         return [join(url, name) for name in names]
     from webdataset.shardlists import expand_urls  # late: it imports torch
 
     urls = expand_urls(url)
     other = [one for one in urls if not one.endswith(".tar")]
     if other:
-        raise ValueError(f"{url}: {other[0]} is not the name of a shard: a brace list names *.tar files")
+        raise UserError(f"{url}: {other[0]} is not the name of a shard: a brace list names *.tar files")
     folders = sorted({folder_of(one) for one in urls})
     if len(folders) > 1:
-        raise ValueError(
+        raise UserError(
             f"{url} spans folders ({', '.join(folders[:3])}): a manifest lies beside its shards; index each folder by itself"
         )
     return [join(folders[0], one.rpartition("/")[2]) for one in urls]

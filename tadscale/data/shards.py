@@ -14,6 +14,7 @@ from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manif
 from tadscale.data.members import VIDEO_SUFFIXES
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.storage import join, list_names, remove, upload
+from tadscale.errors import UserError
 
 OWN_SHARD = re.compile(r"shard-\d{6}\.tar")
 
@@ -58,7 +59,7 @@ def write_shards(
         overwrite: replace a set of shards that is already there.
 
     Raises:
-        ValueError: the folder already holds shards, a key occurs twice, a label is unknown, or a video is unusable.
+        UserError: the folder already holds shards, a key occurs twice, a label is unknown, or a video is unusable.
         QuarantineExceeded: more videos are unusable than the ledger's budget allows.
         StorageError: the storage cannot be reached or refuses.
     """
@@ -70,7 +71,7 @@ def write_shards(
                 rows.append(writer.add(sample))
             except DataError as error:
                 if ledger is None:
-                    raise ValueError(f"video {sample.key!r}: {error.reason}") from error
+                    raise UserError(f"video {sample.key!r}: {error.reason}") from error
                 ledger.add(QuarantineEntry("", sample.key, error.reason, "pack"))
     if ledger is not None:
         ledger.check(len(rows) + len(ledger))
@@ -84,7 +85,7 @@ def _claim(url: str, overwrite: bool) -> None:
     present = [name for name in list_names(url) if name == MANIFEST_NAME or name.endswith(".tar")]
     if present and not overwrite:
         whose = "" if MANIFEST_NAME in present else " without a manifest, of another tool or of an interrupted write"
-        raise ValueError(
+        raise UserError(
             f"{url} already holds shards ({present[0]}, {len(present)} files){whose}: write elsewhere, or allow to overwrite"
         )
     # The manifest first: without it nobody reads what is about to change.
@@ -115,7 +116,7 @@ class _ShardWriter:
         if sample.suffix not in VIDEO_SUFFIXES:
             raise DataError(f"suffix {sample.suffix!r} is none of {VIDEO_SUFFIXES}")
         if sample.key in self.keys:
-            raise ValueError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
+            raise UserError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
         row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0)  # its place: as soon as it has one
         for repair in repairs:
             log.warning("%s: %s", repair.key, repair.what)

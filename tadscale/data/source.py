@@ -10,6 +10,7 @@ from pydantic import Field
 from tadscale.config import Config
 from tadscale.data.manifest import Manifest, VideoRow, make_manifest, read_manifest
 from tadscale.data.windows import WindowConfig, WindowTable, tile
+from tadscale.errors import UserError
 
 
 class Source(Config):
@@ -33,12 +34,12 @@ def open_sources(sources: Sequence[Source]) -> Manifest:
     The classes are those of the labelled sources together, sorted.
 
     Raises:
-        ValueError: there is no source, no manifest, or no video of a subset; one key is in two sources; or a source that
+        UserError: there is no source, no manifest, or no video of a subset; one key is in two sources; or a source that
             is called labelled holds videos that were indexed without annotations.
         StorageError: the storage cannot be reached.
     """
     if not sources:
-        raise ValueError("no source of training data: name at least one, with its url")
+        raise UserError("no source of training data: name at least one, with its url")
     parts = [_open(index, source) for index, source in enumerate(sources)]
     if len(parts) == 1:
         return parts[0]
@@ -63,7 +64,7 @@ def _open(index: int, source: Source) -> Manifest:
     if source.labelled:
         bare = [row.key for row in manifest.rows if not row.labelled]
         if bare:
-            raise ValueError(
+            raise UserError(
                 f"{source.url}: {len(bare)} videos of subset {source.subset!r} were indexed without annotations ({bare[0]}, "
                 "...), and would be trained as background: set labelled: false for this source, or index it with annotations"
             )
@@ -80,7 +81,7 @@ def _refuse_twins(parts: Sequence[Manifest]) -> None:
     for part in parts:
         for row in part.rows:
             if row.key in seen:
-                raise ValueError(
+                raise UserError(
                     f"key {row.key!r} is in two sources, {seen[row.key]} and {row.url}: a video is known by its key; rename "
                     "one, or leave one source out"
                 )

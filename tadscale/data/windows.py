@@ -13,6 +13,7 @@ from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
 from tadscale.data.decode import decode_frames
 from tadscale.data.manifest import VideoRow
 from tadscale.data.storage import read_range
+from tadscale.errors import UserError
 
 
 class WindowConfig(Config):
@@ -101,10 +102,10 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
     A video shorter than a window gives one window, padded at its end.
 
     Raises:
-        ValueError: `stride_frames` exceeds `frames`.
+        UserError: `stride_frames` exceeds `frames`.
     """
     if config.stride_frames > config.frames:
-        raise ValueError(
+        raise UserError(
             f"window.stride_frames={config.stride_frames} exceeds window.frames={config.frames}: frames between two "
             "windows would never be seen; choose a stride of at most the window's length"
         )

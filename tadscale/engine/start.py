@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tadscale import weights
 from tadscale.data.storage import read_bytes
+from tadscale.errors import UserError
 from tadscale.models.backbones.base import Backbone
 from tadscale.network import read_spec, read_weights
 
@@ -24,7 +25,7 @@ def start_digest(url: str) -> str:
     """What a start is by content, wherever it lies: the SHA-256 of its weights' file.
 
     Raises:
-        ValueError: there is no network in the folder.
+        UserError: there is no network in the folder.
         StorageError: the storage cannot be reached, or the file is not there.
     """
     return weights.digest(read_bytes(url)) if is_published(url) else read_spec(url).weights_sha256
@@ -38,7 +39,7 @@ def load_start(backbone: Backbone, url: str) -> None:
         url: the folder of a trained network on RGB, or a file of published weights.
 
     Raises:
-        ValueError: the weights are damaged, or are not this backbone's.
+        UserError: the weights are damaged, or are not this backbone's.
         StorageError: the storage cannot be reached.
     """
     if is_published(url):
@@ -48,12 +49,12 @@ def load_start(backbone: Backbone, url: str) -> None:
         return
     spec = read_spec(url)
     if spec.reads_motion:
-        raise ValueError(
+        raise UserError(
             f"model.backbone.weights: {url} was trained as {spec.mode}, on motion: an RGB backbone cannot start from it"
         )
     match = weights.match_weights(backbone, _backbone_of(read_weights(url, spec)))
     if not match.complete:
-        raise ValueError(
+        raise UserError(
             f"model.backbone.weights: the backbone in {url} is another one than this job's ({match.problems()}): use its "
             "settings, or another start"
         )

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from tadscale.errors import UserError
+
 REFERENCE_CLIP_PX = 20.0  # the field's bound (Carreira and Zisserman, I3D, CVPR 2017) ...
 REFERENCE_SIZE_PX = 224  # ... at the field's size
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's RGB2GRAY
@@ -106,7 +108,7 @@ def check_pairs(frames_a: Tensor, frames_b: Tensor, min_side_px: int) -> None:
         )
     if min(frames_a.shape[1:]) < min_side_px:
         height, width = frames_a.shape[1:]
-        raise ValueError(
+        raise UserError(
             f"flow needs frames of at least {min_side_px} px a side, got {height} x {width} (height x width): "
             "decode larger frames"
         )
@@ -120,7 +122,7 @@ def check_frames(frames: Tensor, span_frames: int) -> None:
             "give decoded frames, channels last, before any scaling to float"
         )
     if frames.shape[1] <= span_frames:
-        raise ValueError(
+        raise UserError(
             f"a window of {frames.shape[1]} frame(s) holds no pair of frames {span_frames} apart: "
             f"use windows of more than {span_frames} frames"
         )

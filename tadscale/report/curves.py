@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.errors import UserError
 from tadscale.report.palette import BASE
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
     records of one step the last is kept.
 
     Raises:
-        ValueError: no line is a record with a step.
+        UserError: no line is a record with a step.
     """
     records: dict[int, dict[str, Any]] = {}
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -53,7 +54,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
         if isinstance(record, dict) and isinstance(record.get("step"), int):
             records[record["step"]] = record
     if not records:
-        raise ValueError(f'{path} has no record with a "step": not a training log, or of a run that took no step.')
+        raise UserError(f'{path} has no record with a "step": not a training log, or of a run that took no step.')
     return [records[step] for step in sorted(records)]
 
 
@@ -66,7 +67,7 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
         path: of the PNG to write.
 
     Raises:
-        ValueError: there is no record, or nothing in them to draw.
+        UserError: there is no record, or nothing in them to draw.
     """
     from matplotlib.figure import Figure  # late: 0.5 s, and report/ is imported by command lines that draw nothing
 
@@ -74,7 +75,7 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     losses, split = loss_series(rows), split_series(rows)
     others = {name: series for name in PANELS if (series := _series(rows, lambda row, name=name: row.get(name)))}
     if not losses and not others:
-        raise ValueError(f"{len(rows)} record(s) hold nothing to draw: expected losses or one of {', '.join(PANELS)}.")
+        raise UserError(f"{len(rows)} record(s) hold nothing to draw: expected losses or one of {', '.join(PANELS)}.")
     count = bool(losses) + len(others) + len(split)
     columns = min(count, 3)
     figure = Figure(figsize=(4.6 * columns, 3.1 * -(-count // columns)), dpi=130, layout="constrained")

@@ -61,7 +61,7 @@ def test_a_subset_keeps_order_and_classes() -> None:
     assert [r.key for r in manifest.subset("train").rows] == ["b", "c"]
     assert manifest.subset("test").classes == ("jump", "run")
     assert manifest.subset("test").digest != manifest.subset("train").digest != manifest.digest
-    with pytest.raises(ValueError, match=r"no video of subset 'validation'; the manifest has \['test', 'train'\]"):
+    with pytest.raises(ValueError, match=r"no video of subset 'validation'; valid here: test, train"):
         manifest.subset("validation")
 
 
@@ -89,7 +89,7 @@ def test_the_digest_changes_with_order_classes_and_number() -> None:
 
 
 def test_labels_out_of_the_class_list_name_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"b\.json: label 'run' is not in the class list; did you mean 'runs'"):
+    with pytest.raises(ValueError, match=r"b\.json: label 'run' is not in the class list; did you mean `runs`"):
         make_manifest("u", ROWS, ["jump", "runs", "walk"])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tadscale.config import Config
+from tadscale.errors import UserError
 from tadscale.flow.raft.network import Variant
 from tadscale.weights import digest
 
@@ -30,19 +31,19 @@ class RaftConfig(Config):
     """How often the flow is updated. The weights were trained with 12; fewer are faster and less exact."""
 
     def weights_path(self) -> Path:
-        """Where the weights are. Raises a ValueError where none are named; does not look for the file."""
+        """Where the weights are. Raises a UserError where none are named; does not look for the file."""
         if self.weights is None:
-            raise ValueError(
+            raise UserError(
                 "RAFT needs trained weights, and motion.raft.weights is not set: give it the path of torchvision's "
                 f"{PUBLISHED[self.variant]} on this machine (nothing is downloaded), or use motion tvl1, which needs none"
             )
         return Path(self.weights)
 
     def weights_bytes(self) -> bytes:
-        """The file of weights, unread. Raises a ValueError where none is named or it is not on this machine."""
+        """The file of weights, unread. Raises a UserError where none is named or it is not on this machine."""
         path = self.weights_path()
         if not path.is_file():
-            raise ValueError(
+            raise UserError(
                 f"motion.raft.weights {path}: no such file here. Nothing is downloaded: on every machine that computes "
                 f"motion put torchvision's {PUBLISHED[self.variant]} there, or a file of the same names and shapes"
             )
@@ -57,7 +58,7 @@ class RaftConfig(Config):
             weights_sha256: digest of the weights, where they have been read; otherwise the file's, as it is now.
 
         Raises:
-            ValueError: see `weights_bytes`.
+            UserError: see `weights_bytes`.
         """
         weights = (weights_sha256 or digest(self.weights_bytes()))[:DIGEST_DIGITS]
         return f"raft/{REVISION}(variant={self.variant}, updates={self.updates}, weights={weights})"

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tadscale.errors import UserError
 from tadscale.flow.estimator import check_pairs
 from tadscale.flow.raft.config import PUBLISHED, RaftConfig
 from tadscale.flow.raft.network import RaftNetwork
@@ -24,7 +25,7 @@ class Raft:
         config: see `RaftConfig`.
 
     Raises:
-        ValueError: no weights are named, the file is not there or not readable as weights, or they are another network's.
+        UserError: no weights are named, the file is not there or not readable as weights, or they are another network's.
     """
 
     def __init__(self, config: RaftConfig) -> None:
@@ -36,7 +37,7 @@ class Raft:
         """See `FlowEstimator.flow`. Computes on the frames' device, where the network then stays, in float32.
 
         Raises:
-            ValueError: frames of another shape, or below 128 px a side.
+            UserError: frames of another shape, or below 128 px a side.
         """
         check_pairs(frames_a, frames_b, min_side_px=1)
         count, height, width = frames_a.shape
@@ -60,14 +61,14 @@ def load_network(config: RaftConfig) -> tuple[RaftNetwork, str]:
     """The network with its weights, on the CPU, in eval mode and without gradients; and the SHA-256 of the file.
 
     Raises:
-        ValueError: see `Raft`.
+        UserError: see `Raft`.
     """
     weights = read_weights(config.weights_bytes(), str(config.weights), f"motion.raft.weights {config.weights}")
     with torch.device("meta"):  # draws no random numbers: the caller's random state is left as it was
         network = RaftNetwork(config.variant)
     match = match_weights(network, weights.tensors)
     if not match.complete:
-        raise ValueError(
+        raise UserError(
             f"motion.raft.weights {config.weights} are not those of RAFT {config.variant}: {match.problems()}. They are "
             "perhaps of the other variant, or have the names of the authors' own code: set motion.raft.variant, or give "
             f"torchvision's {PUBLISHED[config.variant]}"
@@ -79,7 +80,7 @@ def load_network(config: RaftConfig) -> tuple[RaftNetwork, str]:
 
 def _check_size(height: int, width: int) -> None:
     if min(height, width) < MIN_SIDE_PX:
-        raise ValueError(
+        raise UserError(
             f"RAFT needs frames of at least {MIN_SIDE_PX} px a side, got {height} x {width} (height x width): at 1/8 of "
             "their size they would vanish from its correlation pyramid; decode larger frames, or use motion tvl1 or dis"
         )

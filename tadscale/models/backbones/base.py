@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tadscale.config import Config
+from tadscale.errors import UserError
 from tadscale.weights import Match
 
 
@@ -40,9 +41,9 @@ class Backbone(nn.Module):
             What matched, and what was left out on purpose.
 
         Raises:
-            ValueError: they are not this network's, or there are none published for it; names what does not fit.
+            UserError: they are not this network's, or there are none published for it; names what does not fit.
         """
-        raise ValueError(
+        raise UserError(
             f"{where}: none are published for {type(self).__name__}; start it from a trained network's folder"
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tadscale.config import Config
+from tadscale.errors import UserError
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
 from tadscale.runtime.cluster.stopping import kept_handlers
 
@@ -110,13 +111,13 @@ class ClusterConfig(Config):
         try:
             preset = json.loads(Path(self.deepspeed_preset).read_text())
         except (OSError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"cluster.deepspeed_preset: {self.deepspeed_preset} is not readable JSON: {error}"
             ) from error
         try:
             check_preset(preset)
         except ValueError as error:
-            raise ValueError(f"cluster.deepspeed_preset: {self.deepspeed_preset}: {error}") from error
+            raise UserError(f"cluster.deepspeed_preset: {self.deepspeed_preset}: {error}") from error
         return preset
 
 
@@ -172,7 +173,7 @@ def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True
         f"{config.cpus_per_fetch:g} to fetch and decode",
         f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
     ]
-    raise ValueError(
+    raise UserError(
         f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(filter(None, parts))}. "
         "Without CPUs left for data it would wait for ever. Lower cluster.workers, cluster.cpus_per_worker (0.5 is "
         "fine), cluster.motion_actors or cluster.cpus_per_motion, add nodes, or set cluster.wait_for_nodes_s if nodes "

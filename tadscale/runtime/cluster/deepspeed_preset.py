@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tadscale.errors import UserError
+
 ZERO_1: dict[str, Any] = {"zero_optimization": {"stage": 1}}
 """The default on CPUs: optimiser state spread over the ranks, nothing to compile."""
 ZERO_1_BFLOAT16: dict[str, Any] = ZERO_1 | {"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}
@@ -22,12 +24,12 @@ def check_preset(preset: Mapping[str, Any]) -> None:
     """Refuse a preset that `DeepSpeedEngine` cannot honour. Raises `ValueError`."""
     taken = [key for key in JOBS if key in preset]
     if taken:
-        raise ValueError(
+        raise UserError(
             f"the DeepSpeed preset sets {taken}, which the job file decides (train.*): remove them from the preset"
         )
     stage = preset.get("zero_optimization", {}).get("stage", 0)
     if stage not in (0, 1, 2):
-        raise ValueError(
+        raise UserError(
             f"the DeepSpeed preset asks for ZeRO stage {stage}; 0, 1 and 2 are supported. Stage 3 spreads the weights "
             "themselves, and their moving average and the checkpoint, which knows nothing of ranks, need them whole: use "
             "stage 2 (cluster/deepspeed/zero2.json)"

@@ -19,6 +19,7 @@ from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.motion_identity import check_same_motion, motion_fingerprint
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
 from tadscale.data.windows import read_video, tile
+from tadscale.errors import UserError
 from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.models.heads.objective import build_objective
@@ -89,7 +90,7 @@ def detect_videos(
         motion: what teachers see; with one among the networks it must be what that was trained on.
 
     Raises:
-        ValueError: the networks differ in classes, sampling or motion, or the cluster is too small.
+        UserError: the networks differ in classes, sampling or motion, or the cluster is too small.
         StorageError: the storage cannot be reached.
     """
     manifest = read_manifest(data_url).subset(subset)
@@ -150,14 +151,14 @@ def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequenc
 
     for spec, url in zip(specs, urls, strict=True):
         if spec.classes != manifest.classes:
-            raise ValueError(
+            raise UserError(
                 f"{url} knows {len(spec.classes)} classes that are not the {len(manifest.classes)} of {manifest.url}: "
                 "evaluate it on the data set that it was trained for"
             )
         expected = {name: value for one in specs for name, value in facts(one).items()}
         differing = [name for name, value in facts(spec).items() if expected[name] != value]
         if differing:
-            raise ValueError(
+            raise UserError(
                 f"{url} differs in {differing} from the other networks: one pass over the videos cannot serve both; "
                 "evaluate them in two calls"
             )
@@ -165,11 +166,9 @@ def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequenc
 
 def _checked_motion(teacher: NetworkSpec, motion: MotionConfig | None) -> MotionConfig:
     if motion is None:
-        raise ValueError(
-            f"a motion teacher is to be evaluated: say how its motion {teacher.motion_fingerprint} is made"
-        )
+        raise UserError(f"a motion teacher is to be evaluated: say how its motion {teacher.motion_fingerprint} is made")
     if (fingerprint := motion_fingerprint(motion)) != teacher.motion_fingerprint:
-        raise ValueError(
+        raise UserError(
             f"the teacher was trained on the motion {teacher.motion_fingerprint}, and that is {fingerprint} now: settings, "
             "weights or flow shards were changed since, or this tadscale computes it otherwise; train the teacher anew"
         )

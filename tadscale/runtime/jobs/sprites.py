@@ -9,6 +9,7 @@ from tadscale.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.sprites import SUBSETS, SpritesConfig, class_names, draw_video
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
+from tadscale.errors import UserError
 
 SETTINGS_NAME = "sprites.json"
 IN_FLIGHT = 64  # videos drawn ahead of the writer: order is kept, and memory stays at a few MB
@@ -19,7 +20,7 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
     """The manifest of the sprites under `url`, drawn first if there is none.
 
     Raises:
-        ValueError: other settings were drawn there before, or the folder holds foreign shards.
+        UserError: other settings were drawn there before, or the folder holds foreign shards.
         StorageError: the storage cannot be reached.
     """
     names = list_names(url)
@@ -43,12 +44,12 @@ def note_settings(config: SpritesConfig, url: str) -> None:
 
 def _check_settings(url: str, names: list[str], config: SpritesConfig) -> None:
     if SETTINGS_NAME not in names:
-        raise ValueError(
+        raise UserError(
             f"{url} holds shards that are not sprites, and the job says data.sprites: leave data.sprites out to train on "
             "them, or point data.url at another folder"
         )
     if not _same_settings(read_bytes(join(url, SETTINGS_NAME)), config):
-        raise ValueError(
+        raise UserError(
             f"{url} holds sprites that were drawn with other settings (see {SETTINGS_NAME} there): point data.url at "
             "another folder, or remove that one"
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tadscale.data.manifest import Manifest
 from tadscale.data.motion_identity import check_same_motion
 from tadscale.engine.batch import teacher_columns
+from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.backbones.base import feature_stride
 from tadscale.network import load_network
@@ -36,7 +37,7 @@ class MotionTeacher:
         memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
 
     Raises:
-        ValueError: motion here is not what it is where the job was started.
+        UserError: motion here is not what it is where the job was started.
     """
 
     def __init__(self, stage: Stage, device: str, threads: int, memo_bytes: int = 0) -> None:
@@ -116,13 +117,13 @@ def check_teacher(stage: Stage, manifest: Manifest) -> None:
     """Refuse a teacher that this stage cannot learn from, before anything is started.
 
     Raises:
-        ValueError: there is none, or it differs in motion, sampling, classes or network.
+        UserError: there is none, or it differs in motion, sampling, classes or network.
     """
     teacher, ours = stage.teacher, stage.network(manifest.classes)
     if teacher is None:
-        raise ValueError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
+        raise UserError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
     if not teacher.reads_motion:
-        raise ValueError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
+        raise UserError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
     sampling = ("frames", "fps", "height", "width")
     pairs = {
         "motion": (teacher.motion_fingerprint, ours.motion_fingerprint),
@@ -134,7 +135,7 @@ def check_teacher(stage: Stage, manifest: Manifest) -> None:
     }
     for name, (theirs, own) in pairs.items():
         if theirs != own:
-            raise ValueError(
+            raise UserError(
                 f"the teacher of {stage.teacher_url} has another {name} than this stage ({theirs} and {own}): a teacher "
                 "does not transfer. Use its settings, or train a teacher with these"
             )

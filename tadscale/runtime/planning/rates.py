@@ -22,6 +22,7 @@ from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.pretrain import TargetScale, pretrain_step
 from tadscale.engine.steps import Lesson, StepFunction, step_function
+from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
@@ -61,12 +62,12 @@ def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
         The rates, and how many windows an epoch has.
 
     Raises:
-        ValueError: there is no training window or it cannot be read, or a device of the job's is not here.
+        UserError: there is no training window or it cannot be read, or a device of the job's is not here.
         StorageError: the storage cannot be reached.
     """
     cluster = job.cluster
     if "cuda" in (cluster.device, cluster.motion_device) and not torch.cuda.is_available():
-        raise ValueError(
+        raise UserError(
             "the job computes on GPUs, and this machine has none: measure on a node of the cluster, or set "
             "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 for the times on CPUs"
         )
@@ -119,7 +120,7 @@ def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
     layout = PacketLayout(first_step=0, total_steps=1, global_batch=1, world_size=1, windows=1)
     columns = fetch_packet(0, plan, layout, job.motion.flow_url)
     if not columns["valid"].all():
-        raise ValueError(
+        raise UserError(
             f"a training window cannot be read, so nothing can be measured on it: {columns['error'][0]}; "
             "`tadscale data lint --decode` finds all bad videos"
         )

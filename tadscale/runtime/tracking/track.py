@@ -20,6 +20,7 @@ from pydantic import NonNegativeFloat
 
 from tadscale.config import Config
 from tadscale.data.storage import join
+from tadscale.errors import UserError
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
@@ -63,14 +64,14 @@ def resolve_tracking_uri(config: TrackingConfig, storage: str) -> str:
     """The tracking URI that the settings, the environment and the run storage amount to.
 
     Raises:
-        ValueError: the storage is remote and nothing else names a tracking store.
+        UserError: the storage is remote and nothing else names a tracking store.
     """
     uri = config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return uri
     folder = _local_folder(storage)
     if folder is None:
-        raise ValueError(
+        raise UserError(
             f"tracking.tracking_uri is not set, and a database cannot live in {storage}: set it, or the environment "
             "variable MLFLOW_TRACKING_URI, to your MLflow server (http://HOST:5000) or to sqlite:////absolute/path/mlflow.db"
         )
@@ -165,7 +166,7 @@ def _resume_or_create(client: Any, experiment: str, name: str, identity: Mapping
 
 def _quoted(value: str) -> str:
     if "'" in value:
-        raise ValueError(f"{value!r} holds an apostrophe, which MLflow's search cannot express: choose another name")
+        raise UserError(f"{value!r} holds an apostrophe, which MLflow's search cannot express: choose another name")
     return value
 
 
@@ -175,7 +176,7 @@ def _experiment_id(client: Any, config: TrackingConfig, uri: str, storage: str) 
     if experiment is None:
         return _create_experiment(client, config.experiment, _artifact_location(config, uri, storage))
     if experiment.lifecycle_stage != "active":
-        raise ValueError(
+        raise UserError(
             f"the MLflow experiment {config.experiment!r} has been deleted: restore it (mlflow experiments restore "
             f"--experiment-id {experiment.experiment_id}), or set tracking.experiment to another name"
         )

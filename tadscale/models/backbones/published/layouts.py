@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tadscale.errors import UserError
+
 PARAMETER = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 NAMED_KEYS = 3
 
@@ -52,14 +54,14 @@ def detect_layout(names: Iterable[str], where: str) -> Layout:
         where: how the error names the file.
 
     Raises:
-        ValueError: they are in none of the `LAYOUTS`.
+        UserError: they are in none of the `LAYOUTS`.
     """
     listed = list(names)
     for layout in LAYOUTS:
         if any(re.fullmatch(layout.mark, name) for name in listed):
             return layout
     known = "; ".join(layout.name for layout in LAYOUTS)
-    raise ValueError(
+    raise UserError(
         f"{where}: its names ({', '.join(listed[:NAMED_KEYS])}, ...) are in no layout known here ({known}): it is another "
         "network, or has a prefix of its own before every name; give such a file, or rename its tensors"
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from tadscale.errors import UserError
 from tadscale.models.backbones.published.adapt import adapt_input_channels
 from tadscale.models.backbones.published.layouts import Layout, detect_layout
 from tadscale.weights import Match, match_weights
@@ -23,13 +24,13 @@ def load_canonical(network: nn.Module, tensors: Mapping[str, Tensor], where: str
         What was loaded, and what was left out.
 
     Raises:
-        ValueError: the names are in no known layout, or do not fit the network one by one. Nothing is loaded then.
+        UserError: the names are in no known layout, or do not fit the network one by one. Nothing is loaded then.
     """
     layout = detect_layout(tensors, where)
     wanted = network.state_dict()
     match = match_weights(wanted, _adapted(tensors, layout, first, wanted[first].shape[1]), layout.rename)
     if not match.complete:
-        raise ValueError(
+        raise UserError(
             f"{where}: it has the names of {layout.name}, and does not fit this backbone ({match.problems()}): {hint}"
         )
     network.load_state_dict(match.tensors, strict=False)  # old files lack batch norm's counters, nothing else

@@ -1,0 +1,31 @@
+"""What a user is told: the type of errors that are theirs to mend, and the nearest word to one that is not known."""
+
+import difflib
+from collections.abc import Iterable
+
+LISTED = 8
+"""Known words that an error lists where none is near."""
+
+
+class UserError(ValueError):
+    """A mistake in what tadscale was given: settings, arguments, files. Its message says what, where and what to do.
+
+    The command line ends with that message alone. A plain `ValueError`, out of numpy, torch or a caller of ours that broke a
+    contract, is a fault of the program and keeps its traceback.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """How an error about an unknown word ends: with the nearest known one, or else with those that there are."""
+    names = sorted(set(known))
+    loose = {_loose(name): name for name in reversed(names)}
+    close = difflib.get_close_matches(_loose(word), loose, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean `{loose[close[0]]}`?"
+    more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
+    return f"valid here: {', '.join(names[:LISTED])}{more}" if names else "there is none"
+
+
+def _loose(name: str) -> str:
+    """A name without what people spell differently: case, blanks, `_` and `-`."""
+    return "".join(name.casefold().replace("_", " ").replace("-", " ").split()) or name
