@@ -8,6 +8,7 @@ from rich.console import Console
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
 from tadscale.cli.data_index import add_index, add_reading, reading_of
 from tadscale.errors import UserError
+from tadscale.paths import expand_home
 
 
 def add_to(commands: Commands) -> None:
@@ -51,9 +52,10 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
 
     from tadscale.data.shards import write_shards
     from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
+    from tadscale.runtime.jobs.settings import parse_options
     from tadscale.runtime.jobs.sprites import note_settings
 
-    config = SpritesConfig.model_validate(_settings(options.set))
+    config = parse_options(SpritesConfig, options.set, "--set")
     manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
     note_settings(config, options.out)  # only now: `write_shards` refuses a folder that holds other shards
     console.print(str(manifest), markup=False, highlight=False)
@@ -63,9 +65,9 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
 
 def _pack(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.pack import Transcode, pack
+    from tadscale.runtime.jobs.settings import parse_options
 
-    settings = _settings(options.transcode)
-    transcode = Transcode.model_validate(settings) if settings else None
+    transcode = parse_options(Transcode, options.transcode, "--transcode") if options.transcode else None
     manifest = pack(options.videos, options.annotations, options.out, transcode=transcode, overwrite=options.overwrite)
     console.print(str(manifest), markup=False, highlight=False)
     return EXIT_OK
@@ -111,7 +113,7 @@ def _preview(options: argparse.Namespace, console: Console) -> int:
 
     job = load_job(options.job, options.set)
     manifest = read_manifest(job.data.url).subset(job.data.train_subset)
-    folder = Path(options.out)
+    folder = Path(expand_home(options.out))
     folder.mkdir(parents=True, exist_ok=True)
     for preview in previews(manifest, job.data.window, job.motion, options.videos):
         name = preview.key.replace("/", "_")
@@ -119,13 +121,3 @@ def _preview(options: argparse.Namespace, console: Console) -> int:
         (folder / f"{name}.png").write_bytes(preview.still_png)
         console.print(str(folder / f"{name}.mp4"), markup=False, highlight=False)
     return EXIT_OK
-
-
-def _settings(overrides: list[str]) -> dict[str, object]:
-    """`KEY=VALUE` arguments as a tree of settings."""
-    from tadscale.runtime.jobs.job_file import apply_override
-
-    settings: dict[str, object] = {}
-    for override in overrides:
-        apply_override(settings, override)
-    return settings

@@ -19,6 +19,7 @@ from uuid import uuid4
 import fsspec
 
 from tadscale.data.quarantine import DataError
+from tadscale.paths import expand_home
 
 SCHEMES = ("file", "s3")
 CONNECT_TIMEOUT_S = 5
@@ -56,14 +57,14 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        return fsspec.filesystem("file"), str(Path(url).absolute())
+        return fsspec.filesystem("file"), str(Path(expand_home(url)).absolute())
     if scheme not in SCHEMES or "::" in url:
         raise ValueError(
             f"cannot open {scheme}:// of {url!r}: storage is a local path, file:// or s3:// "
             "(other object stores: through their S3-compatible endpoint, AWS_ENDPOINT_URL)"
         )
     if scheme == "file":
-        return fsspec.filesystem("file"), str(Path(rest).absolute())
+        return fsspec.filesystem("file"), str(Path(expand_home(rest)).absolute())
     if "@" in urlsplit(url).netloc:
         raise ValueError("credentials do not belong in an s3:// URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     try:

@@ -194,3 +194,9 @@ def test_wrong_credentials_are_named(s3_server: S3Server, s3_url: str, monkeypat
             list_names(s3_url)
         assert time.monotonic() - started < 5
     assert "test-secret" not in str(caught.value)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_bytes("~/a/b", b"x")
+    assert (tmp_path / "a" / "b").read_bytes() == read_bytes("file://~/a/b") == b"x"

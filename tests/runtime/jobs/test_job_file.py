@@ -98,6 +98,42 @@ def test_references_are_resolved_from_the_environment(job_file, monkeypatch):
     assert (job.storage, job.data.url, job.seed) == ("s3://videos/runs", "local/x", 11)
 
 
+@pytest.mark.parametrize("text", ["20261126", "007", "1.50", "true", "null", "a", "2026-11-26"])
+def test_text_of_the_environment_stays_text(job_file, monkeypatch, text):
+    monkeypatch.setenv("RUN", text)
+    assert load_job(job_file(MINIMAL.replace("mine", "${RUN}"))).name == text
+
+
+@pytest.mark.parametrize("text", ["/data/set #2", "a: b", "[x]", "- y", "'q", "*a", "${RUN}"])
+def test_paths_of_the_environment_arrive_whole(job_file, monkeypatch, text):
+    monkeypatch.setenv("DATA", text)
+    assert load_job(job_file(MINIMAL.replace("shards", "${DATA}"))).data.url == text
+
+
+def test_a_number_where_a_text_belongs_says_quote_it(job_file):
+    with pytest.raises(ValueError, match="name: 20261126 is not text; if it is meant as text, put it in quotes"):
+        load_job(job_file(MINIMAL.replace("mine", "20261126")))
+
+
+def test_a_key_that_stands_twice_is_named_with_its_lines(job_file):
+    with pytest.raises(ValueError, match="the key `name` stands twice, in lines 2 and 6"):
+        load_job(job_file(MINIMAL + "name: other\n"))
+
+
+def test_the_home_folder_is_written_out_in_every_path(job_file, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WHERE", "~/videos")
+    text = (
+        MINIMAL.replace("runs", "~/runs").replace("shards", "${WHERE}") + "teacher: {url: file://~/t}\nkind: distill\n"
+    )
+    job = load_job(job_file(text.replace("kind: teacher\n", "", 1)))
+    assert (job.storage, job.data.url, job.teacher.url) == (
+        f"{tmp_path}/runs", f"{tmp_path}/videos", f"file://{tmp_path}/t",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no home folder of that name"):
+        load_job(job_file(MINIMAL.replace("runs", "~nobody-is-called-so/runs")))
+
+
 def test_a_reference_without_value_is_named_with_its_place(job_file):
     with pytest.raises(
         ValueError, match=r"data.url: \$\{NOWHERE_SET\} refers to an environment variable that is not set"
