@@ -7,7 +7,6 @@ is read. What cannot mean anything (NaN, no label, one number for a segment) is 
 """
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tadscale.data.storage import read_bytes
+from tadscale.data.json_text import parse_json, read_json_bytes
+from tadscale.data.keys import is_unicode, same_key
 from tadscale.errors import UserError, nearest
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 from tadscale.segments import Segment
 
+SHOWN = 60
+"""Characters of a value that an error quotes."""
 SUBSET_NAMES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 """What published files call the subsets besides train, validation and test."""
 
@@ -56,22 +58,11 @@ def read_document(url: str | Path) -> Document:
     """Read a JSON file from a path, `file://` or `s3://`.
 
     Raises:
-        UserError: the file is not JSON.
+        UserError: the file is not JSON, is too large, or holds a key twice in one object.
         StorageError: there is no such file, or it cannot be reached.
     """
-    data = read_bytes(str(url))
-    try:
-        content = json.loads(data)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{url} is not JSON text (byte {error.start}): a pickle, an archive? Pass a JSON file."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{url} is not JSON (line {error.lineno}, column {error.colno}: {error.msg}). "
-            "A file cut short by a full disk or an interrupted copy looks like this: write or fetch it again."
-        ) from error
-    return Document(str(url), content, hashlib.sha256(data).hexdigest())
+    data = read_json_bytes(str(url))
+    return Document(str(url), parse_json(data, str(url)), hashlib.sha256(data).hexdigest())
 
 
 def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
@@ -166,6 +157,7 @@ def detections_document(detections: DetectionTable) -> dict[str, Any]:
 
 
 def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
+    """What stands under a key of the document, by video; see `tadscale.data.keys` for what is one video."""
     section = document.get(key) if isinstance(document, Mapping) else None
     if not isinstance(section, Mapping):
         other = {"database": "results", "results": "database"}[key]
@@ -176,7 +168,17 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
             else "Pass ActivityNet JSON: ground truth has the key database, detections have the key results."
         )
         raise UserError(f'{source} has no object "{key}" at its top level. {hint}')
-    return section
+    videos: dict[str, Any] = {}
+    spelt: dict[str, str] = {}
+    for name, entry in section.items():
+        video = same_key(name)
+        if video in videos:
+            raise UserError(
+                f"{source}: {key}[{spelt[video]!r}] and {key}[{name!r}] are one video: they differ in the suffix of a file "
+                "or in how Unicode is composed; keep one"
+            )
+        videos[video], spelt[video] = entry, name
+    return videos
 
 
 def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str, str, float, float, float]]:
@@ -197,14 +199,14 @@ def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str,
 def _labelled(entry: Any, place: str) -> tuple[str, float, float]:
     """Label, start and end of one annotation or detection."""
     label = entry.get("label") if isinstance(entry, Mapping) else None
-    if not isinstance(label, str) or not label:
+    if not isinstance(label, str) or not label or not is_unicode(label):
         raise UserError(
-            f"{place} has the label {label!r}, expected a name. Class numbers must be written as names, because two "
+            f"{place} has the label {_short(label)}, expected a name. Class numbers must be written as names, because two "
             "files rarely number them alike."
         )
     segment = entry.get("segment")
     if not isinstance(segment, list) or len(segment) != 2:
-        raise UserError(f"{place} has the segment {segment!r}, expected [start, end] in seconds.")
+        raise UserError(f"{place} has the segment {_short(segment)}, expected [start, end] in seconds.")
     return label, _number(segment[0], f"{place}.segment[0]"), _number(segment[1], f"{place}.segment[1]")
 
 
@@ -212,11 +214,17 @@ def _number(value: Any, place: str) -> float:
     """A finite number, also one written as a string."""
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{place} is {value!r}, expected a number (or one written as a string).") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{place} is {_short(value)}, expected a number (or one written as a string).") from error
     if not math.isfinite(number):
         raise UserError(
             f"{place} is {value!r}, expected a finite number. A model that diverged writes such: drop the entry, or "
             "repair what wrote it."
         )
     return number
+
+
+def _short(value: Any) -> str:
+    """What a file holds, for an error: an integer of 400 digits is none to print."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

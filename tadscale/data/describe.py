@@ -1,18 +1,17 @@
 """From a video and its annotation to a row of the manifest: what is accepted, repaired and refused."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tadscale.data.annotations import parse_ground_truth
 from tadscale.data.decode import VideoInfo, probe_video
+from tadscale.data.keys import fault_of_key
+from tadscale.data.limits import fault_of_row
 from tadscale.data.manifest import VideoRow
 from tadscale.data.quarantine import DataError
 
 SUBSETS = ("train", "validation", "test")
-# No dot: WebDataset cuts a member's name at its first one. No "..", no leading slash: a key may name a file.
-KEY = re.compile(r"(?!/)(?!.*//)[^.\\\x00-\x1f]{1,200}(?<!/)")
 REPORTED_S = 0.01  # annotations are rounded: a segment this little past the end is clipped without a word
 
 
@@ -44,8 +43,8 @@ def describe(
     Raises:
         DataError: the video holds no picture, or its annotation cannot be trusted.
     """
-    if not KEY.fullmatch(key):
-        raise DataError(f"the key {key!r} is not usable: no dots, backslashes, control characters; 1 to 200 characters")
+    if fault := fault_of_key(key):
+        raise DataError(fault)
     info = info or probe_video(video)
     subset, segments, repairs = read_annotation(key, annotation, info.duration_s)
     row = VideoRow(
@@ -58,6 +57,8 @@ def describe(
         **info._asdict(),
         **segments._asdict(),
     )
+    if fault := fault_of_row(row._asdict()):
+        raise DataError(fault)
     return row, repairs
 
 

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.limits import fault_of_row
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.errors import UserError, nearest
 
 MANIFEST_NAME = "manifest.parquet"
 FORMAT = "1"
+MAX_ROWS = 10_000_000
 SHARD_NAME = re.compile(r"[^/\\]+\.tar")
 
 
@@ -180,9 +182,6 @@ def read_manifest(url: str) -> Manifest:
         UserError: there is none, or it is damaged or of another format.
         StorageError: the storage cannot be reached or refuses.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     where = join(url, MANIFEST_NAME)
     try:
         data = read_bytes(where)
@@ -194,15 +193,29 @@ def read_manifest(url: str) -> Manifest:
             "for those make one with `tadscale data index`"
         ) from error
     try:
-        table = pq.read_table(io.BytesIO(data))
-    except pa.ArrowException as error:
+        return _parse(data, url)
+    except UserError:
+        raise
+    except Exception as error:  # Arrow and NumPy raise whatever they like on bytes that were made up
+        if isinstance(error, MemoryError):
+            raise
         raise UserError(f"{where} is not a readable Parquet file ({error}): build the manifest again") from error
-    notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+
+
+def _parse(data: bytes, url: str) -> Manifest:
+    import pyarrow.parquet as pq
+
+    where, file = join(url, MANIFEST_NAME), pq.ParquetFile(io.BytesIO(data))
+    notes = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
     if notes.get("tadscale.format") != FORMAT:
         raise UserError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
-    manifest = make_manifest(
-        url, (_from_columns(url, columns) for columns in table.to_pylist()), json.loads(notes["tadscale.classes"])
-    )
+    if file.metadata.num_rows > MAX_ROWS:
+        raise UserError(f"{where} states {file.metadata.num_rows} videos, at most {MAX_ROWS} are read: build it again")
+    rows = [_from_columns(url, columns) for columns in file.read().to_pylist()]
+    for index, row in enumerate(rows):
+        if fault := fault_of_row(row._asdict()):
+            raise UserError(f"{where}: row {index} ({str(row.key)[:60]!r}): {fault}: build the manifest again")
+    manifest = make_manifest(url, rows, json.loads(notes["tadscale.classes"]))
     if manifest.digest != notes["tadscale.digest"]:
         raise UserError(f"{where}: the digest of its content is not the one it states: build the manifest again")
     return manifest
@@ -258,9 +271,9 @@ def _to_columns(row: VideoRow) -> dict[str, Any]:
 
 def _from_columns(url: str, columns: dict[str, Any]) -> VideoRow:
     shard = columns.pop("shard")
-    if not SHARD_NAME.fullmatch(shard):
+    if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
         raise UserError(
             f"{join(url, MANIFEST_NAME)}: {shard!r} is not the file name of a shard: build the manifest again"
         )
-    columns |= {name: tuple(columns[name]) for name in ("labels", "start_s", "end_s")}
+    columns |= {name: tuple(columns[name] or ()) for name in ("labels", "start_s", "end_s")}
     return VideoRow(url=join(url, shard), **columns)

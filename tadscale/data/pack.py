@@ -12,8 +12,8 @@ from tadscale.config import Config
 from tadscale.data.annotations import parse_ground_truth, read_document
 from tadscale.data.decode import decode_frames, probe_video
 from tadscale.data.encode import encode_pictures
+from tadscale.data.keys import VIDEO_SUFFIXES
 from tadscale.data.manifest import Manifest
-from tadscale.data.members import VIDEO_SUFFIXES
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes

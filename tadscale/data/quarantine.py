@@ -9,6 +9,8 @@ from pydantic import Field
 from tadscale.config import Config
 from tadscale.errors import UserError
 
+STORAGE_PACKAGES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "fsspec"}
+
 
 class DataError(UserError):
     """One video cannot be used: its slot is masked, its key is quarantined, and the run goes on within the budget.
@@ -19,6 +21,19 @@ class DataError(UserError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)  # the only argument, so that it survives pickling between processes
         self.reason = reason
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception that one video's bytes caused says of the video; parsers of foreign data raise whatever they like.
+
+    Raises:
+        Exception: `error` itself, if it is the system's fault: storage, memory.
+    """
+    if isinstance(error, DataError):
+        return error.reason
+    if isinstance(error, MemoryError | OSError) or type(error).__module__.partition(".")[0] in STORAGE_PACKAGES:
+        raise error
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 class QuarantineExceeded(UserError):

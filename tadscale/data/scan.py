@@ -4,15 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from tadscale.data.annotations import normal_subset
 from tadscale.data.decode import probe_video, verify_video
 from tadscale.data.describe import SUBSETS, Repair, describe
+from tadscale.data.keys import same_key
 from tadscale.data.manifest import VideoRow
 from tadscale.data.members import SIDECARS, TarSample, TarWalk
-from tadscale.data.quarantine import DataError, QuarantineEntry
+from tadscale.data.quarantine import DataError, QuarantineEntry, reason_of
 from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
 from tadscale.errors import UserError
@@ -35,6 +36,11 @@ class Reading:
     """Which of several videos of a key is meant (`left.mp4`)."""
     labelled: bool = True
     """False: take every video without any annotation."""
+
+    @cached_property
+    def entries(self) -> Annotations:
+        """The annotations by what all spellings of a key have in common."""
+        return {same_key(key): entry for key, entry in self.annotations.items()}
 
 
 @dataclass
@@ -113,8 +119,8 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
                 row, repairs = _row(sample, url, reading)
                 if decode_all:
                     verify_video(sample.video)
-            except DataError as error:
-                scan.bad.append(QuarantineEntry(shard, sample.key, error.reason, "scan"))
+            except Exception as error:  # the one boundary: a video's bytes never end the scan of the others
+                scan.bad.append(QuarantineEntry(shard, sample.key, reason_of(error), "scan"))
             else:
                 scan.rows.append(row)
                 scan.repairs += repairs
@@ -139,9 +145,9 @@ def _row(sample: TarSample, url: str, reading: Reading) -> tuple[VideoRow, list[
 def _annotation(sample: TarSample, reading: Reading, duration_s: float) -> Mapping[str, Any]:
     if not reading.labelled:
         return {"annotations": []}
-    if sample.key not in reading.annotations:
+    entry = reading.entries.get(same_key(sample.key))
+    if entry is None:
         return read_sidecars(sample.key, sample.notes, reading.classes, duration_s)
-    entry = reading.annotations[sample.key]
     if not isinstance(entry, Mapping):
         raise DataError(f"its annotation is a {type(entry).__name__}, no object")
     return entry

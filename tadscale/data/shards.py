@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
+from tadscale.data.decode import VideoInfo
 from tadscale.data.describe import describe
+from tadscale.data.keys import VIDEO_SUFFIXES, member_name
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
-from tadscale.data.members import VIDEO_SUFFIXES
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.storage import join, list_names, remove, upload
 from tadscale.errors import UserError
@@ -25,13 +26,15 @@ class VideoSample(NamedTuple):
     """One video on its way into a shard: becomes the members `KEY.mp4` and `KEY.json`."""
 
     key: str
-    """Unique in the data set; no dots (WebDataset cuts a member's name at its first one)."""
+    """Unique in the data set; see `tadscale.data.keys`, also for how members spell it."""
     video: bytes
     """The encoded file."""
     annotation: dict[str, Any]
     """ActivityNet style: `{"duration": s, "subset": "train", "annotations": [{"label": l, "segment": [s, e]}]}`."""
     suffix: str = "mp4"
     """One of `VIDEO_SUFFIXES`."""
+    info: VideoInfo | None = None
+    """Of the video, where it has been probed before."""
 
 
 def write_shards(
@@ -117,16 +120,16 @@ class _ShardWriter:
             raise DataError(f"suffix {sample.suffix!r} is none of {VIDEO_SUFFIXES}")
         if sample.key in self.keys:
             raise UserError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
-        row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0)  # its place: as soon as it has one
+        # Its place: as soon as it has one.
+        row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0, sample.info)
         for repair in repairs:
             log.warning("%s: %s", repair.key, repair.what)
         note = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False).encode()
-        self._make_room(
-            _header(sample.key, sample.suffix) + _blocks(sample.video) + _header(sample.key) + _blocks(note)
-        )
-        self.tar.write({"__key__": sample.key, sample.suffix: sample.video})
+        name = member_name(sample.key)
+        self._make_room(_header(name, sample.suffix) + _blocks(sample.video) + _header(name) + _blocks(note))
+        self.tar.write({"__key__": name, sample.suffix: sample.video})
         offset = self.tar.tarstream.offset - _blocks(sample.video)
-        self.tar.write({"__key__": sample.key, "json": note})
+        self.tar.write({"__key__": name, "json": note})
         self.keys.add(sample.key)
         self.videos += 1
         return row._replace(url=join(self.url, self._name), video_offset=offset)
@@ -163,9 +166,9 @@ def _open_tar(file: BinaryIO) -> Any:
     return TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False, format="PAX_FORMAT")
 
 
-def _header(key: str, suffix: str = "json") -> int:
+def _header(name: str, suffix: str = "json") -> int:
     """Bytes of a member's header: one block, or four where the name is long."""
-    return len(tarfile.TarInfo(f"{key}.{suffix}").tobuf(tarfile.PAX_FORMAT))
+    return len(tarfile.TarInfo(f"{name}.{suffix}").tobuf(tarfile.PAX_FORMAT))
 
 
 def _blocks(data: bytes) -> int:

@@ -1,11 +1,12 @@
 """What other pipelines write beside a video (`KEY.json`, `KEY.cls`, `KEY.txt`), as an entry of ActivityNet's form."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tadscale.data.json_text import parse_json
 from tadscale.data.quarantine import DataError
+from tadscale.errors import UserError
 
 LINE = re.compile(r"\s*([\d.]+)\s+([\d.]+)\s+(\S.*?)\s*")
 EXPECTED = (
@@ -47,9 +48,9 @@ def read_sidecars(
 
 def _parse(key: str, data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a million brackets
-        raise DataError(f"{key}.json is not JSON: {error}") from error
+        return parse_json(data, f"{key}.json")
+    except UserError as error:
+        raise DataError(str(error)) from error
 
 
 def _text(key: str, suffix: str, notes: Mapping[str, bytes]) -> str:

@@ -68,7 +68,7 @@ def test_what_cannot_be_trusted_is_refused(annotation: dict, reason: str) -> Non
     assert reason in caught.value.reason
 
 
-@pytest.mark.parametrize("key", ["", "a.b", "../x", "/x", "a//b", "a\\b", "a\nb", "a/", "x" * 201])
+@pytest.mark.parametrize("key", ["", " ", "..", "../x", "a/./b", "/x", "a//b", "a\nb", "a/", "a\ud800", "x" * 201])
 def test_keys_that_name_no_member_are_refused(key: str) -> None:
     with pytest.raises(DataError, match="the key"):
         describe(key, VIDEO, note(), "u/s.tar", 0)

@@ -28,7 +28,7 @@ def row(key: str, labels: tuple[str, ...] = (), **changes: object) -> VideoRow:
     return VideoRow(key=key, labels=labels, **(facts | changes))
 
 
-ROWS = [row("b", ("run", "jump")), row("a", subset="test"), row("c", ("jump",), duration_s=1 / 3)]
+ROWS = [row("b", ("run", "jump")), row("a", subset="test"), row("c", ("jump",), duration_s=4 / 3)]
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
@@ -107,7 +107,9 @@ def _tampered(manifest: Manifest, **changes: object) -> bytes:
     table = pq.read_table(join(manifest.url, MANIFEST_NAME))
     for name, value in changes.items():
         at = table.schema.get_field_index(name)
-        table = table.set_column(at, table.schema.field(name), pa.array([value] * len(manifest)))
+        table = table.set_column(
+            at, table.schema.field(name), pa.array([value] * len(manifest), table.schema.field(name).type)
+        )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return sink.getvalue().to_pybytes()
@@ -127,13 +129,42 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: object) -> None:
         read_manifest(url)
     manifest = make_manifest(url, ROWS)
     write_manifest(manifest)
-    write_bytes(at, _tampered(manifest, duration_s=5.0))
+    write_bytes(at, _tampered(manifest, duration_s=6.0))
     with pytest.raises(ValueError, match="digest of its content"):
         read_manifest(url)
     write_manifest(manifest)
     write_bytes(at, _tampered(manifest, shard="../../etc/x.tar"))
     with pytest.raises(ValueError, match="not the file name of a shard"):
         read_manifest(url)
+
+
+ABSURD = {
+    "key": (None, "", "../x", "\x00"),
+    "subset": (None, ""),
+    "video_offset": (None, -1, 2**62),
+    "video_bytes": (None, 0, -5, 2**62),
+    "video_sha256": (None, "", "ab" * 31, "AB" * 32),
+    "duration_s": (None, float("nan"), float("inf"), -1.0, 0.0, 1e12),
+    "fps": (None, float("nan"), 0.0, 1e9),
+    "frames": (None, 0, -1),
+    "width": (None, 0, 2**40),
+    "height": (None, 0, 2**40),
+    "labels": (None, ["run"], [None, "x"]),
+    "start_s": (None, [float("nan"), 0.0], [-1.0, 0.0], [1e12, 0.0]),
+    "end_s": (None, [float("nan"), 1.0], [0.0, 1.0], [1e12, 1e12]),
+    "shard": (None, ""),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ABSURD.items() for value in values])
+def test_absurd_values_are_refused_by_name_even_where_the_digest_is_right(tmp_path, monkeypatch, name, value) -> None:
+    """An empty digest would switch verification off, 2^62 bytes would take all memory."""
+    monkeypatch.setattr(Manifest, "digest", "0" * 64)  # whoever forges a manifest states the digest that goes with it
+    manifest = make_manifest(str(tmp_path), ROWS[:1])
+    write_manifest(manifest)
+    write_bytes(join(str(tmp_path), MANIFEST_NAME), _tampered(manifest, **{name: value}))
+    with pytest.raises(ValueError, match="build the manifest again"):
+        read_manifest(str(tmp_path))
 
 
 def test_storage_out_of_reach_is_not_a_missing_manifest(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

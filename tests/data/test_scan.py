@@ -3,10 +3,12 @@
 import io
 import json
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from tadscale.data.decode import probe_video
 from tadscale.data.encode import encode_h264
 from tadscale.data.index import index_shards
 from tadscale.data.lint import lint
@@ -109,6 +111,103 @@ def test_each_bad_member_is_quarantined_for_its_reason_and_the_others_live(tmp_p
     assert reasons.keys() == wanted.keys()
     assert all(part in reasons[key] for key, part in wanted.items()), reasons
     assert list_names(str(tmp_path)) == [MANIFEST_NAME, "s.tar"]  # nothing was extracted
+
+
+def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, pax: dict[str, str] | None = None) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.pax_headers = size, kind, pax or {}
+    return info.tobuf(tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT)
+
+
+LONG = header("././@LongLink", 10, tarfile.GNUTYPE_LONGNAME) + b"k1.mp4".ljust(512, b"\0")
+FORGED = {
+    "a chain of 5,000 long-name headers": LONG * 5000,
+    "a long name of 2 GB": header("././@LongLink", 2**31 - 1, tarfile.GNUTYPE_LONGNAME) + bytes(3 * 2**20),
+    "PAX size below nothing": header("k1.mp4", 512, pax={"size": "-1536"}) + bytes(512),
+    "PAX size beyond 64 bit": header("k1.mp4", 512, pax={"size": str(2**70)}) + bytes(512),
+    "PAX size that is no number": header("k1.mp4", 512, pax={"size": "many"}) + bytes(512),
+    "PAX sparse map without end": header("k1.mp4", 512, pax={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})
+    + b"999999999\n".ljust(512, b"1")
+    + b"1\n" * 2**20,
+    "PAX records of 2 GB": header("pax", 2**31 - 1, tarfile.XHDTYPE) + bytes(3 * 2**20),
+    "3.9 GiB that are not there": header("k1.mp4", 2**31 + 2**30 + 900 * 2**20),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+def test_forged_headers_lose_only_what_follows(tmp_path: Path, forged: bytes) -> None:
+    """And take neither memory nor time: what is asked for is bounded by what a header may be and by what is there."""
+    whole = tar(tmp_path / "s.tar", sound(0)).read_bytes()
+    with tarfile.open(tmp_path / "s.tar") as archive:
+        end = archive.getmembers()[-1].offset_data + 512
+    (tmp_path / "s.tar").write_bytes(whole[:end] + forged + bytes(2 * tarfile.RECORDSIZE))
+    tar(tmp_path / "t.tar", sound(2))
+    tracemalloc.start()
+    videos, reasons = scanned(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert videos == {"k0": VIDEOS[0], "k2": VIDEOS[2]}
+    assert reasons
+    assert reasons.keys() <= {"k1", REST}
+    assert all(len(reason) < 400 for reason in reasons.values())
+    assert peak < 64 * 2**20
+
+
+def test_absurd_notes_lose_only_their_video(tmp_path: Path) -> None:
+    notes = {
+        "huge": note(annotations=[{"label": "a", "segment": [0, 10**400]}]),
+        "digits": b'{"subset": "train", "annotations": [{"label": "a", "segment": [0, ' + b"9" * 5000 + b"]}]}",
+        "half": b'{"subset": "train", "annotations": [{"label": "\\ud800", "segment": [0, 1]}]}',
+        "nan": b'{"subset": "train", "annotations": [{"label": "a", "segment": [NaN, 1]}]}',
+        "null": b'{"subset": null, "annotations": [null]}',
+        "list": note(subset=["train"]),
+        "twice": b'{"subset": "train", "subset": "test", "annotations": []}',
+    }
+    members = dict(sound(0))
+    for key, content in notes.items():
+        members |= {f"{key}.mp4": VIDEOS[1], f"{key}.json": content}
+    path = tar(tmp_path / "s.tar", members | sound(2))
+    with tarfile.open(path, "a") as archive:  # two KEY.json
+        for name, content in (("dup.mp4", VIDEOS[3]), ("dup.json", note()), ("dup.json", note(subset="test"))):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    videos, reasons = scanned(tmp_path)
+    assert videos.keys() == {"k0", "k2"}
+    assert reasons.keys() == {*notes, "dup"}
+    assert "a second member of this name" in reasons["dup"]
+    assert "the key 'subset' stands twice" in reasons["twice"]
+
+
+def test_whatever_a_parser_raises_is_an_entry_and_a_fault_of_the_system_is_not(tmp_path, monkeypatch) -> None:
+    tar(tmp_path / "s.tar", sound(0) | sound(1) | sound(2))
+
+    def parse(raised: Exception):
+        def probe(video: bytes):
+            if video == VIDEOS[1]:
+                raise raised
+            return probe_video(video)
+
+        monkeypatch.setattr("tadscale.data.scan.probe_video", probe)
+        return scanned(tmp_path)
+
+    videos, reasons = parse(ZeroDivisionError("time base"))
+    assert videos.keys() == {"k0", "k2"}
+    assert reasons == {"k1": "ZeroDivisionError: time base"}
+    with pytest.raises(MemoryError):
+        parse(MemoryError())
+
+
+def test_keys_of_any_kind_come_back_from_our_own_shards(tmp_path: Path) -> None:
+    keys = ["a_0.0_40.0", "-x", "walk/v1", "my clip", "e\u0301"]
+    samples = [VideoSample(key, VIDEOS[n % 4], NOTE) for n, key in enumerate(keys)]
+    written = write_shards(samples, str(tmp_path))
+    assert index_shards(str(tmp_path), QuarantineLedger()).manifest.digest == written.digest
+    assert [row.key for row in read_manifest(str(tmp_path)).rows] == keys
+    import webdataset
+
+    shard = str(tmp_path / "shard-000000.tar")
+    assert len({sample["__key__"] for sample in webdataset.WebDataset(shard, shardshuffle=False)}) == len(keys)
 
 
 def test_a_shard_that_is_cut_off_keeps_its_beginning(tmp_path: Path) -> None:
