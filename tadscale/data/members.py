@@ -11,7 +11,7 @@ from tadscale.data.keys import VIDEO_SUFFIXES, key_of_member
 from tadscale.data.quarantine import reason_of
 
 SIDECARS = ("json", "cls", "txt")
-MAX_VIDEO_BYTES, MAX_SIDECAR_BYTES, MAX_HEADER_BYTES = 4 * 2**30, 16 * 2**20, 2**20
+MAX_VIDEO_BYTES, MAX_SIDECAR_BYTES, MAX_HEADER_BYTES = 4 * 2**30, 16 * 2**20, 2**17
 REST = "(rest of the shard)"
 
 
