@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import webdataset
 
 from tadscale.data.decode import probe_video
 from tadscale.data.encode import encode_h264
@@ -204,8 +205,6 @@ def test_keys_of_any_kind_come_back_from_our_own_shards(tmp_path: Path) -> None:
     written = write_shards(samples, str(tmp_path))
     assert index_shards(str(tmp_path), QuarantineLedger()).manifest.digest == written.digest
     assert [row.key for row in read_manifest(str(tmp_path)).rows] == keys
-    import webdataset
-
     shard = str(tmp_path / "shard-000000.tar")
     assert len({sample["__key__"] for sample in webdataset.WebDataset(shard, shardshuffle=False)}) == len(keys)
 
