@@ -25,6 +25,7 @@ from tadscale.data.quarantine import DataError
 CONTAINERS = "mov,mp4,matroska,webm,avi"
 MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
+MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
 NO_PICTURE = "zero length: the video stream holds no picture"
 
@@ -58,15 +59,12 @@ def probe_video(video: bytes) -> VideoInfo:
         UndecodableVideo: no container of the allow-list, no video stream, no picture, or no duration.
     """
     with _open(video) as (container, stream):
-        ends, frames = [0.0], 0
-        for packet in _packets(container, stream):
-            if packet.size and not packet.is_discard:
-                frames += 1
-                stamp = packet.pts if _times_of_display(container, packet) else packet.dts
-                ends.append(_seconds(stream, stamp) + _lasts_s(stream, packet.duration))
-        duration_s = max(ends)
+        times_s, duration_s = _display_times(container, stream)
+    frames = len(times_s)
     if not frames or duration_s <= 0:
         raise UndecodableVideo(NO_PICTURE)
+    if duration_s > MAX_DURATION_S:
+        raise UndecodableVideo(f"lasts {duration_s:.3g} s by its times of display: damaged, or to be cut into parts")
     with _open(video) as (container, stream):
         frame = next(_on_display(_pictures(container, stream)))[0].frame
         turned = round(frame.rotation / 90) % 2
@@ -150,9 +148,11 @@ def _pictures(container: Any, stream: Any, *, sought: bool = False) -> Iterator[
     AVI stores no times of display, and what FFmpeg and PyAV make up for it is wrong for B-frames. There, and wherever else
     they are missing, picture `n` gets the decoding time of packet `n`, counted from the start of the file.
     """
-    last_s = 0.0
+    last_s, time_s = 0.0, None
     waiting: deque[int] = deque()  # decoding times of packets whose pictures have not come out yet
+    order = _Order()
     for packet in _packets(container, stream):
+        order.see(packet)
         if packet.size and not _times_of_display(container, packet):
             if sought:
                 raise UndecodableVideo("no times of display to seek by")
@@ -164,9 +164,47 @@ def _pictures(container: Any, stream: Any, *, sought: bool = False) -> Iterator[
         for frame in decoded:
             if frame.is_corrupt or frame.width * frame.height > MAX_PIXELS:
                 raise UndecodableVideo(f"damaged behind {last_s:.3f} s: the decoder could not restore the picture")
-            time_s = _seconds(stream, waiting.popleft() if waiting else frame.pts)
-            last_s = time_s + _lasts_s(stream, frame.duration)
+            before_s, time_s = time_s, _seconds(stream, waiting.popleft() if waiting else frame.pts)
+            last_s = order.end_s(time_s, _lasts_s(stream, frame.duration), before_s)
             yield _Picture(time_s, last_s, frame)
+
+
+class _Order:
+    """Whether packets come in another order than their pictures: with B-frames they do.
+
+    MP4 says of a packet how long it is until the next one is decoded, and with B-frames that is no time of display: around a
+    stall of 3 s one of them "lasts" 3.1 s, and need not be the one that stands still.
+    """
+
+    def __init__(self) -> None:
+        self._newest = -math.inf
+        self._mixed = False
+
+    def see(self, packet: Any) -> None:
+        """Take in the next packet."""
+        if packet.size and packet.pts is not None:
+            self._mixed |= packet.pts < self._newest
+            self._newest = max(self._newest, packet.pts)
+
+    def end_s(self, time_s: float, lasts_s: float, before_s: float | None) -> float:
+        """When a picture ends that nothing follows: after its packet's duration; with B-frames, no later than the picture
+        before it (shown at `before_s`) would have."""
+        if self._mixed and before_s is not None and lasts_s > time_s - before_s + TIME_SLACK_S:
+            lasts_s = time_s - before_s
+        return time_s + lasts_s
+
+
+def _display_times(container: Any, stream: Any) -> tuple[list[float], float]:
+    """The times at which pictures are shown, in order, and when the last of them ends; seconds."""
+    shown, order = [], _Order()
+    for packet in _packets(container, stream):
+        if packet.size and not packet.is_discard:
+            order.see(packet)
+            stamp = packet.pts if _times_of_display(container, packet) else packet.dts
+            shown.append((_seconds(stream, stamp), _lasts_s(stream, packet.duration)))
+    shown.sort()
+    times_s = [time_s for time_s, _ in shown]
+    return times_s, order.end_s(*shown[-1], times_s[-2] if len(shown) > 1 else None) if shown else 0.0
 
 
 def _times_of_display(container: Any, packet: Any) -> bool:

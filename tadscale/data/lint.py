@@ -53,7 +53,8 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
     Args:
         url: the folder, or a brace list of shards (see `find_shards`).
         reading: how to understand them; as they were indexed, and by default as our own.
-        decode_all: decode every picture of every video, which alone finds all damage inside them.
+        decode_all: decode every picture of every video, which alone finds all damage inside them, and every window as
+            training does, which finds what training would.
 
     Raises:
         ValueError: there is no shard.

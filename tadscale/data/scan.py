@@ -16,6 +16,7 @@ from tadscale.data.members import SIDECARS, TarSample, TarWalk
 from tadscale.data.quarantine import DataError, QuarantineEntry, reason_of
 from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
+from tadscale.data.windows import verify_windows
 from tadscale.errors import UserError
 
 Annotations = Mapping[str, Mapping[str, Any]]
@@ -91,7 +92,7 @@ def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = F
     Args:
         shards: their URLs.
         reading: how to understand them.
-        decode_all: decode every picture, which alone finds all damage inside a video.
+        decode_all: decode every picture, which alone finds all damage inside a video, and every window as training does.
 
     Raises:
         StorageError: the storage cannot be reached or refuses.
@@ -119,6 +120,7 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
                 row, repairs = _row(sample, url, reading)
                 if decode_all:
                     verify_video(sample.video)
+                    verify_windows(sample.video, row.duration_s)
             except Exception as error:  # the one boundary: a video's bytes never end the scan of the others
                 scan.bad.append(QuarantineEntry(shard, sample.key, reason_of(error), "scan"))
             else:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from tadscale.config import Config
 from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
-from tadscale.data.decode import decode_frames
+from tadscale.data.decode import TIME_SLACK_S, decode_frames
 from tadscale.data.manifest import VideoRow
 from tadscale.data.storage import read_range
 from tadscale.errors import UserError
@@ -155,6 +155,25 @@ def cut_window(
     frames[:valid_frames] = decode_view(video, times_s, config, draw)
     segments_frames, kept = clip_segments(row.segments_s * config.fps - start_frames, valid_frames, config.min_visible)
     return Window(frames, np.arange(config.frames) < valid_frames, segments_frames, row.label_ids[kept])
+
+
+def verify_windows(video: bytes, duration_s: float, config: WindowConfig | None = None) -> None:
+    """Read a video window by window, as training does, and at its very end: windows seek, and reach as far as the length says.
+
+    Args:
+        video: the encoded file.
+        duration_s: its length, as the manifest has it.
+        config: how training samples. Any rate's last frame lies before the very end, so the default answers for all.
+
+    Raises:
+        UndecodableVideo: a window cannot be had.
+    """
+    config = config or WindowConfig()
+    total = int(video_frames(duration_s, config.fps))
+    for first in range(0, total, config.frames):
+        times_s = np.arange(first, min(first + config.frames, total)) / config.fps  # [T]
+        decode_frames(video, times_s, (config.height, config.width))
+    decode_frames(video, np.array([max(duration_s - TIME_SLACK_S, 0.0)]), (config.height, config.width))
 
 
 def clip_segments(

@@ -118,3 +118,20 @@ def no_pictures() -> bytes:
         stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
         output.start_encoding()
     return buffer.getvalue()
+
+
+def with_hidden_tail(frames: Sequence[NDArray[np.uint8]], hidden: int) -> bytes:
+    """A VP8 file of 10 pictures a second, the last of which are coded and marked as not to be shown."""
+    source, buffer = io.BytesIO(encode_clip(frames, container="matroska", codec="libvpx")), io.BytesIO()
+    with av.open(source) as given, av.open(buffer, "w", format="matroska") as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.size]
+        for place, packet in enumerate(packets):
+            data = bytearray(bytes(packet))
+            if place >= len(packets) - hidden:
+                data[0] &= ~0x10  # show_frame, RFC 6386, section 9.1
+            copy = av.Packet(bytes(data))
+            copy.stream, copy.time_base, copy.pts, copy.dts = stream, packet.time_base, packet.pts, packet.dts
+            copy.is_keyframe = packet.is_keyframe
+            output.mux(copy)
+    return buffer.getvalue()

@@ -43,6 +43,50 @@ def test_variable_frame_rate_is_sampled_by_time() -> None:
     assert read_numbers(decode_frames(video, asked_s[4:], SIZE)) == [5, 6, 8, 9]
 
 
+STALL = [
+    *range(35),
+    *range(65, 70),
+]  # tenths of a second: the recording stands still for 3 s, half a second before its end
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "avi"])
+@pytest.mark.parametrize("b_frames", [0, 1, 2, 3])
+def test_the_length_of_a_video_that_stalls_is_that_of_its_times_of_display(container: str, b_frames: int) -> None:
+    """Around a stall an MP4 packet of a B-frame says that it lasts 3.1 s: until the next packet is decoded."""
+    if container == "avi" and b_frames:
+        pytest.skip("AVI stores no times")
+    video = encode_clip(numbered(40), times=STALL, container=container, b_frames=b_frames)
+    assert probe_video(video).duration_s == pytest.approx(7.0, abs=2e-3)
+    numbers = read_numbers(decode_frames(video, np.arange(70) / 10, SIZE))
+    assert numbers == [*range(35), *[34] * 30, *range(35, 40)]
+
+
+@pytest.mark.parametrize("last", [36, 37, 38, 39, 40])
+def test_a_stall_at_the_very_end_does_not_make_a_video_longer(last: int) -> None:
+    video = encode_clip(numbered(last), times=STALL[:last], b_frames=3)
+    assert probe_video(video).duration_s == pytest.approx((STALL[last - 1] + 1) / 10)
+
+
+def test_damage_behind_a_stall_ends_the_picture_before_it_on_time() -> None:
+    """The picture before the damage lasts a tenth of a second, whatever its packet says."""
+    clean = encode_clip(numbered(40), times=STALL, b_frames=3)
+    with av.open(io.BytesIO(clean)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    longest = max(range(len(packets)), key=lambda index: packets[index].duration)
+    first, behind = packets[longest], packets[longest + 1]
+    assert first.duration * first.time_base > 3
+    damaged = bytearray(clean)
+    damaged[behind.pos : behind.pos + behind.size] = bytes(behind.size)
+    with pytest.raises(UndecodableVideo):
+        decode_frames(bytes(damaged), np.array([8.0]), SIZE)
+
+
+def test_a_time_of_display_that_was_forged_is_no_length() -> None:
+    video = encode_clip(numbered(3), times=[0, 1, 10**8], container="matroska")
+    with pytest.raises(UndecodableVideo, match="damaged, or to be cut into parts"):
+        probe_video(video)
+
+
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
 def test_time_zero_is_the_start_of_the_stream(container: str) -> None:
     """A stream that starts at 7 s (broadcast captures, cut files): the first picture is at 0 s all the same."""

@@ -19,7 +19,7 @@ from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded, Quara
 from tadscale.data.scan import Reading
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import join, list_names, read_range, upload, write_bytes
-from tests.data.clips import encode_clip, numbered
+from tests.data.clips import encode_clip, numbered, with_hidden_tail
 
 VIDEOS = [encode_h264(numbered(20, first=20 * n), 10) for n in range(4)]
 NOTE = {"subset": "train", "annotations": [{"label": "a", "segment": [0.5, 1.5]}]}
@@ -320,3 +320,10 @@ def test_only_decoding_everything_finds_damage_inside_a_video(tmp_path: Path) ->
     tar(tmp_path / "s.tar", {"k.mp4": bytes(video), "k.json": note()})
     assert lint(str(tmp_path)).ok
     assert "damaged behind" in lint(str(tmp_path), decode_all=True).bad[0].reason
+
+
+def test_decoding_finds_what_training_would_and_nothing_else_does(tmp_path: Path) -> None:
+    """Sound pictures, all of them, and a length that they do not fill: training asks for a picture at 5.6 s."""
+    tar(tmp_path / "s.tar", {"k.mkv": with_hidden_tail(numbered(60), 10), "k.json": note()})
+    assert lint(str(tmp_path)).ok
+    assert "the last one ends at 5.5" in lint(str(tmp_path), decode_all=True).bad[0].reason
