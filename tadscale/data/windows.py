@@ -158,7 +158,7 @@ def cut_window(
 
 
 def verify_windows(video: bytes, duration_s: float, config: WindowConfig | None = None) -> None:
-    """Read a video window by window, as training does, and at its very end: windows seek, and reach as far as the length says.
+    """Read a video window by window, as training does, and at its very end: windows seek, and go as far as its length.
 
     Args:
         video: the encoded file.

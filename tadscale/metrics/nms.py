@@ -26,7 +26,7 @@ class NmsConfig(Config):
     """Hard: what overlaps a better detection by this tIoU or more is removed."""
     class_agnostic: bool = False
     """Let detections of different classes suppress each other: for videos in which one action happens at a time."""
-    min_score: float = 0.001
+    min_score: float = Field(default=0.001, ge=0, le=1)
     """Detections that are, or have sunk, below this are dropped."""
     top_k: int = Field(default=200, ge=1)
     """The most detections kept of one video, over all its classes."""
@@ -105,7 +105,9 @@ def _pick(
         np.put_along_axis(left, best, -np.inf, axis=1)
         tiou = _tiou_with(start, end, best)  # [G, M]
         if config.method == "soft":
-            left *= np.exp(-(tiou**2) / config.sigma)
+            with np.errstate(over="ignore"):  # a sigma near 0 weighs every overlap with exp(-inf) = 0
+                weight = np.exp(-(tiou**2) / config.sigma)
+            np.multiply(left, weight, out=left, where=left > -np.inf)  # -inf, picked before, times 0 would be NaN
         else:
             left[tiou >= config.tiou] = -np.inf
     return np.concatenate(picked_rows), np.concatenate(picked_scores)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -103,6 +102,8 @@ def _still(pictures: NDArray[np.uint8], window: Window) -> bytes:
     """The picture in the middle of the clip's first action, or of the clip, as PNG."""
     middles = [round(float(start + end) / 2) for start, end in window.segments_frames]
     at = min((middle for middle in middles if middle < len(pictures)), default=len(pictures) // 2)
+    import cv2  # late: every job imports this module, and draws nothing unless it is asked to
+
     done, data = cv2.imencode(".png", cv2.cvtColor(pictures[at], cv2.COLOR_RGB2BGR))
     assert done
     return data.tobytes()

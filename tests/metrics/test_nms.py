@@ -80,3 +80,29 @@ def test_logits_and_nan_are_refused(bad: float) -> None:
 def test_arrays_of_different_detections_are_refused() -> None:
     with pytest.raises(ValueError, match="do not describe the same"):
         suppress(np.zeros((3, 2)), np.zeros(2), np.zeros(2, int), NmsConfig())
+
+
+@pytest.mark.parametrize("sigma", [5e-324, 1e-300, 1e-6, 1e-3])
+def test_a_very_small_sigma_removes_what_overlaps_and_nothing_else(sigma: float) -> None:
+    """exp(-tIoU^2 / sigma) is 0 there, and minus infinity, which stands for "picked", times 0 is no number."""
+    start = np.arange(0, 60, 2.0)  # each overlaps its neighbours by more than half
+    segments, scores = np.stack([start, start + 8], axis=1), np.linspace(0.9, 0.3, 30)
+    labels = np.arange(30) % 2
+    kept = suppress(segments, scores, labels, NmsConfig(sigma=sigma, min_score=0.01))
+    slow = suppressed(
+        segments,
+        scores,
+        labels,
+        weight=lambda t: 1.0 if t == 0 else 0.0,
+        same_class=True,
+        min_score=0.01,
+        top_k=200,
+    )
+    assert kept.row.tolist() == [row for row, _ in slow]
+    assert len(kept.row) == 16
+
+
+@pytest.mark.parametrize("limit", [-0.1, 1.1, math.nan])
+def test_a_least_score_that_no_score_can_have_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="min_score"):
+        NmsConfig(min_score=limit)

@@ -1,5 +1,8 @@
 """Clips of what the teacher sees."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -45,3 +48,8 @@ def test_damaged_videos_are_passed_over(tmp_path):
     info = probe_video(made[0].clip_mp4)
     assert info.duration_s == pytest.approx(4.0)
     assert made[0].still_png.startswith(b"\x89PNG")
+
+
+def test_opencv_is_imported_where_a_picture_is_written_and_not_by_every_job():
+    code = "import sys, tadscale.report.preview; sys.exit('cv2' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -35,7 +35,7 @@ def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: flo
     """Decoding of heads that give every moment (step, anchor, query) a segment and a score for each class.
 
     Args:
-        scores: `[B, P, K]`; 0 where a moment does not exist.
+        scores: `[B, P, K]`; 0 where a moment does not exist, and it is never returned.
         segments: `[B, P, 2]` in sampled frames.
         top_k: the most moment-and-class pairs of a window.
         min_score: the least score.
@@ -46,7 +46,8 @@ def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: flo
     detections = []
     for window in range(scores.shape[0]):
         best, flat = scores[window].flatten().topk(min(top_k, scores[window].numel()))
-        flat, best = flat[best >= min_score], best[best >= min_score]
+        found = (best >= min_score) & (best > 0)  # a score of 0 says that there is no such moment, whatever the limit
+        flat, best = flat[found], best[found]
         moment, label = flat // scores.shape[2], flat % scores.shape[2]
         detections.append(WindowDetections(segments[window, moment], best, label))
     return detections

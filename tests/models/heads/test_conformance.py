@@ -110,10 +110,11 @@ def test_what_is_masked_is_not_read(head: Head) -> None:
     assert_same_detections(*read)
 
 
-def test_what_is_masked_is_not_decoded(head: Head) -> None:
+@pytest.mark.parametrize("min_score", [0.0, 1e-6])
+def test_what_is_masked_is_not_decoded(head: Head, min_score: float) -> None:
     features, mask = inputs()
     mask[0] = False
-    found = head.decode(head(features, mask), top_k=ALL, min_score=1e-6)
+    found = head.decode(head(features, mask), top_k=ALL, min_score=min_score)
     assert len(found[0].scores) == 0
     for window, valid in zip(found[1:], mask[1:], strict=True):
         assert window.segments_frames[:, 0].max() < valid.sum() * STRIDE_FRAMES
