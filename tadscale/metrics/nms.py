@@ -26,7 +26,7 @@ class NmsConfig(Config):
     """Hard: what overlaps a better detection by this tIoU or more is removed."""
     class_agnostic: bool = False
     """Let detections of different classes suppress each other: for videos in which one action happens at a time."""
-    min_score: float = Field(default=0.001, ge=0, le=1)
+    min_score: float = Field(default=0.001, ge=0, lt=1)
     """Detections that are, or have sunk, below this are dropped."""
     top_k: int = Field(default=200, ge=1)
     """The most detections kept of one video, over all its classes."""

@@ -102,7 +102,7 @@ def test_a_very_small_sigma_removes_what_overlaps_and_nothing_else(sigma: float)
     assert len(kept.row) == 16
 
 
-@pytest.mark.parametrize("limit", [-0.1, 1.1, math.nan])
+@pytest.mark.parametrize("limit", [-0.1, 1.0, math.nan])
 def test_a_least_score_that_no_score_can_have_is_refused(limit: float) -> None:
     with pytest.raises(ValueError, match="min_score"):
         NmsConfig(min_score=limit)
