@@ -85,6 +85,7 @@ def up(args: argparse.Namespace) -> None:
         nodes.start_head(state)
         for _ in range(args.nodes - 1):
             nodes.start_worker(state)
+        nodes.wait_for_all_nodes(state)
     except BaseException:  # Ctrl-C too: nothing half started stays behind
         down(args)
         raise

@@ -53,7 +53,11 @@ def node_flags(nodes: int, cpus_per_node: int) -> list[str]:
 
 
 def start_head(state: StateFile) -> None:
-    """Starts GCS, dashboard, job server and the first raylet; returns when the job server answers."""
+    """Starts GCS, dashboard, job server and the first raylet; returns when they answer and list the head.
+
+    The dashboard answers about a second before it lists the head. Whoever went on then would take the head for the
+    node that comes next, and start the one after that too early.
+    """
     dashboard_url = state.env["RAY_API_SERVER_ADDRESS"]
     head = start_ray(
         state,
@@ -65,6 +69,7 @@ def start_head(state: StateFile) -> None:
         f"--temp-dir={state.temp_dir}",
     )
     wait_until(lambda: get_json(f"{dashboard_url}/api/version") is not None, [head], state)
+    wait_until(lambda: bool(alive_node_ids(state)), [head], state)
 
 
 def start_worker(state: StateFile) -> Started:
@@ -77,6 +82,12 @@ def start_worker(state: StateFile) -> Started:
     started = start_ray(state, name, f"--address={state.env['RAY_ADDRESS']}")
     wait_until(lambda: bool(alive_node_ids(state) - before), [started], state)
     return started
+
+
+def wait_for_all_nodes(state: StateFile) -> None:
+    """Returns when the head lists as many living nodes as were started."""
+    started = [process for process in state.processes if is_node(process)]
+    wait_until(lambda: len(alive_node_ids(state)) == len(started), started, state)
 
 
 def start_ray(state: StateFile, name: str, *flags: str) -> Started:
