@@ -1,12 +1,14 @@
 """infra/Dockerfile read as text: it is not built here."""
 
 import fnmatch
+import importlib.metadata
 import os
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -41,6 +43,27 @@ def test_torch_comes_first_from_wherever_the_builder_says() -> None:
     assert '${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"}' in installs[0]
     assert arguments("ARG") == ['TORCH_INDEX_URL=""']
     assert "://" not in DOCKERFILE
+
+
+def test_postgresql_is_reached_by_the_driver_that_sqlalchemy_asks_for() -> None:
+    """`postgresql://`, as MLflow is given it, names no driver: SQLAlchemy has one of its own choice, psycopg 3 since 2.1."""
+    (install,) = [run for run in arguments("RUN") if '".[train]"' in run]
+    installed = [Requirement(text) for text in re.findall(r'"([^"]+)"', install)[:-1]]
+    extra = {"extra": "postgresql"}
+    every = map(Requirement, importlib.metadata.requires("sqlalchemy") or [])
+    (asked,) = [r for r in every if r.marker and r.marker.evaluate(extra) and not r.marker.evaluate({"extra": ""})]
+    (driver,) = installed
+    assert asked.name == sqlalchemy.make_url("postgresql://mlflow@db/mlflow").get_dialect().driver == driver.name
+    (pin,) = driver.specifier
+    assert asked.specifier.contains(pin.version)
+    assert driver.extras == {"binary"}  # with libpq: the image has none
+
+
+def test_compiler_has_the_headers_that_it_includes() -> None:
+    """Debian only recommends libc6-dev beside gcc, and Triton's launchers include stdlib.h."""
+    (install,) = [run for run in arguments("RUN") if "apt-get install" in run]
+    assert "--no-install-recommends" in install
+    assert {"gcc", "libc6-dev", "wget"} <= set(install.split())
 
 
 def copied() -> list[str]:
