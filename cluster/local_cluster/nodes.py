@@ -100,7 +100,10 @@ def start_ray(state: StateFile, name: str, *flags: str) -> Started:
 def child_environment(state: StateFile) -> dict[str, str]:
     # Jobs begin with `#!/usr/bin/env -S python ...`: it has to be this Python.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    kept = {"RAY_idle_worker_killing_time_threshold_ms": "600000"}  # as `tadscale.runtime.cluster.capacity` has it
+    kept = {
+        "RAY_idle_worker_killing_time_threshold_ms": "600000",  # as `tadscale.runtime.cluster.capacity` has it
+        "RAY_JOB_STOP_WAIT_TIME_S": "90",  # a checkpoint may take 60 s; after Ray's own 3 s comes SIGKILL
+    }
     return {**os.environ, **state.env, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"} | kept
 
 

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from tadscale.runtime.cluster.stopping import GRACE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [ROOT / "cluster/aws.yaml", ROOT / "cluster/gcp.yaml"]
 
@@ -53,6 +55,12 @@ def test_head_starts_in_the_repository_and_everyone_asks_for_the_token(launcher:
     assert all(start.startswith(f"cd ~/{Path(repository).name} &&") for start in starts)
     assert all("RAY_AUTH_MODE=token" in start for start in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
+
+
+def test_a_job_that_is_stopped_may_write_its_checkpoint(launcher: dict[str, Any]) -> None:
+    """`ray job stop` sends SIGKILL 3 s after SIGTERM, unless the head was started with more."""
+    (wait_s,) = re.findall(r"RAY_JOB_STOP_WAIT_TIME_S=(\d+) ray start --head", launcher["head_start_ray_commands"][-1])
+    assert int(wait_s) > GRACE_S
 
 
 def test_identities_by_name_and_no_secrets(launcher: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tadscale.runtime.cluster.stopping import GRACE_S
+
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
 
 
@@ -59,6 +61,11 @@ def head(nodes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHea
     monkeypatch.setattr(nodes, "start_ray", fake.start)
     monkeypatch.setattr(nodes, "get_json", fake.answer)
     return fake
+
+
+def test_a_job_that_is_stopped_may_write_its_checkpoint(nodes: Any, head: FakeHead) -> None:
+    """`ray job stop` sends SIGKILL 3 s after SIGTERM, unless the head was started with more."""
+    assert float(nodes.child_environment(head.state)["RAY_JOB_STOP_WAIT_TIME_S"]) > GRACE_S
 
 
 def test_a_node_is_started_when_those_before_it_are_listed(nodes: Any, head: FakeHead) -> None:
