@@ -1,91 +1,45 @@
-"""retrain.sh as it is, in a real shell, with a `kubectl` on PATH that answers from files and notes what it was asked."""
+"""retrain.sh as it is, in a real shell: one attempt, with a `kubectl` on PATH that answers from files."""
 
-import os
+import signal
 import subprocess
-from dataclasses import dataclass
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-BASE = Path(__file__).resolve().parents[2] / "infra/kubernetes/base"
+from tests.infra.kubectl import BASE, COMMAND, JOB_NAME, KUBECTL, RUN, environment, install, retrain
 
-# Answers: `list` (file), `create` (file with its error, absent if it works), `polls` (one line a poll, last one stays).
-KUBECTL = r"""#!/bin/sh
-cd "$FAKE"
-printf "%s\n" "$*" >> calls
-case "$*" in
-*"get rayjobs "*)
-    [ -f list ] || { echo "Unable to connect to the server" >&2; exit 1; }
-    cat list ;;
-*" create --filename -")
-    cat > created.yaml
-    [ ! -f create ] || { cat create >&2; exit 1; }
-    echo "rayjob.ray.io created" ;;
-*"get rayjob "*)
-    line=$(head -n 1 polls)
-    [ "$(wc -l < polls)" -le 1 ] || sed -i 1d polls
-    [ "$line" != unreachable ] || { echo "Unable to connect to the server" >&2; exit 1; }
-    printf %s "$line" ;;
-*) echo "unexpected: $*" >&2; exit 64 ;;
-esac
-"""
-
-
-@dataclass
-class Answer:
-    exit_code: int
-    output: str
-    created: dict | None
-    calls: list[str]
+TODAY = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Path:
-    (tmp_path / "bin").mkdir()
-    kubectl = tmp_path / "bin/kubectl"
-    kubectl.write_text(KUBECTL)
-    kubectl.chmod(0o755)
+    install(tmp_path, "kubectl", KUBECTL)
     (tmp_path / "list").write_text("")
-    (tmp_path / "polls").write_text("Complete,SUCCEEDED\n")
+    (tmp_path / "polls").write_text("Complete,SUCCEEDED,\n")
     return tmp_path
 
 
-def retrain(fake: Path) -> Answer:
-    environment = {
-        "PATH": f"{fake}/bin:{os.environ['PATH']}",
-        "FAKE": str(fake),
-        "NAMESPACE": "somewhere",
-        "POLL_S": "0",
-    }
-    command = ["sh", str(BASE / "retrain.sh"), str(BASE / "rayjob.yaml")]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
-    created = fake / "created.yaml"
-    return Answer(
-        ran.returncode,
-        ran.stdout + ran.stderr,
-        yaml.safe_load(created.read_text()) if created.exists() else None,
-        (fake / "calls").read_text().splitlines(),
-    )
+def listed(name: str, state: str, cluster: str = "c", run: str = "another", job: str = "", created: str = TODAY) -> str:
+    return f"{name},{state},{cluster},{run},{job},{created}\n"
 
 
 def test_none_running_creates_the_rayjob_and_waits_for_it(fake: Path) -> None:
-    (fake / "polls").write_text(",\nInitializing,\nRunning,RUNNING\nRetrying,\nRunning,RUNNING\nComplete,SUCCEEDED\n")
+    (fake / "polls").write_text(",,\nInitializing,,\nRunning,RUNNING,\nRunning,RUNNING,\nComplete,SUCCEEDED,\n")
     answer = retrain(fake)
     assert answer.exit_code == 0, answer.output
-    expected = (BASE / "rayjob.yaml").read_text().replace("distill-00000", "distill-00001")
+    expected = (BASE / "rayjob.yaml").read_text().replace("distill-00000", "distill-00001").replace("run-00000", RUN)
     assert answer.created == yaml.safe_load(expected)
-    assert len([call for call in answer.calls if "get rayjob distill-00001" in call]) == 6
+    assert len([call for call in answer.calls if "get rayjob distill-00001" in call]) == 5
     assert all(call.startswith("--namespace somewhere ") for call in answer.calls)
 
 
-# An empty status: created, and the operator has not looked yet. ValidationFailed with a cluster: a running job was edited.
-@pytest.mark.parametrize(
-    "state",
-    [",", "Initializing,", "Running,c", "Retrying,c", "Waiting,c", "Suspended,", "ValidationFailed,c", "Novel,c"],
-)
-def test_unfinished_one_is_not_joined_by_another(fake: Path, state: str) -> None:
-    (fake / "list").write_text(f"distill-00001,Complete,old\ndistill-00002,{state}\n")
+# Empty: created, and the operator has not looked yet. Novel: of a later version of KubeRay.
+@pytest.mark.parametrize("state", ["", "Initializing", "Running", "Retrying", "Waiting", "Novel"])
+def test_another_at_work_is_not_joined(fake: Path, state: str) -> None:
+    (fake / "list").write_text(listed("distill-00001", "Complete") + listed("distill-00002", state))
     answer = retrain(fake)
     assert answer.exit_code == 0
     assert "skipped" in answer.output
@@ -94,67 +48,122 @@ def test_unfinished_one_is_not_joined_by_another(fake: Path, state: str) -> None
     assert len(answer.calls) == 1
 
 
-def test_unfinished_one_that_was_started_by_hand_counts(fake: Path) -> None:
-    (fake / "list").write_text("distill-x7k2p,Running,c\n")
-    assert retrain(fake).created is None
+def test_another_that_was_started_by_hand_counts(fake: Path) -> None:
+    (fake / "list").write_text(listed("distill-x7k2p", "Running", run=""))
+    answer = retrain(fake)
+    assert answer.exit_code == 0
+    assert answer.created is None
 
 
-@pytest.mark.parametrize("state", ["Complete,c", "Failed,c", "Failed,", "ValidationFailed,"])
-def test_finished_ones_do_not_hinder_and_numbers_go_on(fake: Path, state: str) -> None:
-    (fake / "list").write_text(f"distill-00009,{state}\ndistill-00010,Complete,c\ndistill-x7k2p,Failed,c\n")
+# ValidationFailed with a cluster: it was edited while it ran, and KubeRay looks at it no more.
+@pytest.mark.parametrize("state", ["Suspended", "Suspending", "ValidationFailed"])
+def test_another_that_does_not_go_on_is_a_failure_and_not_a_skip(fake: Path, state: str) -> None:
+    """It would block all retraining for ever, with Jobs that all look well."""
+    (fake / "list").write_text(listed("distill-00001", "Running") + listed("distill-00002", state))
+    answer = retrain(fake)
+    assert answer.exit_code == 2
+    assert f"blocked by distill-00002 ({state}, of {TODAY})" in answer.output
+    assert "delete it" in answer.output
+    assert answer.created is None
+
+
+@pytest.mark.parametrize("state", ["", "Running", "Novel"])
+@pytest.mark.parametrize(("days", "exit_code"), [(2.5, 0), (3.5, 2)])
+def test_another_that_outlasts_its_deadlines_is_a_failure(fake: Path, state: str, days: float, exit_code: int) -> None:
+    created = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    (fake / "list").write_text(listed("distill-00001", state, created=created))
+    answer = retrain(fake)
+    assert answer.exit_code == exit_code
+    assert answer.created is None
+
+
+# ValidationFailed without a cluster: refused before it began.
+@pytest.mark.parametrize("end", ["Complete,c", "Failed,c", "Failed,", "ValidationFailed,"])
+def test_finished_ones_do_not_hinder_and_numbers_go_on(fake: Path, end: str) -> None:
+    state, cluster = end.split(",")
+    others = listed("distill-00010", "Complete", created="2020-01-01T00:00:00Z") + listed("distill-x7k2p", "Failed")
+    (fake / "list").write_text(listed("distill-00009", state, cluster) + others)
     answer = retrain(fake)
     assert answer.exit_code == 0, answer.output
     assert answer.created is not None
     assert answer.created["metadata"]["name"] == "distill-00011"
 
 
-def test_each_training_is_a_run_of_its_own(fake: Path) -> None:
-    """And all attempts of one training, which KubeRay makes from the same object, are one run."""
-    (fake / "list").write_text("distill-00041,Complete,c\n")
-    created = retrain(fake).created
+def test_runs_differ_even_where_finished_rayjobs_are_deleted(fake: Path) -> None:
+    """KubeRay can delete them with their clusters: numbers begin again, and a run that is finished trains nothing."""
+    first = retrain(fake, JOB_NAME="retrain-by-hand", JOB_UID="0a1b2c3d-0000-4000-8000-000000000000").created
+    again = retrain(fake, JOB_NAME="retrain-by-hand", JOB_UID="4e5f6a7b-0000-4000-8000-000000000000").created
+    assert first is not None
+    assert again is not None
+    assert first["metadata"]["name"] == again["metadata"]["name"] == "distill-00001"
+    assert yaml.safe_load(first["spec"]["runtimeEnvYAML"]) == {"env_vars": {"TADSCALE_RUN": "retrain-by-hand-0a1b2c3d"}}
+    assert yaml.safe_load(again["spec"]["runtimeEnvYAML"]) == {"env_vars": {"TADSCALE_RUN": "retrain-by-hand-4e5f6a7b"}}
+
+
+def test_name_of_a_run_is_a_label_whatever_the_job_is_called(fake: Path) -> None:
+    """Kubernetes takes 63 characters, as many as a Job's name may have by itself."""
+    created = retrain(fake, JOB_NAME="j" * 63).created
     assert created is not None
-    assert created["metadata"]["name"] == "distill-00042"
-    assert yaml.safe_load(created["spec"]["runtimeEnvYAML"]) == {"env_vars": {"TADSCALE_RUN": "distill-00042"}}
+    run = created["metadata"]["labels"]["tadscale-run"]
+    assert run == "j" * 54 + "-1f2e3d4c"
+    assert len(run) == 63
+    assert yaml.safe_load(created["spec"]["runtimeEnvYAML"])["env_vars"]["TADSCALE_RUN"] == run
+
+
+@pytest.mark.parametrize("state", ["", "Running", "Suspended"])
+def test_own_rayjob_is_found_again_when_the_pod_was_evicted(fake: Path, state: str) -> None:
+    (fake / "list").write_text(listed("distill-00007", "Suspended") + listed("distill-00008", state, run=RUN))
+    answer = retrain(fake)
+    assert answer.exit_code == 0, answer.output
+    assert answer.created is None
+    assert "get rayjob distill-00008" in answer.calls[-1]
+
+
+def test_own_success_that_no_pod_saw_is_a_success(fake: Path) -> None:
+    ended = listed("distill-00003", "Complete", run=RUN, job="SUCCEEDED")
+    (fake / "list").write_text(listed("distill-00002", "Failed", run=RUN, job="FAILED") + ended)
+    answer = retrain(fake)
+    assert answer.exit_code == 0
+    assert answer.created is None
 
 
 def test_no_answer_is_not_taken_for_none_running(fake: Path) -> None:
     (fake / "list").unlink()
     answer = retrain(fake)
-    assert answer.exit_code != 0
+    assert answer.exit_code == 1
     assert answer.created is None
     assert len(answer.calls) == 1
 
 
-def test_failing_create_fails(fake: Path) -> None:
-    (fake / "create").write_text('Error from server (Forbidden): rayjobs.ray.io is forbidden: User "x" cannot create\n')
+# AlreadyExists: two pods saw an empty list, and the API server gave the name to one of them. The other's next attempt
+# finds it in the list; where it does not (its label is gone), all attempts fail, instead of a skip each week.
+@pytest.mark.parametrize("reason", ['(Forbidden): User "x" cannot create', '(AlreadyExists): "distill-00001" already'])
+def test_failing_create_is_a_failed_attempt(fake: Path, reason: str) -> None:
+    (fake / "create").write_text(f"Error from server {reason}\n")
     answer = retrain(fake)
     assert answer.exit_code == 1
-    assert "Forbidden" in answer.output
+    assert reason in answer.output
     assert not any("get rayjob " in call for call in answer.calls)
 
 
-def test_lost_race_is_a_skip(fake: Path) -> None:
-    """Two pods saw an empty list; the API server gives the name to one of them."""
-    (fake / "create").write_text(
-        'Error from server (AlreadyExists): error when creating "STDIN": rayjobs.ray.io "distill-00001" already exists\n'
-    )
-    answer = retrain(fake)
-    assert answer.exit_code == 0
-    assert "skipped" in answer.output
-
-
-@pytest.mark.parametrize(
-    "end", ["Failed,FAILED", "Failed,", "Complete,FAILED", "Complete,STOPPED", "ValidationFailed,"]
-)
-def test_failed_training_fails_the_pod(fake: Path, end: str) -> None:
-    (fake / "polls").write_text(f"Running,RUNNING\n{end}\n")
+@pytest.mark.parametrize("end", ["Failed,FAILED,", "Failed,,", "Failed,RUNNING,The RayJob has passed its deadline"])
+def test_failed_attempt_may_be_tried_again(fake: Path, end: str) -> None:
+    (fake / "polls").write_text(f"Running,RUNNING,\n{end}\n")
     answer = retrain(fake)
     assert answer.exit_code == 1
-    assert "distill-00001 ended" in answer.output
+    assert f"distill-00001 failed: distill-00001,{end}" in answer.output
+
+
+@pytest.mark.parametrize("end", ["Complete,STOPPED,", "ValidationFailed,,name too long", "deleted"])
+def test_what_a_person_has_to_look_at_is_not_tried_again(fake: Path, end: str) -> None:
+    (fake / "polls").write_text(f"Running,RUNNING,\n{end}\n")
+    answer = retrain(fake)
+    assert answer.exit_code == 2
+    assert "distill-00001 " in answer.output
 
 
 def test_api_server_may_be_away_for_a_while(fake: Path) -> None:
-    (fake / "polls").write_text("Running,RUNNING\n" + 19 * "unreachable\n" + "Running,RUNNING\nComplete,SUCCEEDED\n")
+    (fake / "polls").write_text("Running,RUNNING,\n" + 19 * "unreachable\n" + "Running,RUNNING,\nComplete,SUCCEEDED,\n")
     assert retrain(fake).exit_code == 0
 
 
@@ -163,3 +172,23 @@ def test_api_server_away_for_good_fails(fake: Path) -> None:
     answer = retrain(fake)
     assert answer.exit_code == 1
     assert "lost sight" in answer.output
+
+
+def test_evicted_pod_ends_at_once(fake: Path) -> None:
+    """Between two polls too, and as process 1, which ignores SIGTERM unless it says otherwise."""
+    (fake / "polls").write_text("Running,RUNNING,\n")
+    waiting = subprocess.Popen(COMMAND, env=environment(fake, POLL_S="10"), stdout=subprocess.PIPE, text=True)
+    assert waiting.stdout is not None
+    assert RUN in waiting.stdout.readline()
+    time.sleep(0.2)  # it begins to wait
+    began_s = time.monotonic()
+    waiting.send_signal(signal.SIGTERM)
+    assert waiting.wait(timeout=15) == 143
+    assert time.monotonic() - began_s < 5
+
+
+def test_pods_of_one_job_share_a_run_and_say_so(fake: Path) -> None:
+    first, second = retrain(fake), retrain(fake)
+    assert first.created == second.created
+    assert f"run {RUN}" in first.output
+    assert JOB_NAME in RUN

@@ -1,56 +1,105 @@
 #!/bin/sh
-# Creates the RayJob of MANIFEST, unless one has not finished, and waits for its end: retrain.sh MANIFEST
-# Exit status: 0 trained, or skipped because another is at it; 1 failed, or could not find out.
+# One attempt of a training: creates the RayJob of MANIFEST, unless one is at work, and waits for its end.
+#   retrain.sh MANIFEST
+# The Job around it (retrain-cronjob.yaml) makes the next attempt, by the exit status:
+#    0  trained, or skipped because another training is at work
+#    1  failed: tried again, three times in all
+#    2  failed, and of no use to try again: a person has to look
+#   75  preempted, a checkpoint was written: tried again, and not counted
 #
 # Never two at once, by three things:
 # - while this pod waits, the CronJob's `Forbid` starts no other;
-# - a training whose pod was evicted, or which was started by hand, is found in the list;
+# - a training that was started by hand is found in the list, and so is this Job's own, whose pod was evicted;
 # - of two that see an empty list in the same moment one wins: both ask for the same name, the next number.
+#
+# The run is named after the Job, which no other Job ever repeats. Numbers do: they begin at 1 again where finished RayJobs
+# are deleted, and a run that is finished already would train nothing.
 set -eu
+trap 'exit 143' TERM # a shell with process id 1 ignores it otherwise
 
 manifest=$1
-: "${NAMESPACE:?}"
+: "${NAMESPACE:?}" "${JOB_NAME:?}" "${JOB_UID:?}"
 poll_s=${POLL_S:-30}
-lost_polls_allowed=20 # 10 minutes without an answer from the API server
+cluster_gone_s=${CLUSTER_GONE_S:-240} # KubeRay deletes a finished cluster after 60 s, its pods have 120 s
+lost_polls_allowed=20                 # 10 minutes without an answer from the API server
+stuck_s=259200                        # 3 days: KubeRay ends a RayJob of ours after 2
+run=$(printf '%.54s-%.8s' "$JOB_NAME" "$JOB_UID") # at most 63 characters, it is a label too
 
 rayjobs() {
     kubectl --namespace "$NAMESPACE" "$@"
 }
 
-# One line a RayJob: name,deployment status,cluster. A list that fails ends the script (set -e): no answer is no "none".
+pause() {
+    sleep "$1" &
+    wait $! # `sleep` by itself would hold SIGTERM back until its end
+}
+
+give_up() {
+    echo "$1" >&2
+    exit 2
+}
+
+# Ends this attempt when its cluster is gone: the next one needs its nodes, and must not find its driver alive.
+try_again() {
+    echo "$2" >&2
+    pause "$cluster_gone_s"
+    exit "$1"
+}
+
+# One line a RayJob. A list that fails ends the script (set -e): no answer is no "none".
+columns='{.metadata.name},{.status.jobDeploymentStatus},{.status.rayClusterName},{.metadata.labels.tadscale-run}'
+columns="$columns,{.status.jobStatus},{.metadata.creationTimestamp}"
 known=$(rayjobs get rayjobs --selector app.kubernetes.io/name=distill --output \
-    'jsonpath={range .items[*]}{.metadata.name},{.status.jobDeploymentStatus},{.status.rayClusterName}{"\n"}{end}')
+    "jsonpath={range .items[*]}$columns{\"\\n\"}{end}")
 
+# This Job's own, at work or with success, is the one to wait for.
 # Final are Complete and Failed (KubeRay's IsJobDeploymentTerminal), and a manifest that was refused before it got a
-# cluster. Anything else counts as at work: not yet seen by the operator (empty), Retrying, Suspended by a queue.
-unfinished=$(printf '%s\n' "$known" | awk -F, '
-    $1 == "" || $2 == "Complete" || $2 == "Failed" || ($2 == "ValidationFailed" && $3 == "") { next }
-    { print $1 " (" ($2 == "" ? "New" : $2) ")" }')
-if [ -n "$unfinished" ]; then
-    echo "skipped: not finished yet: $unfinished"
+# cluster. Any other state counts as unfinished: not yet seen by the operator (empty), Retrying, one of a later version.
+# Of these the ones that do not move by themselves block: suspended, edited while they ran, or there for too long.
+old=$(date -u -d "@$(($(date +%s) - stuck_s))" +%Y-%m-%dT%H:%M:%SZ)
+found=$(printf '%s\n' "$known" | awk -F, -v run="$run" -v old="$old" '
+    $1 == "" { next }
+    $4 == run && $2 == "Complete" && $5 == "SUCCEEDED" { found["own"] = $1; next }
+    $2 == "Complete" || $2 == "Failed" || ($2 == "ValidationFailed" && $3 == "") { next }
+    $4 == run { found["own"] = $1; next }
+    { kind = $2 ~ /^Suspend/ || $2 == "ValidationFailed" || ($6 != "" && $6 < old) ? "blocked" : "busy" }
+    { found[kind] = $1 " (" ($2 == "" ? "New" : $2) ", of " $6 ")" }
+    END {
+        first = "own" in found ? "own" : "blocked" in found ? "blocked" : "busy"
+        print first " " found[first]
+    }')
+case $found in
+"blocked "*)
+    give_up "blocked by ${found#* }: it is not finished, and does not go on by itself. Resume it if it is suspended
+(kubectl --namespace $NAMESPACE edit rayjob, and there spec.suspend: false), or delete it"
+    ;;
+"busy "?*)
+    echo "skipped: not finished yet: ${found#* }"
     exit 0
-fi
-
-number=$(printf '%s\n' "$known" | awk -F, '
-    $1 ~ /^distill-[0-9]+$/ && substr($1, 9) + 0 > last { last = substr($1, 9) + 0 }
-    END { print last + 1 }')
-name=$(printf 'distill-%05d' "$number")
-if ! answer=$(sed "s/distill-00000/$name/" "$manifest" | rayjobs create --filename - 2>&1); then
-    case $answer in
-    *AlreadyExists*)
-        echo "skipped: $name was created by another in this moment"
-        exit 0
-        ;;
-    esac
-    echo "could not create $name: $answer" >&2
-    exit 1
-fi
-echo "$answer"
+    ;;
+"own "*)
+    name=${found#* }
+    echo "$name is of this Job already: waiting for its end"
+    ;;
+*)
+    number=$(printf '%s\n' "$known" | awk -F, '
+        $1 ~ /^distill-[0-9]+$/ && substr($1, 9) + 0 > last { last = substr($1, 9) + 0 }
+        END { print last + 1 }')
+    name=$(printf 'distill-%05d' "$number")
+    if ! answer=$(sed -e "s/distill-00000/$name/" -e "s/run-00000/$run/" "$manifest" |
+        rayjobs create --filename - 2>&1); then
+        echo "could not create $name, the next attempt looks again: $answer" >&2
+        exit 1
+    fi
+    echo "$answer, run $run"
+    ;;
+esac
 
 lost_polls=0
 while :; do
-    sleep "$poll_s"
-    if status=$(rayjobs get rayjob "$name" --output 'jsonpath={.status.jobDeploymentStatus},{.status.jobStatus}'); then
+    pause "$poll_s"
+    if status=$(rayjobs get rayjob "$name" --ignore-not-found --output \
+        'jsonpath={.metadata.name},{.status.jobDeploymentStatus},{.status.jobStatus},{.status.message}'); then
         lost_polls=0
     else
         lost_polls=$((lost_polls + 1))
@@ -60,14 +109,23 @@ while :; do
         fi
         continue
     fi
-    case $status in
-    Complete,SUCCEEDED)
+    # The exit code of the job is in the message alone, in Ray's words; behind it come lines of the job's log.
+    case ${status#"$name,"} in
+    Complete,SUCCEEDED,*)
         echo "$name succeeded"
         exit 0
         ;;
-    Complete,* | Failed,* | ValidationFailed,*)
-        echo "$name ended: $status; kubectl --namespace $NAMESPACE describe rayjob $name" >&2
-        exit 1
+    Failed,FAILED,"Job entrypoint command failed with exit code 75"[,.]*)
+        try_again 75 "$name was preempted; run $run goes on from its last checkpoint"
+        ;;
+    Failed,*)
+        try_again 1 "$name failed: $status"
+        ;;
+    Complete,* | ValidationFailed,*) # stopped by a person, refused by KubeRay
+        give_up "$name ended: $status; kubectl --namespace $NAMESPACE describe rayjob $name"
+        ;;
+    "")
+        give_up "$name was deleted"
         ;;
     esac
 done
