@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
 from tadscale.cli.data_index import add_index, add_reading, reading_of
+from tadscale.cli.data_pack import add_pack
 from tadscale.errors import UserError
 from tadscale.paths import expand_home
 
@@ -20,13 +21,7 @@ def add_to(commands: Commands) -> None:
     sprites.add_argument("out", metavar="URL", help="folder or s3:// prefix")
     sprites.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in train=200")
     sprites.set_defaults(command=_sprites)
-    pack = data.add_parser("pack", help="own videos and ActivityNet JSON to shards")
-    pack.add_argument("videos", metavar="FOLDER")
-    pack.add_argument("annotations", metavar="ANNOTATIONS.json")
-    pack.add_argument("out", metavar="URL")
-    pack.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
-    pack.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
-    pack.set_defaults(command=_pack)
+    add_pack(data)
     lint = data.add_parser("lint", help="check shards and their manifest")
     lint.add_argument("url", metavar="URL", help="folder, or a brace list: s3://bucket/name-{000..127}.tar")
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
@@ -60,16 +55,6 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
     note_settings(config, options.out)  # only now: `write_shards` refuses a folder that holds other shards
     console.print(str(manifest), markup=False, highlight=False)
     console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)
-    return EXIT_OK
-
-
-def _pack(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.data.pack import Transcode, pack
-    from tadscale.runtime.jobs.settings import parse_options
-
-    transcode = parse_options(Transcode, options.transcode, "--transcode") if options.transcode else None
-    manifest = pack(options.videos, options.annotations, options.out, transcode=transcode, overwrite=options.overwrite)
-    console.print(str(manifest), markup=False, highlight=False)
     return EXIT_OK
 
 

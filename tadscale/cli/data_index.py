@@ -2,7 +2,8 @@
 
 import argparse
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -42,15 +43,14 @@ def reading_of(options: argparse.Namespace) -> "Reading":
         UserError: a file is not of its form.
         StorageError: a file cannot be read.
     """
-    from tadscale.data.annotations import parse_ground_truth, read_document
+    from tadscale.data.annotations import read_database
     from tadscale.data.scan import Reading
     from tadscale.data.storage import read_bytes
 
-    annotations, classes = {}, None
+    annotations: Mapping[str, Any] = {}
+    classes = None
     if options.annotations:
-        document = read_document(options.annotations)
-        parse_ground_truth(document.content, options.annotations)  # refuses another form, with the place
-        annotations = document.content["database"]
+        annotations = read_database(options.annotations)
     if options.classes:
         lines = read_bytes(options.classes).decode().splitlines()
         classes = tuple(line.strip() for line in lines if line.strip())

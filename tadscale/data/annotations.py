@@ -65,6 +65,17 @@ def read_document(url: str | Path) -> Document:
     return Document(str(url), parse_json(data, str(url)), hashlib.sha256(data).hexdigest())
 
 
+def read_database(url: str | Path) -> Mapping[str, Any]:
+    """The entries of a ground-truth file by the names it has for the videos, none of them understood yet.
+
+    Raises:
+        UserError: the file is not of this form, or two of its names are one video.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    document = read_document(url)
+    return _section(document.content, "database", document.url)
+
+
 def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
     """Understand ground truth that is already loaded.
 
@@ -90,7 +101,7 @@ def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
         duration = entry.get("duration", entry.get("duration_second"))
         videos.append(
             AnnotatedVideo(
-                video=video,
+                video=same_key(video),
                 subset=normal_subset(entry.get("subset", "")),
                 duration_s=None if duration is None else _number(duration, f"{place}.duration"),
                 segments=segments,
@@ -136,7 +147,7 @@ def parse_detections(document: Any, source: str) -> DetectionTable:
     """Understand detections that are already loaded; arguments and errors as in `parse_ground_truth`."""
     results = _section(document, "results", source)
     rows = list(_scored_rows(results, source))
-    videos, labels = tuple(results), tuple(sorted({row[1] for row in rows}))
+    videos, labels = tuple(map(same_key, results)), tuple(sorted({row[1] for row in rows}))
     return DetectionTable(
         videos=videos,
         labels=labels,
@@ -157,7 +168,7 @@ def detections_document(detections: DetectionTable) -> dict[str, Any]:
 
 
 def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
-    """What stands under a key of the document, by video; see `tadscale.data.keys` for what is one video."""
+    """What stands under a key of the document, each video once; see `tadscale.data.keys` for what is one video."""
     section = document.get(key) if isinstance(document, Mapping) else None
     if not isinstance(section, Mapping):
         other = {"database": "results", "results": "database"}[key]
@@ -168,17 +179,16 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
             else "Pass ActivityNet JSON: ground truth has the key database, detections have the key results."
         )
         raise UserError(f'{source} has no object "{key}" at its top level. {hint}')
-    videos: dict[str, Any] = {}
     spelt: dict[str, str] = {}
-    for name, entry in section.items():
+    for name in section:
         video = same_key(name)
-        if video in videos:
+        if video in spelt:
             raise UserError(
                 f"{source}: {key}[{spelt[video]!r}] and {key}[{name!r}] are one video: they differ in the suffix of a file "
                 "or in how Unicode is composed; keep one"
             )
-        videos[video], spelt[video] = entry, name
-    return videos
+        spelt[video] = name
+    return section
 
 
 def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str, str, float, float, float]]:
@@ -193,7 +203,7 @@ def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str,
             label, start_s, end_s = _labelled(entry, place)
             if "score" not in entry:
                 raise UserError(f'{place} has no "score". Ground truth passed as detections looks like this.')
-            yield video, label, start_s, end_s, _number(entry["score"], f"{place}.score")
+            yield same_key(video), label, start_s, end_s, _number(entry["score"], f"{place}.score")
 
 
 def _labelled(entry: Any, place: str) -> tuple[str, float, float]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tadscale.data.quarantine import DataError
 
 # A playlist makes FFmpeg open the files that it names (a concat script did, in the working directory): containers only.
-CONTAINERS = "mov,mp4,matroska,webm,avi"
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
 MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows

@@ -42,6 +42,8 @@ def index_shards(url: str, ledger: QuarantineLedger, reading: Reading | None = N
     ledger.check(len(scan.rows) + len(ledger))
     for repair in scan.repairs:
         log.warning("%s: %s", repair.key, repair.what)
+    for warning in scan.suspicions.warnings():
+        log.warning("%s", warning)
     manifest = make_manifest(folder_of(shards[0]), scan.rows, reading.classes)
     write_manifest(manifest)
     return Index(manifest, len(scan.repairs), scan.passed_over)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 VIDEO_SUFFIXES = (
-    "mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "mts", "m2ts", "3gp", "flv", "wmv", "ogv"
+    "mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "mts", "m2ts", "3gp", "flv"
 )  # fmt: skip
 """Lower case; the container itself decides whether a file can be read."""
 MAX_CHARACTERS = 200

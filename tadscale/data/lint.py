@@ -29,6 +29,8 @@ class LintReport:
     """Videos that would be quarantined: they cost budget, but do not stop a run by themselves."""
     errors: list[str] = field(default_factory=list)
     """What would stop any run."""
+    warnings: list[str] = field(default_factory=list)
+    """What is allowed and looks wrong."""
 
     @property
     def ok(self) -> bool:
@@ -44,6 +46,7 @@ class LintReport:
         yield f"{self.segments.total()} segments of {len(self.segments)} classes"
         yield from (f"mended: {repair.key}: {repair.what}" for repair in self.repairs)
         yield from (f"bad: {entry.shard}: {entry.key}: {entry.reason}" for entry in self.bad)
+        yield from (f"warning: {warning}" for warning in self.warnings)
         yield from (f"error: {error}" for error in self.errors)
 
 
@@ -62,7 +65,7 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
     """
     reading, shards = reading or Reading(), find_shards(url)
     scan = scan_shards(shards, reading, decode_all=decode_all)
-    report = LintReport(repairs=scan.repairs, bad=scan.bad)
+    report = LintReport(repairs=scan.repairs, bad=scan.bad, warnings=scan.suspicions.warnings())
     for row in scan.rows:
         report.videos[row.subset] += 1
         report.hours += row.duration_s / 3600

@@ -16,6 +16,7 @@ from tadscale.data.members import SIDECARS, TarSample, TarWalk
 from tadscale.data.quarantine import DataError, QuarantineEntry, reason_of
 from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
+from tadscale.data.suspicions import Suspicions
 from tadscale.data.windows import verify_windows
 from tadscale.errors import UserError
 
@@ -51,6 +52,8 @@ class Scan:
     rows: list[VideoRow] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     bad: list[QuarantineEntry] = field(default_factory=list)
+    suspicions: Suspicions = field(default_factory=Suspicions)
+    """What is allowed and looks wrong."""
     passed_over: Counter[str] = field(default_factory=Counter)
     """Members that are neither a video nor a sidecar, by suffix."""
 
@@ -103,6 +106,7 @@ def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = F
         whole.rows += part.rows
         whole.repairs += part.repairs
         whole.bad += part.bad
+        whole.suspicions.add(part.suspicions)
         whole.passed_over += part.passed_over
     return whole
 
@@ -117,7 +121,7 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
                 walk.passed_over["txt"] += 1  # the text of something that is no video
                 continue
             try:
-                row, repairs = _row(sample, url, reading)
+                row, repairs = _row(sample, url, reading, scan.suspicions)
                 if decode_all:
                     verify_video(sample.video)
                     verify_windows(sample.video, row.duration_s)
@@ -130,7 +134,7 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
     return scan
 
 
-def _row(sample: TarSample, url: str, reading: Reading) -> tuple[VideoRow, list[Repair]]:
+def _row(sample: TarSample, url: str, reading: Reading, suspicions: Suspicions) -> tuple[VideoRow, list[Repair]]:
     if sample.fault:
         raise DataError(sample.fault)
     if sample.video_offset < 0:
@@ -140,6 +144,7 @@ def _row(sample: TarSample, url: str, reading: Reading) -> tuple[VideoRow, list[
     entry["subset"] = entry.get("subset") or reading.subset or _subset_in(url)
     if not entry["subset"]:
         raise DataError(f"nothing says its subset: name one of {SUBSETS} (--subset)")
+    suspicions.see(sample.key, entry, info)
     row, repairs = describe(sample.key, sample.video, entry, url, sample.video_offset, info)
     return row._replace(labelled=reading.labelled), repairs
 

@@ -13,7 +13,7 @@ from tadscale.data.decode import VideoInfo
 from tadscale.data.describe import describe
 from tadscale.data.keys import VIDEO_SUFFIXES, member_name
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
-from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
+from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger, reason_of
 from tadscale.data.storage import join, list_names, remove, upload
 from tadscale.errors import UserError
 
@@ -121,10 +121,14 @@ class _ShardWriter:
         if sample.key in self.keys:
             raise UserError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
         # Its place: as soon as it has one.
-        row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0, sample.info)
+        try:
+            row, repairs = describe(sample.key, sample.video, sample.annotation, "", 0, sample.info)
+        except Exception as error:  # whatever one video's bytes made a parser raise
+            raise DataError(reason_of(error)) from error
         for repair in repairs:
             log.warning("%s: %s", repair.key, repair.what)
-        note = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False).encode()
+        text = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False)
+        note = text.encode(errors="backslashreplace")  # half a character of Unicode stays JSON's escape
         name = member_name(sample.key)
         self._make_room(_header(name, sample.suffix) + _blocks(sample.video) + _header(name) + _blocks(note))
         self.tar.write({"__key__": name, sample.suffix: sample.video})

@@ -195,7 +195,8 @@ def _write_whole(url: str, write: Callable[[Any, str], None], retry: Retry) -> N
 
 
 def list_names(url: str, *, retry: Retry = DEFAULT_RETRY) -> list[str]:
-    """Sorted names of the files directly in a folder; none if there is no such folder. Raises `StorageError`."""
+    """Sorted names of the files directly in a folder, and of links to files; none if there is no such folder. Raises
+    `StorageError`."""
 
     def names() -> list[str]:
         filesystem, path = open_filesystem(url)
@@ -203,7 +204,8 @@ def list_names(url: str, *, retry: Retry = DEFAULT_RETRY) -> list[str]:
             entries = filesystem.ls(path, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(f["name"].rsplit("/", 1)[-1] for f in entries if f["type"] == "file")
+        files = [f for f in entries if f["type"] == "file" or (f.get("islink") and filesystem.isfile(f["name"]))]
+        return sorted(f["name"].rsplit("/", 1)[-1] for f in files)
 
     return with_retry(names, url, retry)
 

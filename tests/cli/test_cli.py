@@ -130,3 +130,41 @@ def test_foreign_shards_are_never_replaced_by_sprites(tmp_path, capsys):
 def test_a_misspelt_sprites_setting_is_refused(tmp_path, capsys):
     assert main(["data", "sprites", str(tmp_path / "x"), "--set", "trian=3"]) == 1
     assert "trian" in capsys.readouterr().err
+
+
+def test_pack_ends_with_a_table_of_what_became_of_the_videos(tmp_path, capsys):
+    from tadscale.data.encode import encode_h264
+    from tests.data.clips import numbered
+
+    (tmp_path / "own").mkdir()
+    for name in ("a", "b", "c", "stranger"):
+        (tmp_path / "own" / f"{name}.mp4").write_bytes(encode_h264(numbered(20), 10))
+    (tmp_path / "own" / "bad.mp4").write_bytes(b"rubbish")
+    rows = [{"label": label, "segment": [0, 1]} for label in ("Jump", "jump ")]
+    entry = {"annotations": rows, "duration": 90}
+    database = dict.fromkeys(("a", "b", "c", "bad", *(f"gone{n}" for n in range(5))), entry)
+    (tmp_path / "own.json").write_text(json.dumps({"database": database}))
+    command = ["data", "pack", str(tmp_path / "own"), str(tmp_path / "own.json"), str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "--split 0.8/0.1/0.1" in capsys.readouterr().err
+    assert main([*command, "--split", "0.4/0.3/0.3"]) == 1
+    assert "max_fraction" in capsys.readouterr().err
+    assert main([*command, "--split", "0.4/0.3/0.3", "--budget", "2"]) == 1
+    assert "--budget does not hold" in capsys.readouterr().err
+    assert main([*command, "--split", "0.4/0.3/0.3", "--budget", "0.9", "--overwrite"]) == 0
+    text = capsys.readouterr().out
+    for part in ("3 videos", "bad: bad.mp4: not a readable", "... and 2 more of this kind", "quarantine.jsonl",
+                 "1 files: stranger.mp4", "'Jump' (3 segments)", "90 s stated, 2.0 s in the file"):  # fmt: skip
+        assert part in text
+    main(["data", "lint", str(tmp_path / "out")])
+    assert "warning: labels that differ by case or blanks only" in capsys.readouterr().out
+
+
+def test_options_are_refused_in_the_words_of_job_files(tmp_path, capsys):
+    arguments = ["data", "pack", str(tmp_path), "a.json", str(tmp_path / "out"), "--transcode", "fsp=10"]
+    assert main(arguments) == 1
+    assert "fsp: unknown key; did you mean `fps`?" in capsys.readouterr().err
+    assert main(["data", "sprites", str(tmp_path / "out"), "--set", "trian=2"]) == 1
+    errors = capsys.readouterr().err
+    assert "trian: unknown key; did you mean `train`?" in errors
+    assert "http" not in errors

@@ -1,18 +1,20 @@
 """One's own videos into shards: from a folder and an annotation file to windows."""
 
 import json
-import logging
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tadscale.data.decode import decode_frames, probe_video
+from tadscale.data.decode import decode_frames
 from tadscale.data.encode import encode_h264
+from tadscale.data.index import index_shards
 from tadscale.data.manifest import read_manifest
-from tadscale.data.pack import LEDGER_NAME, Transcode, pack, transcode_video
-from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineExceeded, QuarantineLedger
+from tadscale.data.pack import LEDGER_NAME, pack
+from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded, QuarantineLedger
 from tadscale.data.storage import join, list_names, read_bytes, read_range, upload
+from tadscale.data.transcode import Transcode
 from tests.data.clips import encode_clip, numbered, read_numbers
 
 BORNE = QuarantineBudget(max_fraction=1.0)
@@ -33,12 +35,11 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_and_its_annotations_become_shards(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_and_its_annotations_become_shards(home: Path) -> None:
     ledger = QuarantineLedger(BORNE)
-    with caplog.at_level(logging.WARNING):
-        packed = pack(str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=ledger)
+    packed = pack(str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=ledger)
     manifest = read_manifest(str(home / "out"))
-    assert manifest.digest == packed.digest
+    assert manifest.digest == packed.manifest.digest
     assert [(row.key, row.subset, row.labels) for row in manifest.rows] == [
         ("one", "train", ("a",)),
         ("two", "train", ("a",)),
@@ -47,7 +48,9 @@ def test_a_folder_and_its_annotations_become_shards(home: Path, caplog: pytest.L
     assert read_range(row.url, row.video_offset, row.video_bytes) == (home / "videos" / "v_two.mkv").read_bytes()
     assert [entry.key for entry in ledger] == ["gone"]
     assert json.loads(read_bytes(join(str(home / "out"), LEDGER_NAME)))["key"] == "gone"
-    assert "1 videos are left out" in caplog.text
+    assert packed.strangers == ("stranger.mp4",)
+    assert packed.warnings == ()
+    assert packed.ledger_url == join(str(home / "out"), LEDGER_NAME)
 
 
 def test_from_object_storage_to_object_storage(home: Path, s3_url: str) -> None:
@@ -68,7 +71,7 @@ def test_the_budget_holds_for_missing_videos_and_the_reasons_are_kept(home: Path
 def test_wrong_folders_and_files_are_named(home: Path) -> None:
     annotations = str(home / "annotations.json")
     with pytest.raises(ValueError, match="none of the 0 videos"):
-        pack(str(home), annotations, str(home / "out"))
+        pack(str(home / "nowhere"), annotations, str(home / "out"))
     (home / "videos" / "one.avi").write_bytes(b"")
     with pytest.raises(ValueError, match=r"one\.avi and one\.mp4 are both the video 'one'"):
         pack(str(home / "videos"), annotations, str(home / "out"))
@@ -85,7 +88,7 @@ def test_videos_are_transcoded_for_training(home: Path) -> None:
     config = Transcode(fps=10, short_side=64)
     manifest = pack(
         str(home / "videos"), str(home / "annotations.json"), str(home / "out"), transcode=config, ledger=ledger
-    )
+    ).manifest
     [row] = manifest.rows
     assert (row.fps, row.height, row.width, row.duration_s) == pytest.approx((10, 64, 128, 3.0))
     video = read_range(row.url, row.video_offset, row.video_bytes)
@@ -93,20 +96,121 @@ def test_videos_are_transcoded_for_training(home: Path) -> None:
     assert {entry.key for entry in ledger} == {"gone", "two"}
 
 
-def test_transcoding_keeps_the_time_axis_of_long_and_odd_videos() -> None:
-    times = [0, 3, 4, 9, *range(20, 320)]  # variable rate; longer than a chunk
-    video = encode_clip(numbered(len(times), 62, 128), times=times, container="matroska")
-    small = transcode_video(video, Transcode(fps=10, short_side=31))
-    info = probe_video(small)
-    assert (info.frames, info.height, info.width) == (320, 32, 64)
-    asked_s = np.array([0.0, 0.2, 0.3, 0.8, 0.9, 1.9, 2.0, 25.0, 31.9])
-    sizes = (62, 128)
-    assert read_numbers(decode_frames(small, asked_s, sizes)) == read_numbers(decode_frames(video, asked_s, sizes))
+def packed_keys(home: Path, files: dict[str, bytes], keys: list[str], **entry: object) -> list[str]:
+    """The keys of the manifest that a folder of these files and an annotation of these keys become."""
+    for name, content in files.items():
+        path = home / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    database = {key: {"subset": "train", "annotations": [{"label": "a", "segment": [0, 1]}], **entry} for key in keys}
+    (home / "own.json").write_text(json.dumps({"database": database}))
+    packed = pack(str(home / "own"), str(home / "own.json"), str(home / "packed"), ledger=QuarantineLedger(BORNE))
+    assert read_manifest(str(home / "packed")).digest == packed.manifest.digest
+    assert index_shards(str(home / "packed"), QuarantineLedger()).manifest.digest == packed.manifest.digest
+    return [row.key for row in packed.manifest.rows]
 
 
-def test_a_damaged_video_is_not_transcoded() -> None:
-    video = bytearray(encode_h264(np.random.default_rng(0).integers(0, 255, (60, 64, 64, 3), np.uint8), 10))
-    middle = len(video) // 2
-    video[middle : middle + 5000] = bytes(5000)  # the length fields of several pictures
-    with pytest.raises(DataError, match="damaged behind"):
-        transcode_video(bytes(video), Transcode())
+CLIP = encode_h264(numbered(20), 10)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "packed"),
+    [
+        ("a_0.0_40.0.mp4", "a_0.0_40.0", "a_0.0_40.0"),
+        ("-x.mp4", "-x", "-x"),
+        ("walk/v1.mp4", "walk/v1", "walk/v1"),
+        ("walk/v_1.mp4", "1", "1"),
+        ("my clip.MP4", "my clip", "my clip"),
+        ("e\u0301.mp4", "\u00e9", "\u00e9"),
+        ("\u00e9.mp4", "e\u0301", "e\u0301"),
+        ("v1.mp4", "v1.mp4", "v1"),
+        ("v1.mkv", "v1.mp4", "v1"),
+        ("a.mp4", "v_a", "v_a"),
+        ("v_a.mp4", "v_a", "v_a"),
+        ("100%.mp4", "100%", "100%"),
+        ("a%2Eb.mp4", "a%2Eb", "a%2Eb"),
+        ("b.m4v", "b", "b"),
+        ("b.video", "b", "b"),
+        ("b", "b", "b"),
+    ],
+)
+def test_keys_of_every_kind_find_their_file_and_come_back(tmp_path: Path, file: str, key: str, packed: str) -> None:
+    assert packed_keys(tmp_path, {file: CLIP}, [key]) == [packed]
+
+
+@pytest.mark.parametrize(("suffix", "container", "codec"), [
+    ("ts", "mpegts", "libx264"), ("mpg", "mpeg", "mpeg2video"), ("webm", "webm", "libvpx"), ("flv", "flv", "libx264"),
+    ("bin", "mpegts", "libx264"), ("bin", "mpeg", "mpeg2video"), ("bin", "avi", "libx264"), ("bin", "matroska", "libx264"),
+])  # fmt: skip
+def test_containers_are_taken_whatever_their_suffix(tmp_path: Path, suffix: str, container: str, codec: str) -> None:
+    clip = encode_clip(numbered(50), container=container, codec=codec, time_base=Fraction(1, 25))
+    assert packed_keys(tmp_path, {f"a.{suffix}": clip}, ["a"]) == ["a"]
+    [row] = read_manifest(str(tmp_path / "packed")).rows
+    video = read_range(row.url, row.video_offset, row.video_bytes)
+    assert read_numbers(decode_frames(video, np.arange(0, 50, 5) / 25, (64, 128))) == list(range(0, 50, 5))
+
+
+def test_links_are_followed_and_links_to_nothing_named(tmp_path: Path) -> None:
+    (tmp_path / "annex").mkdir()
+    (tmp_path / "annex" / "blob").write_bytes(CLIP)
+    (tmp_path / "own" / "sub").mkdir(parents=True)
+    (tmp_path / "own" / "a.mp4").symlink_to(tmp_path / "annex" / "blob")
+    (tmp_path / "own" / "sub" / "up").symlink_to(tmp_path / "own")  # a circle
+    (tmp_path / "own" / "gone.mp4").symlink_to(tmp_path / "annex" / "not-fetched")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.mp4").write_bytes(CLIP)
+    (tmp_path / "own" / "linked").symlink_to(tmp_path / "more")
+    assert packed_keys(tmp_path, {}, ["a", "b", "gone"]) == ["a", "b"]
+    assert "gone.mp4 in" in read_bytes(join(str(tmp_path / "packed"), LEDGER_NAME)).decode()
+    (tmp_path / "linked").mkdir()
+    for path in (tmp_path / "packed").glob("*.tar"):
+        (tmp_path / "linked" / path.name).symlink_to(path)
+    assert len(index_shards(str(tmp_path / "linked"), QuarantineLedger()).manifest) == 2
+
+
+def test_what_is_no_video_is_named_with_its_file_and_near_names_are_told(tmp_path: Path) -> None:
+    files = {"a.mp4": CLIP, "b.wmv": b"rubbish", "High Jump.mp4": CLIP}
+    assert packed_keys(tmp_path, files, ["a", "b", "HighJump"], duration=2.0) == ["a"]
+    ledger = read_bytes(join(str(tmp_path / "packed"), LEDGER_NAME)).decode()
+    assert "b.wmv: not a readable container" in ledger
+    assert "did you mean `High Jump`?" in ledger
+
+
+def test_one_bad_entry_loses_only_its_video(tmp_path: Path) -> None:
+    packed_keys(tmp_path, {f"{n}.mp4": CLIP for n in range(4)}, ["0", "1", "2", "3"])
+    database = json.loads((tmp_path / "own.json").read_text())["database"]
+    database["1"]["annotations"][0]["segment"] = [0, 10**400]
+    database["2"] = None
+    database["3"]["note"] = "\ud800"
+    (tmp_path / "own.json").write_text(json.dumps({"database": database}))
+    ledger = QuarantineLedger(BORNE)
+    out = str(tmp_path / "again")
+    packed = pack(str(tmp_path / "own"), str(tmp_path / "own.json"), out, ledger=ledger)
+    assert [row.key for row in packed.manifest.rows] == ["0", "3"]
+    assert {entry.key for entry in ledger} == {"1", "2"}
+
+
+def test_a_spent_budget_says_where_all_reasons_are_and_what_looks_wrong(tmp_path: Path) -> None:
+    for n in range(3):
+        path = tmp_path / "own" / f"{n}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(CLIP)
+    entry = {"subset": "train", "annotations": [{"label": "a", "segment": [500, 1900]}]}
+    (tmp_path / "own.json").write_text(json.dumps({"database": {str(n): entry for n in range(3)}}))
+    with pytest.raises(QuarantineExceeded) as raised:
+        pack(str(tmp_path / "own"), str(tmp_path / "own.json"), str(tmp_path / "out"))
+    assert LEDGER_NAME in str(raised.value)
+    assert "the times look like milliseconds" in str(raised.value)
+
+
+def test_subsets_are_made_where_the_annotations_have_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names no subset for any video: --split"):
+        packed_keys(tmp_path, {f"{n}.mp4": CLIP for n in range(4)}, ["0", "1", "2", "3"], subset="")
+    out = str(tmp_path / "out")
+    packed = pack(str(tmp_path / "own"), str(tmp_path / "own.json"), out, split=(0.5, 0.25, 0.25))
+    assert sorted(row.subset for row in packed.manifest.rows) == ["test", "train", "train", "validation"]
+    database = json.loads((tmp_path / "own.json").read_text())["database"]
+    database["0"]["subset"] = "testing"
+    (tmp_path / "own.json").write_text(json.dumps({"database": database}))
+    packed = pack(str(tmp_path / "own"), str(tmp_path / "own.json"), out, split=(1.0, 0.0, 0.0), overwrite=True)
+    assert [row.subset for row in packed.manifest.rows] == ["test", "train", "train", "train"]

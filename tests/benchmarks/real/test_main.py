@@ -22,7 +22,7 @@ def test_what_is_made_can_be_packed(made_data, tmp_path, kind, capsys):
     main([kind, "--data", str(made_data), "--out", str(out), *SIZES[kind]])
     made = json.loads((out / "annotations.json").read_text())["database"]
     assert "minutes of action" in capsys.readouterr().out
-    manifest = pack(str(out / "videos"), str(out / "annotations.json"), str(tmp_path / "shards"))
+    manifest = pack(str(out / "videos"), str(out / "annotations.json"), str(tmp_path / "shards")).manifest
     assert len(manifest) == len(made)
     assert lint(str(tmp_path / "shards"), decode_all=True).ok
     with pytest.raises(SystemExit):

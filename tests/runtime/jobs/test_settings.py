@@ -2,8 +2,8 @@
 
 import pytest
 
-from tadscale.data.pack import Transcode
 from tadscale.data.sprites import SpritesConfig
+from tadscale.data.transcode import Transcode
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.settings import apply_override, parse_options
 from tadscale.runtime.stage.job import JobConfig

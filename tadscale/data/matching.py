@@ -1,0 +1,83 @@
+"""Which file of a folder is which annotated video."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tadscale.data.folder import Folder
+from tadscale.data.keys import VIDEO_SUFFIXES, same_key, spellings, video_key
+from tadscale.errors import UserError, nearest
+
+NAMED = 5
+"""Videos without a file for which the nearest name is looked up: each is compared with all."""
+
+
+class Matches(NamedTuple):
+    """Files and videos, brought together."""
+
+    files: dict[str, str]
+    """File by key, as the annotations spell it without a suffix."""
+    missing: dict[str, str]
+    """Why an annotated video has no file, by key."""
+    strangers: tuple[str, ...]
+    """Video files that the annotations do not know."""
+
+
+def match_files(folder: Folder, names: Iterable[str], where: str) -> Matches:
+    """Find the file of each annotated video: `KEY.mp4`, in a subfolder or not, see `tadscale.data.keys`.
+
+    A file of an unknown suffix is taken for a video that has no other: whether it is one, reading it will tell.
+
+    Args:
+        folder: what lies there.
+        names: of the videos in the annotations.
+        where: what to call the folder in errors.
+
+    Raises:
+        UserError: two files are one video, or none is any.
+    """
+    keys = {same_key(name): video_key(name) for name in names}
+    videos = [path for path in folder.files if _is_video(path)]
+    found, strangers = _match(videos, keys, where)
+    others = [path for path in folder.files if not _is_video(path)]
+    found |= _match(others, {same: key for same, key in keys.items() if same not in found}, where)[0]
+    if not found:
+        raise UserError(_none_of(videos, keys.values(), where))
+    broken = _match(folder.broken, keys, where)[0]
+    missing = {key: _reason(key, broken.get(same), where) for same, key in keys.items() if same not in found}
+    for key in list(missing)[:NAMED]:
+        hint = nearest(key, map(video_key, strangers))
+        missing[key] += f"; {hint}" if hint.startswith("did you mean") else ""
+    return Matches({keys[same]: path for same, path in found.items()}, missing, tuple(strangers))
+
+
+def _is_video(path: str) -> bool:
+    return path.rpartition(".")[2].lower() in VIDEO_SUFFIXES
+
+
+def _match(paths: Iterable[str], keys: Mapping[str, str], where: str) -> tuple[dict[str, str], list[str]]:
+    """File by what spellings of a key have in common, and the files that are none of them."""
+    found: dict[str, str] = {}
+    strangers = []
+    for path in paths:
+        stem = path if _is_video(path) or "." not in path.rpartition("/")[2] else path.rpartition(".")[0]
+        same = next((same for same in spellings(stem) if same in keys), None)
+        if same is None:
+            strangers.append(path)
+        elif same in found:
+            raise UserError(f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove one")
+        else:
+            found[same] = path
+    return found, strangers
+
+
+def _reason(key: str, broken: str | None, where: str) -> str:
+    if broken is not None:
+        return f"{broken} in {where} is a link to nothing: fetch what it stands for (git annex get, dvc pull)"
+    return f"annotated, but there is no file of it in {where}"
+
+
+def _none_of(videos: list[str], keys: Iterable[str], where: str) -> str:
+    return (
+        f"none of the {len(videos)} videos in {where} and its subfolders ({', '.join(videos[:3])}...) is in the "
+        f"annotations ({', '.join(list(keys)[:3])}...): a file is named KEY.mp4, of suffix {', '.join(VIDEO_SUFFIXES)}"
+    )

@@ -1,0 +1,94 @@
+"""What is allowed and yet looks wrong: annotations that fit another file, other units of time, or a class spelt twice."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tadscale.data.annotations import AnnotatedVideo, parse_ground_truth
+from tadscale.data.decode import VideoInfo
+from tadscale.errors import UserError
+
+SLACK_S, SLACK = 1.0, 0.05
+"""A stated duration may be this much off: published ones are rounded, and copies lose a tail."""
+BEYOND = 3.0
+"""Times that end this much later than the videos (in the median) are taken for another unit."""
+SHOWN = 3
+
+
+class _Span(NamedTuple):
+    end: float
+    duration_s: float
+    fps: float
+
+
+class Suspicions:
+    """Looks at videos one by one; `warnings` says what is remarkable about them together."""
+
+    def __init__(self) -> None:
+        self._durations: list[str] = []
+        self._labels: Counter[str] = Counter()
+        self._spans: list[_Span] = []
+
+    def see(self, key: str, annotation: Any, info: VideoInfo) -> None:
+        """Take note of one video. A malformed annotation is for others to refuse."""
+        try:
+            [video] = parse_ground_truth({"database": {key: annotation}}, key)
+        except UserError:
+            return
+        self._labels.update(segment.label for segment in video.segments)
+        self._compare(video, info)
+        if video.segments:
+            latest = max(segment.end_s for segment in video.segments)
+            self._spans.append(_Span(latest, info.duration_s, info.fps))
+
+    def add(self, other: "Suspicions") -> None:
+        """Take over what another one saw."""
+        self._durations += other._durations
+        self._labels += other._labels
+        self._spans += other._spans
+
+    def warnings(self) -> list[str]:
+        """One line a kind; none if nothing is remarkable."""
+        return [line for line in (self._other_files(), self._other_unit(), *self._twins()) if line]
+
+    def _compare(self, video: AnnotatedVideo, info: VideoInfo) -> None:
+        stated = video.duration_s
+        if stated and abs(stated - info.duration_s) > max(SLACK_S, SLACK * info.duration_s):
+            self._durations.append(f"{video.video}: {stated:g} s stated, {info.duration_s:.1f} s in the file")
+
+    def _other_files(self) -> str:
+        if not self._durations:
+            return ""
+        shown = "; ".join(self._durations[:SHOWN]) + ("; ..." if len(self._durations) > SHOWN else "")
+        return (
+            f"{len(self._durations)} videos are not as long as their annotations say: other files, cut short, or at "
+            f"another speed? {shown}"
+        )
+
+    def _other_unit(self) -> str:
+        if not self._spans:
+            return ""
+        end, duration_s, fps = np.array(self._spans).T  # [V] each
+        if np.median(end / duration_s) < BEYOND:
+            return ""
+        units: Mapping[str, Any] = {"frame numbers": fps, "milliseconds": 1e3, "microseconds": 1e6}
+        for unit, divisor in units.items():
+            if np.mean(end / divisor <= duration_s * (1 + SLACK)) > 0.9:
+                return (
+                    f"the times look like {unit}, they are read as seconds: a segment ends at {end.max():g}, and the "
+                    f"longest video lasts {duration_s.max():.1f} s"
+                )
+        return ""
+
+    def _twins(self) -> list[str]:
+        alike: dict[str, list[str]] = defaultdict(list)
+        for label in sorted(self._labels):
+            alike["".join(label.casefold().split())].append(label)
+        return [
+            "labels that differ by case or blanks only are classes of their own: "
+            + ", ".join(f"{label!r} ({self._labels[label]} segments)" for label in labels)
+            for labels in alike.values()
+            if len(labels) > 1
+        ]

@@ -1,0 +1,48 @@
+"""What is allowed and looks wrong: each kind is told, and sound annotations are not suspected."""
+
+import pytest
+
+from tadscale.data.decode import VideoInfo
+from tadscale.data.suspicions import Suspicions
+
+INFO = VideoInfo(duration_s=60.0, fps=25.0, frames=1500, width=64, height=64)
+
+
+def warnings(*annotations: dict[str, object]) -> list[str]:
+    suspicions, more = Suspicions(), Suspicions()
+    for index, annotation in enumerate(annotations):
+        (suspicions if index % 2 else more).see(f"v{index}", annotation, INFO)
+    suspicions.add(more)
+    return suspicions.warnings()
+
+
+def segments(*spans: tuple[float, float], label: str = "a") -> list[dict[str, object]]:
+    return [{"label": label, "segment": list(span)} for span in spans]
+
+
+def test_sound_annotations_raise_no_suspicion() -> None:
+    assert warnings() == []
+    assert warnings({"duration": 60.9, "annotations": segments((1, 2), (50, 61))}, {"annotations": []}) == []
+    assert warnings({"annotations": None}, {"annotations": [7]}) == []  # for others to refuse
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(25.0, "frame numbers"), (1e3, "milliseconds"), (1e6, "microseconds")])
+def test_other_units_of_time_are_recognised(factor: float, unit: str) -> None:
+    spans = [segments((3 * factor, 20 * factor), (30 * factor, end * factor)) for end in (40, 55, 59)]
+    [warning] = warnings(*({"annotations": rows} for rows in spans))
+    assert f"the times look like {unit}" in warning
+    assert "60.0 s" in warning
+
+
+def test_another_length_than_stated_is_told_with_both() -> None:
+    [warning] = warnings(*({"duration": stated, "annotations": []} for stated in (211.5, 60, 20, 30, 40)))
+    assert warning.startswith("4 videos are not as long")
+    assert "211.5 s stated, 60.0 s in the file" in warning
+    assert warning.endswith("; ...")
+
+
+def test_labels_that_differ_by_case_or_blanks_are_told_with_their_number() -> None:
+    rows = [*segments((0, 1)), *segments((1, 2), (2, 3), label="A "), *segments((4, 5), label="a b")]
+    [warning] = warnings({"annotations": rows}, {"annotations": segments((4, 5), label="c")})
+    assert "'A ' (2 segments), 'a' (1 segments)" in warning
+    assert "'c'" not in warning
