@@ -20,7 +20,6 @@ SMALL = [
     "data.sprites.size=32",
     "data.sprites.duration_s=8",
     "data.window={frames: 80, stride_frames: 80, fps: 10, height: 32, width: 32}",
-    "model.backbone.width=8",
     "optim.epochs=1",
     "optim.global_batch=2",
 ]
