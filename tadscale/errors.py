@@ -18,12 +18,18 @@ class UserError(ValueError):
 def nearest(word: str, known: Iterable[str]) -> str:
     """How an error about an unknown word ends: with the nearest known one, or else with those that there are."""
     names = sorted(set(known))
-    loose = {_loose(name): name for name in reversed(names)}
-    close = difflib.get_close_matches(_loose(word), loose, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean `{loose[close[0]]}`?"
+    near = closest(word, names, cutoff=0.5)
+    if near:
+        return f"did you mean `{near}`?"
     more = f", ... ({len(names)} in all)" if len(names) > LISTED else ""
     return f"valid here: {', '.join(names[:LISTED])}{more}" if names else "there is none"
+
+
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.8) -> str:
+    """The known word that is spelt nearly so, empty if none is; alike from `cutoff` on, 1 being the same."""
+    loose = {_loose(name): name for name in sorted(set(known), reverse=True)}
+    close = difflib.get_close_matches(_loose(word), loose, n=1, cutoff=cutoff)
+    return loose[close[0]] if close else ""
 
 
 def _loose(name: str) -> str:

@@ -4,12 +4,13 @@ Published mAPs differ because ground truth differs (three THUMOS14 files are in 
 a report names its file, digest, videos and instances before it names a figure.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from rich.console import Group
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tadscale.data.annotations import (
+    AnnotatedVideo,
     Document,
     ground_truth_table,
     normal_subset,
@@ -24,8 +26,11 @@ from tadscale.data.annotations import (
     parse_ground_truth,
     read_document,
 )
+from tadscale.data.json_text import MAX_BYTES, parse_json
+from tadscale.errors import UserError, nearest
 from tadscale.metrics.average_precision import THUMOS14_TIOU, MeanAveragePrecision, evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.report.suspicions import Suspicions, find_suspicions, listed
 
 MIN_STEP = Decimal("0.001")
 """Finest step between thresholds: a slip of the finger must not ask for a billion of them."""
@@ -60,6 +65,9 @@ class ScoreReport:
     """Of the scored ones, how many are on videos outside the subset: false positives all."""
     tied: int
     """Of the scored ones, how many share their score with another of their class."""
+    left_out: tuple[str, ...]
+    """Classes that were left out of ground truth and detections because they were named."""
+    suspicions: Suspicions
     result: MeanAveragePrecision
     """Equal scores ranked as public evaluators do on this processor."""
     stable: MeanAveragePrecision
@@ -78,31 +86,43 @@ def parse_tiou(text: str) -> tuple[float, ...]:
     try:
         values = _expand([Decimal(part) for part in text.split(":")]) if ":" in text else _listed(text)
     except (InvalidOperation, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"tIoU thresholds {text!r} are not start:end:step or a comma-separated list. "
             "Write 0.3:0.7:0.1 for THUMOS14, 0.5:0.95:0.05 for ActivityNet."
         ) from error
     if not all(value.is_finite() and 0 < value <= 1 for value in values):
-        raise ValueError(f"tIoU thresholds {text!r} leave (0, 1]. Write fractions: 0.5, not 50.")
+        raise UserError(f"tIoU thresholds {text!r} leave (0, 1]. Write fractions: 0.5, not 50.")
     return tuple(float(value) for value in values)
 
 
 def score_files(
-    detections: str | Path,
-    ground_truth: str | Path,
+    detections: str | Path | Document,
+    ground_truth: str | Path | Document,
     *,
     subset: str = "test",
     tiou: Sequence[float] = THUMOS14_TIOU,
+    leave_out: Sequence[str] = (),
 ) -> ScoreReport:
     """Score a detections file against one subset of a ground-truth file, both ActivityNet JSON.
 
+    Args:
+        detections: a path, a URL, or what was read from one.
+        ground_truth: the same.
+        subset: in any case and any of the usual words.
+        tiou: thresholds in (0, 1].
+        leave_out: classes that count on neither side, such as THUMOS14's `Ambiguous`.
+
     Raises:
-        ValueError: a file is malformed, the subset is not there, or the files share no video or no class.
+        UserError: a file is malformed, the subset or a class to be left out is not there, or the files share no video or
+            no class.
         StorageError: a file is not there or cannot be reached.
     """
-    truth_file, table_file = read_document(ground_truth), read_document(detections)
-    truth = ground_truth_table(parse_ground_truth(truth_file.content, truth_file.url), subset, truth_file.url)
-    table = parse_detections(table_file.content, table_file.url)
+    truth_file, table_file = (
+        given if isinstance(given, Document) else read_document(given) for given in (ground_truth, detections)
+    )
+    videos = parse_ground_truth(truth_file.content, truth_file.url)
+    truth = ground_truth_table(_without(videos, leave_out, truth_file.url), subset, truth_file.url)
+    table = _kept(parse_detections(table_file.content, table_file.url), leave_out)
     if len(table):
         _check_common("video", table.videos, truth.videos, table_file, truth_file)
         _check_common("class", table.labels, truth.labels, table_file, truth_file)
@@ -121,9 +141,19 @@ def score_files(
         unknown_class=int((~known).sum()),
         unknown_video=int((known & ~on_video).sum()),
         tied=tied,
+        left_out=tuple(leave_out),
+        suspicions=find_suspicions(table, truth),
         result=result,
         stable=evaluate_detections(table, truth, tiou, ties="stable") if tied else result,
     )
+
+
+def piped_document(stream: BinaryIO) -> Document:
+    """A JSON document from a pipe. Raises `UserError` as `read_document` does."""
+    name, data = "standard input", stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UserError(f"{name} holds more than {MAX_BYTES} bytes: split it by video")
+    return Document(name, parse_json(data, name), hashlib.sha256(data).hexdigest())
 
 
 def score_json(report: ScoreReport) -> str:
@@ -131,10 +161,11 @@ def score_json(report: ScoreReport) -> str:
     document: dict[str, Any] = {
         "ground_truth": vars(report.ground_truth)
         | {"subset": report.subset, "videos": report.videos, "instances": report.instances}
-        | {"empty_instances": report.empty_instances},
+        | {"empty_instances": report.empty_instances, "left_out": list(report.left_out)},
         "detections": vars(report.detections)
         | {"scored": report.scored, "unknown_class": report.unknown_class}
         | {"unknown_video": report.unknown_video, "tied": report.tied},
+        "suspicions": report.suspicions.to_dict(),
         **report.result.to_dict(),
         "stable_order": {"mAP": report.stable.per_tiou.tolist(), "average_mAP": report.stable.average},
     }
@@ -158,19 +189,21 @@ def score_table(report: ScoreReport) -> Group:
 
 def _header(report: ScoreReport) -> list[str]:
     truth = report.ground_truth
+    left_out = f", without {', '.join(report.left_out)}" if report.left_out else ""
     return [
         f"ground truth  {truth.name}  subset {report.subset}: {report.videos} videos, {report.instances} instances, "
-        f"{len(report.result.labels)} classes  (sha256 {truth.sha256[:12]})",
+        f"{len(report.result.labels)} classes{left_out}  (sha256 {truth.sha256[:12]})",
         f"detections    {report.detections.name}: {report.scored} scored  (sha256 {report.detections.sha256[:12]})",
     ]
 
 
 def _remarks(report: ScoreReport) -> list[str]:
-    remarks = []
-    if report.unknown_class:
-        remarks.append(f"{report.unknown_class} detections of classes without ground truth are left out.")
+    remarks = list(report.suspicions.remarks())
     if report.unknown_video:
-        remarks.append(f"{report.unknown_video} detections on videos outside the subset count as false positives.")
+        remarks.append(
+            f"{report.unknown_video} detections on videos outside the subset count as false positives: "
+            f"{listed(report.suspicions.foreign_videos)}."
+        )
     if report.empty_instances:
         remarks.append(f"{report.empty_instances} instances do not end after they start: counted, and never found.")
     if report.tied:
@@ -198,10 +231,35 @@ def _check_common(
 ) -> None:
     """Files that share nothing would score 0 without a word."""
     if not set(names) & set(known):
-        raise ValueError(
+        raise UserError(
             f"{detections.url} and {ground_truth.url} share no {what}: {names[:3]} there, {known[:3]} here (first three). "
             'Names must be equal to the letter: beware of prefixes ("v_"), file suffixes and another subset.'
         )
+
+
+def _without(videos: Iterable[AnnotatedVideo], labels: Sequence[str], source: str) -> list[AnnotatedVideo]:
+    """The ground truth without the instances of some classes; each of these must be there, in whatever subset."""
+    known = list(videos)
+    there = {segment.label for video in known for segment in video.segments}
+    for label in labels:
+        if label not in there:
+            raise UserError(f"{source} has no class {label!r} to leave out: {nearest(label, there)}")
+    return [
+        replace(video, segments=tuple(segment for segment in video.segments if segment.label not in labels))
+        for video in known
+    ]
+
+
+def _kept(table: DetectionTable, labels: Sequence[str]) -> DetectionTable:
+    """The detections without those of some classes."""
+    rows = index_of(table.labels, labels)[table.label] < 0  # [N]
+    return replace(
+        table,
+        video=table.video[rows],
+        label=table.label[rows],
+        segments_s=table.segments_s[rows],
+        score=table.score[rows],
+    )
 
 
 def _tied(table: DetectionTable, known: np.ndarray) -> int:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tadscale.cli import main
 from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
-from tadscale.data.annotations import parse_detections
+from tadscale.data.annotations import ground_truth_table, parse_detections, parse_ground_truth
+from tadscale.metrics.average_precision import evaluate_detections
+from tadscale.metrics.tables import DetectionTable
 from tadscale.runtime.models.open_model import parse_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
@@ -75,6 +78,50 @@ def test_as_activitynet_json() -> None:
     assert parse_detections(json.loads(text), "text").to_detections() == PREDICTION.detections
     assert json.loads(text)["results"]["empty"] == []
     assert json.loads(prediction_json(PREDICTION, min_score=1.0))["results"] == {"a": [], "empty": []}
+
+
+def test_what_detect_prints_is_scored_as_the_run_itself_was(
+    package: Path,  # noqa: F811
+    video: bytes,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A young detector is sure of nothing: without its weak detections the figure would be 0."""
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(video)
+    rows = detect(str(package), [clip], device="cpu").detections
+    assert len(rows) > 3
+    weak = rows[-1]
+    segment = {"label": weak.label, "segment": [weak.start_s, weak.end_s]}
+    truth = {"database": {"clip": {"subset": "test", "annotations": [segment]}}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    table = ground_truth_table(parse_ground_truth(truth, "truth"), "test", "truth")
+    wanted = evaluate_detections(DetectionTable.from_detections(rows), table)
+    assert wanted.average > 0
+
+    assert main(["detect", str(package), str(clip), "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert len(json.loads(printed)["results"]["clip"]) == len(rows)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(printed.encode())))
+    assert main(["score", "-", str(tmp_path / "truth.json"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["average_mAP"] == wanted.average
+    assert report["detections"]["name"] == "standard input"
+
+    least = rows[2].score
+    assert main(["detect", str(package), str(clip), "--json", "--min-score", str(least)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]["clip"]) == 3
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich makes pictures of `:car:`, and folds lines."""
+    long = ":car:" + "x" * 300
+    row = Detection(video=long, label=":run:", start_s=0.0, end_s=1.0, score=0.5)
+    prediction = Prediction(detections=[row], duration_s={long: 2.0})
+    monkeypatch.setattr("tadscale.cli.detect_videos.detect", lambda *_, **__: prediction)
+    assert main(["detect", "any", "any.mp4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][long][0]["label"] == ":run:"
 
 
 def test_as_html() -> None:

@@ -94,5 +94,3 @@ def test_then_the_same_command_ends_the_job_every_step_once_on_record(start, pla
             history = client.get_metric_history(one.info.run_id, "train/loss")
             assert sorted(point.step for point in history) == [0, 1, 2]
     assert not (run / "lease.json").exists()
-
-

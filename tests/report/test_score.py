@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from tadscale.errors import UserError
 from tadscale.report.score import ScoreReport, parse_tiou, score_files, score_json, score_table
 
 
@@ -117,6 +118,28 @@ def test_files_that_share_nothing_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         score_files(detections(tmp_path, [row]), ground_truth)
+
+
+def test_a_class_left_out_counts_on_neither_side(tmp_path: Path, ground_truth: Path) -> None:
+    rows = [("v", "[jump]", 0, 10, 0.5), ("w", "run", 20, 29, 0.9)]
+    report = score_files(detections(tmp_path, rows), ground_truth, tiou=(0.5,), leave_out=["run"])
+    assert (report.instances, report.scored, report.unknown_class, report.left_out) == (1, 1, 0, ("run",))
+    assert report.videos == 2, "its videos stay: what is found there is found wrongly"
+    assert report.result.average == 1.0
+    with pytest.raises(UserError, match=r"has no class 'runs' to leave out: did you mean `run`"):
+        score_files(detections(tmp_path, rows), ground_truth, leave_out=["runs"])
+
+
+def test_a_key_twice_in_either_file_is_an_error_that_names_it(tmp_path: Path, ground_truth: Path) -> None:
+    """One entry would have counted, and the other not, without a word: 28.72 where 24.01 was right."""
+    found = detections(tmp_path, [("v", "run", 0, 1, 0.5)])
+    for path, other in ((ground_truth, found), (found, ground_truth)):
+        whole = path.read_text()
+        path.write_text(whole.replace('"v":', '"v": [], "v":', 1))
+        with pytest.raises(UserError, match=rf"{path.name}.*the key 'v' stands twice"):
+            score_files(found, ground_truth)
+        path.write_text(whole)
+        assert other.is_file() and score_files(found, ground_truth).scored
 
 
 def test_swapped_files_are_recognised(tmp_path: Path, ground_truth: Path) -> None:
