@@ -20,9 +20,9 @@ SHOWN = 3
 
 def add_pack(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Register the command."""
-    parser = data.add_parser("pack", help="own videos and ActivityNet JSON to shards")
+    parser = data.add_parser("pack", help="own videos and their annotations to shards")
     parser.add_argument("videos", metavar="FOLDER", help="subfolders are searched, too")
-    parser.add_argument("annotations", metavar="ANNOTATIONS.json")
+    parser.add_argument("annotations", metavar="ANNOTATIONS", help="ActivityNet JSON, or CSV: video,label,start,end")
     parser.add_argument("out", metavar="URL")
     parser.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
     parser.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tadscale.data.json_text import parse_json, read_json_bytes
+from tadscale.data.csv_text import parse_csv
+from tadscale.data.json_text import parse_json, read_annotation_bytes
 from tadscale.data.keys import is_unicode, same_key
 from tadscale.errors import UserError, nearest
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
@@ -61,17 +62,19 @@ def read_document(url: str | Path) -> Document:
         UserError: the file is not JSON, is too large, or holds a key twice in one object.
         StorageError: there is no such file, or it cannot be reached.
     """
-    data = read_json_bytes(str(url))
+    data = read_annotation_bytes(str(url))
     return Document(str(url), parse_json(data, str(url)), hashlib.sha256(data).hexdigest())
 
 
 def read_database(url: str | Path) -> Mapping[str, Any]:
-    """The entries of a ground-truth file by the names it has for the videos, none of them understood yet.
+    """The entries of a ground-truth file, JSON or CSV, by the names it has for the videos, none of them understood yet.
 
     Raises:
         UserError: the file is not of this form, or two of its names are one video.
         StorageError: there is no such file, or it cannot be reached.
     """
+    if str(url).lower().endswith(".csv"):
+        return _section({"database": parse_csv(read_annotation_bytes(str(url)), str(url))}, "database", str(url))
     document = read_document(url)
     return _section(document.content, "database", document.url)
 

@@ -14,8 +14,8 @@ MAX_VALUES = 20_000_000
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:\n]', re.DOTALL)
 
 
-def read_json_bytes(url: str) -> bytes:
-    """A JSON file, unless it is too large, or no file but a device or a pipe.
+def read_annotation_bytes(url: str) -> bytes:
+    """A file of annotations, unless it is too large, or no file but a device or a pipe.
 
     Raises:
         UserError: it is.
@@ -27,7 +27,7 @@ def read_json_bytes(url: str) -> bytes:
         info = filesystem.info(path)
         if info["type"] != "file" or info["size"] > MAX_BYTES:
             what = f"holds {info['size']} bytes" if info["type"] == "file" else f"is no file but of type {info['type']}"
-            raise UserError(f"{url} {what}: a JSON file of at most {MAX_BYTES} bytes is read; split it by video")
+            raise UserError(f"{url} {what}: a file of at most {MAX_BYTES} bytes is read; split it by video")
         return filesystem.cat_file(path)
 
     return with_retry(read, url)

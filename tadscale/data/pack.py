@@ -1,4 +1,4 @@
-"""One's own videos and an ActivityNet annotation file, into shards."""
+"""One's own videos and their annotations, into shards."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def pack(
 
     Args:
         directory: path or URL of the folder.
-        annotations: path or URL of a ground-truth file of ActivityNet's form.
+        annotations: path or URL of a ground-truth file of ActivityNet's form, or of a table (`tadscale.data.csv_text`).
         url: where the shards go.
         transcode: re-encode the videos; by default they are taken as they are.
         split: shares of train, validation and test for videos whose annotations name no subset.

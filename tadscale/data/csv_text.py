@@ -1,0 +1,56 @@
+"""Annotations as a table, one segment a line, as the `database` of an ActivityNet file."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from tadscale.errors import UserError
+
+COLUMNS = ("video", "label", "start", "end")
+
+
+def parse_csv(data: bytes, source: str) -> dict[str, Any]:
+    """Entries by video out of `video,label,start,end`, and `subset` where there is such a column.
+
+    Commas, semicolons or tabs separate. A line of a video alone says that nothing happens in it. Whether times and labels
+    make sense is for the reader of entries to say.
+
+    Raises:
+        UserError: it is not text, lacks a column or a value, or one video is in two subsets; says in which line.
+    """
+    database: dict[str, Any] = {}
+    for line, row in _rows(data, source):
+        entry = database.setdefault(row["video"], {"subset": row.get("subset", ""), "annotations": []})
+        if entry["subset"] != row.get("subset", ""):
+            raise UserError(f"{source}, line {line}: {row['video']} is of another subset than in the lines before")
+        values = [row[name] for name in COLUMNS[1:]]
+        if all(values):
+            entry["annotations"].append({"label": row["label"], "segment": [row["start"], row["end"]]})
+        elif any(values):
+            raise UserError(f"{source}, line {line}: label, start and end belong together, one of them is missing")
+    return database
+
+
+def _rows(data: bytes, source: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Lines by number, from 1, and their columns by name, without blanks around names and numbers."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source} is not text in UTF-8 (byte {error.start}): save the table as CSV in UTF-8") from None
+    first = text.partition("\n")[0]
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    try:
+        header = [name.strip().lower() for name in next(table, [])]
+        missing = [name for name in COLUMNS if name not in header]
+        if missing or len(set(header)) < len(header):
+            raise UserError(
+                f"{source}, line 1: expected the columns {','.join(COLUMNS)}, each once, got {first[:80]!r}"
+            )
+        for cells in table:
+            if any(cells):
+                if len(cells) != len(header) or not cells[header.index("video")]:
+                    raise UserError(f"{source}, line {table.line_num}: {len(header)} values and a video are expected")
+                yield table.line_num, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{source}, line {table.line_num}: not CSV: {error}") from None
