@@ -40,6 +40,7 @@ from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
+from tadscale.engine.optim import without_start
 from tadscale.engine.start import BACKBONE, load_start
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
@@ -84,7 +85,9 @@ class Task(NamedTuple):
     def teacher_path(self) -> Path:
         """What the teacher of this data and seed says of every window."""
         network = network_of(self.job, "teacher", ()).model_dump(exclude={"inference"})
-        return self._kept("teacher", str(self.data_path), network, self.job.optim.model_dump(), self.seed)
+        return self._kept(
+            "teacher", str(self.data_path), network, without_start(self.job.optim).model_dump(), self.seed
+        )
 
     @property
     def start_path(self) -> Path:

@@ -22,7 +22,7 @@ from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
-from tadscale.engine.optim import OptimConfig
+from tadscale.engine.optim import OptimConfig, without_start
 from tadscale.engine.pretrain import PretrainConfig, measure_scale, pretrain_step
 from tadscale.engine.steps import Lesson, StepFunction, step_function
 from tadscale.flow.motion import build_motion, window_motion
@@ -119,7 +119,8 @@ def train_network(
         model.get_submodule("backbone").load_state_dict(start)
     objective = build_objective(job.model.head, len(network.classes))
     lesson = Lesson(objective=objective, student=job.student, global_batch=job.optim.global_batch)
-    log = _train(model.to(data.mask.device), step_function(mode, lesson), job.optim, data, mode, seed, teacher)
+    optim = job.optim if start is not None and mode != "teacher" else without_start(job.optim)
+    log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, seed, teacher)
     return model.eval(), log
 
 

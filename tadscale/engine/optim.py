@@ -23,7 +23,7 @@ class OptimConfig(Config):
     lr: float = 2e-3
     """Peak learning rate of AdamW."""
     backbone_lr_factor: float = Field(default=1.0, gt=0)
-    """Learning rate of the backbone over that of the rest: below 1 for one that starts from trained weights."""
+    """Learning rate of the backbone over that of the rest, where it starts from trained weights; 1 where it does not."""
     weight_decay: float = 0.05
     """Decoupled weight decay, on matrices and convolutions only."""
     warmup_epochs: float = 2.0
@@ -32,6 +32,11 @@ class OptimConfig(Config):
     """Largest gradient norm; larger gradients are scaled down to it."""
     ema_decay: float = 0.99
     """Decay of the exponential moving average of the weights, which is what is evaluated and registered."""
+
+
+def without_start(config: OptimConfig) -> OptimConfig:
+    """The same settings for a backbone that starts from nothing: it has all to learn, at the rate of the rest."""
+    return config.model_copy(update={"backbone_lr_factor": 1.0})
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float:

@@ -7,7 +7,7 @@ from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import join
 from tadscale.data.windows import WindowConfig
-from tadscale.engine.optim import OptimConfig
+from tadscale.engine.optim import OptimConfig, without_start
 from tadscale.engine.start import is_published, start_digest
 from tadscale.flow.motion import motion_channels
 from tadscale.models.config import ModelConfig
@@ -72,7 +72,8 @@ class Stage(Config):
     @property
     def optim(self) -> OptimConfig:
         """How it is trained."""
-        return settings_of(self.job, self.mode).optim
+        optim = settings_of(self.job, self.mode).optim
+        return optim if self.start_url else without_start(optim)
 
     @property
     def window(self) -> WindowConfig:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tadscale.engine.optim import OptimConfig
 from tadscale.engine.steps import DistillConfig, StudentConfig
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
@@ -63,3 +64,10 @@ def test_a_job_that_names_its_teacher_trains_none(stages):
     assert stage_modes(job) == ["teacher", "baseline", "decomposed"]
     named = job.model_copy(update={"teacher": TeacherConfig(url="elsewhere"), "baseline": False})
     assert stage_modes(named) == ["decomposed"]
+
+
+def test_a_backbone_that_starts_from_nothing_learns_at_the_rate_of_the_rest(make_stage, tmp_path):
+    teacher = make_stage(tmp_path, "teacher", optim=OptimConfig(backbone_lr_factor=0.3))
+    assert teacher.optim.backbone_lr_factor == 1.0
+    started = teacher.model_copy(update={"mode": "baseline", "start_url": "start"})
+    assert started.optim.backbone_lr_factor == 0.3
