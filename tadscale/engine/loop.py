@@ -1,7 +1,5 @@
 """The one training loop, for every mode."""
 
-import resource
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +11,9 @@ from torch import Tensor
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Engine, NonFiniteGradient, TrainState
+from tadscale.engine.memory import memory_in_use
 from tadscale.engine.optim import OptimConfig, learning_rate
+from tadscale.engine.pace import Pace
 from tadscale.engine.steps import StepFunction
 
 
@@ -28,9 +28,14 @@ class StepRecord:
     lr: float
     grad_norm: float
     windows_per_s: float
+    """Of late, as all rates here; see `tadscale.engine.pace`."""
     data_wait_share: float
     memory_mib: float
+    """Of the process alone; see `tadscale.engine.memory`."""
     eta_s: float
+    mean_windows_per_s: float = 0.0  # logs of earlier versions lack this and what follows
+    shared_memory_mib: float = 0.0
+    gpu_memory_mib: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +81,9 @@ def train(
         RuntimeError: a batch is not the plan's, the batches end early, or loss or gradient are not finite.
     """
     engine.model.train()
-    started, waited = time.monotonic(), 0.0
+    pace = Pace(expected.global_batch)
     for step in range(first_step, expected.total_steps):
-        asked = time.monotonic()
-        batch = next(batches, None)
-        waited += time.monotonic() - asked
+        batch = pace.wait(lambda: next(batches, None))
         check_positions(batch, expected.positions(step), step)
         assert batch is not None
         lr = learning_rate(config, step, expected.steps_per_epoch)
@@ -92,7 +95,7 @@ def train(
         means = engine.mean(torch.stack([value.detach().float() for value in losses.values()])).tolist()
         named = dict(zip(losses, means, strict=True))
         check_finite(named, step)
-        elapsed, done = time.monotonic() - started, step + 1 - first_step
+        rates, memory = pace.step(), memory_in_use()
         record = StepRecord(
             step=step,
             total_steps=expected.total_steps,
@@ -100,10 +103,13 @@ def train(
             losses=named,
             lr=lr,
             grad_norm=grad_norm,
-            windows_per_s=done * expected.global_batch / elapsed,
-            data_wait_share=waited / elapsed,
-            memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            eta_s=elapsed / done * (expected.total_steps - step - 1),
+            windows_per_s=rates.windows_per_s,
+            mean_windows_per_s=rates.mean_windows_per_s,
+            data_wait_share=rates.data_wait_share,
+            memory_mib=memory.own,
+            shared_memory_mib=memory.shared,
+            gpu_memory_mib=memory.gpu,
+            eta_s=rates.step_s * (expected.total_steps - step - 1),
         )
         # Every callback is asked, in order, on every rank: one may gather state, which is collective.
         stops = [callback.after_step(record, partial(full_state, engine, ema, step + 1)) for callback in callbacks]

@@ -15,13 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS = {
-    "lr": "learning rate",
-    "grad_norm": "gradient norm",
-    "windows_per_s": "windows a second",
-    "data_wait_share": "share of time waiting for data",
-    "memory_mib": "memory of rank 0, MiB",
+    "learning rate": {"lr": "learning rate"},
+    "gradient norm": {"grad_norm": "gradient norm"},
+    "windows a second": {"windows_per_s": "of late", "mean_windows_per_s": "mean"},
+    "share of time waiting for data": {"data_wait_share": "of late"},
+    "memory of rank 0, MiB": {
+        "memory_mib": "its own",
+        "gpu_memory_mib": "GPU",
+        "shared_memory_mib": "object store, shared",
+    },
 }
-"""Keys of a record that get a panel of their own, in this order; the losses come first and share one."""
+"""Panels of a record's keys, in this order, and what their lines are called; the losses come first and share one. A line
+that is 0 all along (GPU memory on a CPU) is left out, unless it is its panel's first."""
+SMOOTHED = "gradient norm"
+"""The panel with a bold mean."""
 SPLIT = {
     "gradients into the backbone": {"split_truth": "ground truth", "split_distill": "distillation"},
     "their cosine": {"split_cosine": "cosine"},
@@ -63,7 +70,7 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
     these.
 
     Args:
-        records: one mapping a step with `step`, `losses` (name to value) or `loss`, and any key of `PANELS`.
+        records: one mapping a step with `step`, `losses` (name to value) or `loss`, and any key of `PANELS`' lines.
         path: of the PNG to write.
 
     Raises:
@@ -73,18 +80,21 @@ def plot_curves(records: Iterable[Mapping[str, Any]], path: str | Path) -> None:
 
     rows = list(records)
     losses, split = loss_series(rows), split_series(rows)
-    others = {name: series for name in PANELS if (series := _series(rows, lambda row, name=name: row.get(name)))}
+    others = panel_series(rows)
     if not losses and not others:
-        raise UserError(f"{len(rows)} record(s) hold nothing to draw: expected losses or one of {', '.join(PANELS)}.")
+        keys = ", ".join(key for lines in PANELS.values() for key in lines)
+        raise UserError(f"{len(rows)} record(s) hold nothing to draw: expected losses or one of {keys}.")
     count = bool(losses) + len(others) + len(split)
     columns = min(count, 3)
     figure = Figure(figsize=(4.6 * columns, 3.1 * -(-count // columns)), dpi=130, layout="constrained")
     axes = list(np.ravel(figure.subplots(-(-count // columns), columns, squeeze=False)))
     if losses:
         _draw_losses(axes[0], losses)
-    for axis, (name, series) in zip(axes[bool(losses) :], others.items(), strict=False):
-        _draw(axis, {name: series}, PANELS[name], smoothed=name == "grad_norm")
-        axis.set_ylim(0, 1.08 * max(float(series[1].max()), 1e-12))
+    for axis, (title, lines) in zip(axes[bool(losses) :], others.items(), strict=False):
+        _draw(axis, lines, title, smoothed=title == SMOOTHED)
+        axis.set_ylim(0, 1.08 * max(*(float(values.max()) for _, values in lines.values()), 1e-12))
+        if len(lines) > 1:
+            axis.legend(frameon=False, fontsize=7.5, loc="lower right")
     for axis, (title, lines) in zip(axes[bool(losses) + len(others) :], split.items(), strict=False):
         _draw(axis, lines, title, smoothed=True)
         if len(lines) > 1:
@@ -102,6 +112,18 @@ def loss_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, Series]:
     ordered = sorted(names, key=lambda name: name != "loss")
     by_name = {name: _series(rows, lambda row, name=name: _losses(row).get(name)) for name in ordered}
     return {name: series for name, series in by_name.items() if series}
+
+
+def panel_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Series]]:
+    """The panels of `PANELS` that the records have something for: lines by what they show."""
+    panels = {}
+    for title, keys in PANELS.items():
+        lines = {label: _series(rows, lambda row, key=key: row.get(key)) for key, label in keys.items()}
+        first, *_ = keys.values()
+        kept = {label: line for label, line in lines.items() if line and (label == first or line[1].any())}
+        if kept:
+            panels[title] = kept
+    return panels
 
 
 def split_series(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Series]]:

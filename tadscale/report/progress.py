@@ -54,10 +54,12 @@ class StageProgress:
 
 
 def format_record(stage: str, record: StepRecord) -> str:
-    """A record as one line of at most about 110 characters."""
+    """A record as one line of at most about 130 characters. Speed and time left are of late, the mean stands beside."""
+    gpu = f" + GPU {record.gpu_memory_mib:.0f} MiB" if record.gpu_memory_mib else ""
     return (
         f"{stage:<10} step {record.step + 1}/{record.total_steps}  loss {record.losses['loss']:.3f}  lr {record.lr:.1e}  "
-        f"{record.windows_per_s:.1f} windows/s  data wait {record.data_wait_share:.0%}  {record.memory_mib:.0f} MiB  "
+        f"{record.windows_per_s:.1f} windows/s (mean {record.mean_windows_per_s:.1f})  "
+        f"data wait {record.data_wait_share:.0%}  {record.memory_mib:.0f} MiB{gpu}  "
         f"ETA {format_duration(record.eta_s)}"
     )
 

@@ -57,7 +57,7 @@ def test_loss_falls_and_every_record_is_filled(tiny_model, batches, expected):
     assert sum(recorder.losses[-4:]) < 0.8 * sum(recorder.losses[:4])
     last = recorder.records[-1]
     assert (last.step, last.epoch, last.eta_s) == (11, 2, 0.0)
-    assert last.windows_per_s > 0
+    assert last.windows_per_s > 0 and last.mean_windows_per_s > 0
     assert 0 <= last.data_wait_share < 1
     assert last.memory_mib > 10
 

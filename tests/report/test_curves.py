@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tadscale.report.curves import loss_series, plot_curves, read_log, smooth, split_series
+from tadscale.report.curves import loss_series, panel_series, plot_curves, read_log, smooth, split_series
 
 
 def record(step: int, loss: float = 1.0) -> dict[str, object]:
@@ -80,5 +80,26 @@ def test_what_is_measured_at_the_split_has_panels_of_its_own(tmp_path):
     steps, values = panels["gradients into the backbone"]["distillation"]
     assert (steps.tolist(), values.tolist()) == ([0, 10], [4.0, 14.0])
     assert list(loss_series(rows)) == ["loss"] and split_series(rows[1:9]) == {}
+    plot_curves(rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_memory_that_is_shared_is_a_line_of_its_own_and_what_is_not_there_none(tmp_path: Path) -> None:
+    """A curve of both climbed by a gigabyte in 600 steps, all of it the object store's."""
+    rows = [
+        {
+            "step": step,
+            "memory_mib": 700.0,
+            "shared_memory_mib": 2.0 * step,
+            "gpu_memory_mib": 0.0,
+            "data_wait_share": 0.0,
+        }
+        for step in range(20)
+    ]
+    panels = panel_series(rows)
+    assert list(panels) == ["share of time waiting for data", "memory of rank 0, MiB"]
+    memory = panels["memory of rank 0, MiB"]
+    assert list(memory) == ["its own", "object store, shared"]
+    assert set(memory["its own"][1]) == {700.0}
     plot_curves(rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

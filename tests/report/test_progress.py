@@ -21,6 +21,8 @@ def _record(step: int) -> StepRecord:
         data_wait_share=0.25,
         memory_mib=512.0,
         eta_s=75.0,
+        mean_windows_per_s=5.0,
+        gpu_memory_mib=3000.0,
     )
 
 
@@ -31,9 +33,18 @@ def test_durations(seconds, text):
 
 def test_a_record_says_where_it_stands_how_fast_it_is_and_what_it_waits_for():
     line = format_record("student", _record(9))
-    for part in ("student", "10/100", "1.250", "1.0e-03", "7.5 windows/s", "25%", "512 MiB", "1:15"):
+    for part in (
+        "student",
+        "10/100",
+        "1.250",
+        "1.0e-03",
+        "7.5 windows/s (mean 5.0)",
+        "25%",
+        "512 MiB + GPU 3000 MiB",
+        "1:15",
+    ):
         assert part in line
-    assert len(line) <= 120
+    assert len(line) <= 140
 
 
 def test_a_log_gets_few_lines_and_always_the_last():

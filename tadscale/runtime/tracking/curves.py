@@ -42,5 +42,8 @@ def step_metrics(record: StepRecord) -> dict[str, float]:
         "grad_norm": record.grad_norm,
         "windows_per_s": record.windows_per_s,
         "data_wait_share": record.data_wait_share,
+        "mean_windows_per_s": record.mean_windows_per_s,
         "memory_mib": record.memory_mib,
+        "shared_memory_mib": record.shared_memory_mib,
+        "gpu_memory_mib": record.gpu_memory_mib,
     }
