@@ -9,19 +9,21 @@ from rich.console import Console
 
 from tadscale.cli import data, detections, job, registry
 from tadscale.cli.common import EXIT_FAILED
+from tadscale.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    A mistake of the user (`ValueError`) and a fault of files or storage (`OSError`) end with their message on stderr and
-    exit code 1; anything else is a fault of ours and keeps its traceback.
+    A mistake of the user (`UserError`) and a fault of files or storage (`OSError`) end with their message on stderr and
+    exit code 1; anything else, a `ValueError` out of numpy or torch too, is a fault of ours and keeps its
+    traceback.
     """
     options = _parser().parse_args(arguments)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         return options.command(options, _console())
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         errors.print(f"tadscale: {error}", style="red", markup=False)
         return EXIT_FAILED
 

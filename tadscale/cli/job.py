@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, Commands
+from tadscale.errors import UserError
 
 if TYPE_CHECKING:
     from tadscale.runtime.cluster.stopping import StopToken
@@ -80,7 +81,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     job = load_job(options.job, options.set)
     modes = stage_modes(job)
     if not modes:
-        raise ValueError(
+        raise UserError(
             f"{options.job} only evaluates: there is no training to plan; name a job of kind distill or teacher"
         )
     cpus = options.cpus or os.cpu_count() or 1

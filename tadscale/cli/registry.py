@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tadscale.cli.common import EXIT_OK, Commands, demo_store
+from tadscale.errors import UserError
 
 if TYPE_CHECKING:
     from tadscale.runtime.models.registry import Registry
@@ -57,5 +58,5 @@ def _registry(options: argparse.Namespace) -> "Registry":
 
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or demo_store()
     if uri is None:
-        raise ValueError("no MLflow store: give --tracking-uri or set MLFLOW_TRACKING_URI (sqlite:///runs/mlflow.db)")
+        raise UserError("no MLflow store: give --tracking-uri or set MLFLOW_TRACKING_URI (sqlite:///runs/mlflow.db)")
     return Registry(uri)

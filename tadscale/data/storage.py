@@ -19,6 +19,7 @@ from uuid import uuid4
 import fsspec
 
 from tadscale.data.quarantine import DataError
+from tadscale.errors import UserError
 from tadscale.paths import expand_home
 
 SCHEMES = ("file", "s3")
@@ -52,21 +53,21 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it. Connects to nothing yet.
 
     Raises:
-        ValueError: a scheme outside the allow-list, or credentials written into the URL.
+        UserError: a scheme outside the allow-list, or credentials written into the URL.
         StorageError: the package for the scheme is missing.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
         return fsspec.filesystem("file"), str(Path(expand_home(url)).absolute())
     if scheme not in SCHEMES or "::" in url:
-        raise ValueError(
+        raise UserError(
             f"cannot open {scheme}:// of {url!r}: storage is a local path, file:// or s3:// "
             "(other object stores: through their S3-compatible endpoint, AWS_ENDPOINT_URL)"
         )
     if scheme == "file":
         return fsspec.filesystem("file"), str(Path(expand_home(rest)).absolute())
     if "@" in urlsplit(url).netloc:
-        raise ValueError("credentials do not belong in an s3:// URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        raise UserError("credentials do not belong in an s3:// URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     try:
         return _s3(), rest
     except ImportError as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.engine.engine import TrainState
+from tadscale.errors import UserError
 
 META_NAME = "meta.json"
 COMPLETE_NAME = "COMPLETE"
@@ -18,7 +19,7 @@ GROUPS = ("model", "exp_avg", "exp_avg_sq", "ema")
 """One file each: who wants the averaged weights alone reads a quarter of the checkpoint."""
 
 
-class CorruptState(ValueError):
+class CorruptState(UserError):
     """A stored state is incomplete or damaged; the one before it should be used."""
 
 
@@ -78,7 +79,7 @@ def _read_document(url: str) -> dict[str, Any]:
     marker = _read_existing(join(url, COMPLETE_NAME)).decode("ascii", "replace").strip()
     document = json.loads(_read_verified(join(url, META_NAME), marker))
     if document["format"] != FORMAT:
-        raise ValueError(
+        raise UserError(
             f"{url}: state of format {document['format']}, this version reads {FORMAT}: "
             "use the version of tadscale that wrote it, or start the run under another name"
         )

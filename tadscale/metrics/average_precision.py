@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tadscale.errors import UserError
 from tadscale.metrics.matching import true_positives
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 
@@ -104,7 +105,7 @@ def evaluate_detections(
         ties: `published` to compare with published figures, `stable` to compare across machines.
 
     Raises:
-        ValueError: the ground truth has no instance, or a threshold is out of range.
+        UserError: the ground truth has no instance, or a threshold is out of range.
     """
     matches = match_detections(detections, ground_truth, tiou, ties)
     return MeanAveragePrecision(
@@ -121,7 +122,7 @@ def match_detections(
     """Rank the detections of each class and match them to instances; arguments as in `evaluate_detections`."""
     thresholds = _checked_thresholds(tiou)
     if not len(ground_truth):
-        raise ValueError(
+        raise UserError(
             f"The ground truth has no instance in its {len(ground_truth.videos)} video(s), so there is no class to "
             "average over. Check the subset: the test split of ActivityNet, for one, is published without annotations."
         )
@@ -208,7 +209,7 @@ def _class_ranges(label: NDArray[np.int64], classes: int) -> list[tuple[int, int
 def _checked_thresholds(tiou: ArrayLike) -> NDArray[np.float64]:
     thresholds = np.atleast_1d(np.asarray(tiou, np.float64))
     if not thresholds.size or not ((thresholds > 0) & (thresholds <= 1)).all():
-        raise ValueError(
+        raise UserError(
             f"tIoU thresholds are {thresholds.tolist()}, expected one or more in (0, 1]. At 0 a detection anywhere in "
             "the video would match; percentages are written as fractions, .5 and not 50."
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.errors import UserError
 from tadscale.metrics.average_precision import THUMOS14_TIOU, average_precision, match_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 
@@ -54,11 +55,11 @@ def paired_bootstrap(
     holds no instance is left out of that draw's mean, for both detectors.
 
     Raises:
-        ValueError: the ground truth has fewer than two videos or no instance, or a threshold is out of range.
+        UserError: the ground truth has fewer than two videos or no instance, or a threshold is out of range.
     """
     videos = len(ground_truth.videos)
     if videos < 2:
-        raise ValueError(f"The ground truth has {videos} video(s); a bootstrap over videos needs 2 or more.")
+        raise UserError(f"The ground truth has {videos} video(s); a bootstrap over videos needs 2 or more.")
     matches = [match_detections(detections, ground_truth, tiou, ties="stable") for detections in (challenger, champion)]
     observed = [_mean(average_precision(of_one, ground_truth)) for of_one in matches]
     random = np.random.Generator(np.random.Philox(seed))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tadscale.data.decode import probe_video
 from tadscale.data.quarantine import DataError
 from tadscale.data.windows import tile
+from tadscale.errors import UserError
 from tadscale.models.heads.base import WindowDetections
 from tadscale.network import FORMAT_1_NAME, SPEC_NAME, NetworkSpec, load_network
 from tadscale.segments import Detection
@@ -39,7 +40,7 @@ class Prediction:
         """Raise `ValueError` naming every video that could not be used, if there is any."""
         if self.failures:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failures.items())
-            raise ValueError(
+            raise UserError(
                 f"{len(self.failures)} of {len(self.failures) + len(self.duration_s)} video(s) cannot be used: {reasons}. "
                 "Check paths and files, or leave these out."
             )
@@ -51,7 +52,7 @@ class Predictor:
     def __init__(self, spec: NetworkSpec, network: nn.Module, device: str = "cpu") -> None:
         if spec.mode in ("teacher", "pretrain"):
             reads = "a motion teacher: it reads optical flow" if spec.reads_motion else "a backbone's start"
-            raise ValueError(
+            raise UserError(
                 f"this network is {reads}, and detects nothing in videos. Detect with the student that came of it"
             )
         self.spec = spec
@@ -68,7 +69,7 @@ class Predictor:
             device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
 
         Raises:
-            ValueError: the directory is no exported detector, or is damaged.
+            UserError: the directory is no exported detector, or is damaged.
         """
         network, spec = load_network(str(detector_folder(Path(directory))))
         return cls(spec, network, device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -81,11 +82,11 @@ class Predictor:
             names: what to call them; by default their paths and URLs as given.
 
         Raises:
-            ValueError: two videos have one name.
+            UserError: two videos have one name.
         """
         called = [source_name(source, index) for index, source in enumerate(sources)] if names is None else list(names)
         if len(set(called)) != len(sources):
-            raise ValueError(
+            raise UserError(
                 f"{len(sources)} videos have the names {called}: give each its own name, and each video once"
             )
         prediction = Prediction()
@@ -124,12 +125,12 @@ def detector_folder(directory: Path) -> Path:
     """The folder with the network of a packaged model, or the directory itself if it is that folder.
 
     Raises:
-        ValueError: it is neither.
+        UserError: it is neither.
     """
     for folder in (directory, directory / PACKAGED_AT):
         if (folder / SPEC_NAME).is_file() or (folder / FORMAT_1_NAME).is_file():
             return folder
-    raise ValueError(
+    raise UserError(
         f"{directory} is no exported detector: there is no {SPEC_NAME} in it, nor in {PACKAGED_AT}/. Pass the folder of a "
         "packaged model, or models:/NAME@champion."
     )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tadscale.cli import main
@@ -58,6 +59,17 @@ def test_mistakes_end_with_a_message_and_exit_code_1(arguments, message, tmp_pat
     errors = capsys.readouterr().err
     assert message in errors
     assert "Traceback" not in errors
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    """numpy's own ValueError, say: as a message alone it would be taken for a mistake of the user."""
+
+    def fail(*_: object, **__: object) -> None:
+        np.zeros(3).reshape(2)
+
+    monkeypatch.setattr("tadscale.data.lint.lint", fail)
+    with pytest.raises(ValueError, match="reshape"):
+        main(["data", "lint", "nowhere"])
 
 
 def test_sprites_can_be_drawn_linted_and_packed_again(tmp_path, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, read_spec
 from tadscale.runtime.models.packaging import CARD_NAME
 from tadscale.runtime.tracking.client import make_client
@@ -98,7 +99,7 @@ class Registry:
         """All versions, the newest first.
 
         Raises:
-            ValueError: there is no such model.
+            UserError: there is no such model.
         """
         self._aliases(name)  # a name that does not exist has no versions either, and no error
         versions = self._client.search_model_versions(f"name='{name}'")
@@ -109,7 +110,7 @@ class Registry:
         """One version, by its number or by an alias.
 
         Raises:
-            ValueError: there is none.
+            UserError: there is none.
         """
         entry = self._find(name, selector)
         tags = dict(entry.tags)
@@ -128,7 +129,7 @@ class Registry:
         """Make a version the champion; the one before is remembered for `rollback`.
 
         Raises:
-            ValueError: there is no such version.
+            UserError: there is no such version.
         """
         chosen = self.version(name, selector)
         aliases = self._aliases(name)
@@ -146,12 +147,12 @@ class Registry:
         """Make the previous champion the champion again; versions that have been deleted since are passed over.
 
         Raises:
-            ValueError: there was no champion before this one.
+            UserError: there was no champion before this one.
         """
         existing = {version.version for version in self.list_versions(name)}
         former = [version for version in self._former_champions(name) if version in existing]
         if not former:
-            raise ValueError(f"the model {name} has had no champion before this one: promote the version that you want")
+            raise UserError(f"the model {name} has had no champion before this one: promote the version that you want")
         self._client.set_registered_model_alias(name, CHAMPION, str(former[-1]))
         self._remember(name, former[:-1])
         return self.version(name, former[-1])
@@ -161,7 +162,7 @@ class Registry:
         """The folder of a version's packaged model, downloaded for as long as the `with` block lasts.
 
         Raises:
-            ValueError: there is no such version.
+            UserError: there is no such version.
         """
         from mlflow.artifacts import download_artifacts
 
@@ -205,7 +206,7 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
         known = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items())) or "none"
-        raise ValueError(
+        raise UserError(
             f"the model {name} has no version or alias {text!r}; its aliases: {known}. "
             f"See: tadscale registry list {name}"
         )
@@ -219,7 +220,7 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             names = ", ".join(sorted(model.name for model in self._client.search_registered_models())) or "none"
-            raise ValueError(
+            raise UserError(
                 f"no model {name!r} is registered at {redact_text(self.tracking_uri)}; registered are: {names}. "
                 "Check the name, and MLFLOW_TRACKING_URI."
             ) from error

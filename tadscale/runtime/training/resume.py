@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from tadscale.data.plan import Plan
 from tadscale.data.storage import join, list_names, read_bytes, read_text, write_bytes
+from tadscale.errors import UserError
 from tadscale.network import Mode
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.checkpoints import CheckpointStore
@@ -18,7 +19,7 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     """What is already under the stage's URL must belong to this very stage; if that is finished, its result.
 
     Raises:
-        ValueError: it belongs to another; names what changed.
+        UserError: it belongs to another; names what changed.
     """
     identity, result = (read_text(join(stage.url, name)) for name in (IDENTITY_NAME, RESULT_NAME))
     meta = CheckpointStore(stage.checkpoints_url).latest_meta()
@@ -35,7 +36,7 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
 def check_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> None:
     """Refuse to continue a checkpoint of another plan. Raises `ValueError`."""
     if meta["plan_digest"] != plan.digest:
-        raise ValueError(
+        raise UserError(
             f"{stage.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
             f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
             f"never. {REMEDY}"
@@ -56,14 +57,14 @@ def finished_stages(run_url: str) -> dict[str, StageResult]:
     """The stages that a run has finished, by mode.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is none.
     """
     stages: dict[str, StageResult] = {}
     for mode in get_args(Mode):
         if RESULT_NAME in list_names(join(run_url, mode)):
             stages[mode] = StageResult.model_validate_json(read_bytes(join(run_url, mode, RESULT_NAME)))
     if not stages:
-        raise ValueError(f"{run_url}: no finished stage to evaluate; run the job that trains them first, by that name")
+        raise UserError(f"{run_url}: no finished stage to evaluate; run the job that trains them first, by that name")
     return stages
 
 
@@ -72,4 +73,4 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
         changed = "; ".join(f"{name} ({before.get(name)} -> {now.get(name)})" for name in names)
-        raise ValueError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")
+        raise UserError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")

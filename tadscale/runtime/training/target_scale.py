@@ -3,6 +3,7 @@
 import torch
 
 from tadscale.engine.pretrain import TargetScale, measure_scale
+from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.pretext import PretextNetwork
 from tadscale.network import NetworkSpec
@@ -17,7 +18,7 @@ def measure_target_scale(stage: Stage, network: NetworkSpec) -> TargetScale:
     """Decode a few windows and compute their motion, on the CPU.
 
     Raises:
-        ValueError: none of them can be read.
+        UserError: none of them can be read.
         StorageError: the storage cannot be reached.
     """
     layout = PacketLayout(
@@ -27,7 +28,7 @@ def measure_target_scale(stage: Stage, network: NetworkSpec) -> TargetScale:
     columns = fetch_packet(0, plan, layout, stage.flow_url)
     whole = columns["mask"].all(axis=1)
     if not whole.any():
-        raise ValueError(
+        raise UserError(
             f"none of the first {MEASURED_WINDOWS} training windows is whole: videos are shorter than pretrain.frames, or "
             "cannot be read; `tadscale data lint --decode` finds bad ones"
         )
