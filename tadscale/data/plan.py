@@ -75,7 +75,7 @@ class Plan:
         if not len(self.windows):
             raise UserError("nothing to train on: the manifest (or the subset of it) holds no video")
         if self.global_batch < 1 or self.epochs < 1 or self.seed < 0:
-            raise ValueError(
+            raise UserError(
                 f"need global_batch >= 1, epochs >= 1 and seed >= 0, "
                 f"got global_batch={self.global_batch}, epochs={self.epochs}, seed={self.seed}"
             )
@@ -142,7 +142,7 @@ class Plan:
         """
         if self.global_batch % world_size:
             fitting = [n for n in range(1, self.global_batch + 1) if self.global_batch % n == 0]
-            raise ValueError(
+            raise UserError(
                 f"global_batch={self.global_batch} cannot be shared equally by {world_size} workers: "
                 f"use a number of workers out of {fitting}, or change global_batch"
             )

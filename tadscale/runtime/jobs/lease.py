@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from tadscale.config import Config
 from tadscale.data.storage import StorageError, join, read_text, remove, write_bytes
+from tadscale.errors import UserError
 from tadscale.runtime.cluster.stopping import StopToken
 
 LEASE_NAME = "lease.json"
@@ -56,7 +57,7 @@ class Holder(Config):
         return False
 
 
-class LeaseHeld(ValueError):
+class LeaseHeld(UserError):
     """The job runs already."""
 
 
