@@ -1,31 +1,34 @@
 """The model registry: versions under one name, of which one is `champion`, one may be `challenger`.
 
-Promotion remembers whom it deposed in a tag of the registered model, so that `rollback` is one verb.
+Every command can be killed at any point and be repeated: what it had done stands, what was left is done, and the name is at
+no time without a champion that it had. How, says `succession.py`. On a SQLite store the commands wait for each other.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from json import dumps, loads
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, read_spec
 from tadscale.runtime.models.packaging import CARD_NAME
+from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, REIGN_PREFIX, ROLLBACK_TAG, Reign, Succession
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.store_lock import exclusive
 from tadscale.serving.predictor import detector_folder
 
-CHAMPION, CHALLENGER = "champion", "challenger"
-FORMER_CHAMPIONS_TAG = "tadscale.former_champions"  # JSON list of versions, the latest last
-REMEMBERED = 100
+FORMER_CHAMPIONS_TAG = "tadscale.former_champions"  # how earlier versions kept the reigns: a JSON list, the latest last
 METRIC_PREFIX = "metric."
 DETECTOR_TAG = "tadscale.detector_sha256"  # digest of network.json, which holds that of the weights
 MAX_DESCRIPTION = 5000  # characters, the column's width in MLflow's database
+LOCK = "registry"
 
 
 PLACE_BOUND = {"MLmodel", CARD_NAME}  # files of a package that say where and when it was made
@@ -66,7 +69,8 @@ class Registry:
     ) -> ModelVersion:
         """Store a packaged model with a run and make it the next version: champion if there is none, else challenger.
 
-        A detector that this run has registered already, before it was interrupted, is not registered twice.
+        A detector that is registered under the name already, by whichever run, is not registered twice: its version is
+        given the alias that an interruption may have kept from it, and returned.
 
         Args:
             run: the run that made it; the package becomes its artifact `model-DIGEST`.
@@ -75,25 +79,31 @@ class Registry:
             metrics: what the version is judged by, such as `average_mAP`.
             tags: digests, job name.
             card: the model card, which becomes the version's description (its beginning, if it is long).
+
+        Raises:
+            ValueError: the folder holds no detector.
+            StorageError: the artifact store does not give back what it was given.
         """
         digest = _sha256(detector_folder(package) / SPEC_NAME)
         self._ensure_name(name)
-        for earlier in self._client.search_model_versions(f"run_id='{run.run_id}'"):
-            if (earlier.name, earlier.tags.get(DETECTOR_TAG)) == (name, digest):
-                return self.version(name, int(earlier.version))
         folder = f"model-{digest[:12]}"
-        run.log_folder(package, folder)
+        if self._number_of(name, digest) is None:
+            run.log_folder(package, folder)
+            _check_upload(run, package, folder)
         entries = {f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
-        created = self._client.create_model_version(
-            name,
-            source=f"{run.artifact_uri}/{folder}",
-            run_id=run.run_id,
-            tags=redact({**tags, **entries}) | {DETECTOR_TAG: digest},
-            description=_shortened(redact_text(card)),
-        )
-        alias = CHALLENGER if self._aliases(name).get(CHAMPION) else CHAMPION
-        self._client.set_registered_model_alias(name, alias, str(created.version))
-        return self.version(name, int(created.version))
+        with exclusive(self.tracking_uri, LOCK):
+            number = self._number_of(name, digest)
+            if number is None:
+                created = self._client.create_model_version(
+                    name,
+                    source=f"{run.artifact_uri}/{folder}",
+                    run_id=run.run_id,
+                    tags=redact({**tags, **entries}) | {DETECTOR_TAG: digest},
+                    description=_shortened(redact_text(card)),
+                )
+                number = int(created.version)
+            self._present(name, number)
+        return self.version(name, number)
 
     def list_versions(self, name: str) -> list[ModelVersion]:
         """All versions, the newest first.
@@ -101,10 +111,9 @@ class Registry:
         Raises:
             UserError: there is no such model.
         """
-        self._aliases(name)  # a name that does not exist has no versions either, and no error
-        versions = self._client.search_model_versions(f"name='{name}'")
+        self._model(name)  # a name that does not exist has no versions either, and no error
         # The search leaves aliases out: each version is asked for by itself.
-        return [self.version(name, number) for number in sorted((int(one.version) for one in versions), reverse=True)]
+        return [self.version(name, number) for number in reversed(self._numbers(name))]
 
     def version(self, name: str, selector: int | str) -> ModelVersion:
         """One version, by its number or by an alias.
@@ -131,17 +140,22 @@ class Registry:
         Raises:
             UserError: there is no such version.
         """
-        chosen = self.version(name, selector)
-        aliases = self._aliases(name)
-        reigning = aliases.get(CHAMPION)
-        if reigning == chosen.version:
-            return chosen
-        if reigning is not None:
-            self._remember(name, [*self._former_champions(name), reigning])
-        self._client.set_registered_model_alias(name, CHAMPION, str(chosen.version))
-        if aliases.get(CHALLENGER) == chosen.version:
-            self._client.delete_registered_model_alias(name, CHALLENGER)
-        return self.version(name, chosen.version)
+        with exclusive(self.tracking_uri, LOCK):
+            chosen = self.version(name, selector)
+            line = self._succession(name)
+            if line.rollback is not None:
+                line = self._end_rollback(name, line)
+            if line.champion is not None and not line.is_recorded:
+                line = self._record(name, line)
+            if line.champion != chosen.version:
+                self._client.set_registered_model_alias(name, CHAMPION, str(chosen.version))
+                line = replace(line, champion=chosen.version)
+            if not line.is_recorded:
+                self._record(name, line)
+            promoted = self.version(name, chosen.version)
+            if CHALLENGER in promoted.aliases:  # last: `promote NAME` finds whom it means until all is done
+                self._client.delete_registered_model_alias(name, CHALLENGER)
+        return replace(promoted, aliases=tuple(alias for alias in promoted.aliases if alias != CHALLENGER))
 
     def rollback(self, name: str) -> ModelVersion:
         """Make the previous champion the champion again; versions that have been deleted since are passed over.
@@ -149,13 +163,19 @@ class Registry:
         Raises:
             UserError: there was no champion before this one.
         """
-        existing = {version.version for version in self.list_versions(name)}
-        former = [version for version in self._former_champions(name) if version in existing]
-        if not former:
-            raise UserError(f"the model {name} has had no champion before this one: promote the version that you want")
-        self._client.set_registered_model_alias(name, CHAMPION, str(former[-1]))
-        self._remember(name, former[:-1])
-        return self.version(name, former[-1])
+        with exclusive(self.tracking_uri, LOCK):
+            line = self._succession(name)
+            heir = line.cut_short or line.heir(self._numbers(name))
+            if heir is None:
+                raise UserError(
+                    f"the model {name} has had no champion before this one: promote the version that you want"
+                )
+            if line.cut_short is None:
+                self._client.set_registered_model_tag(name, ROLLBACK_TAG, dumps([line.champion, heir]))
+                self._client.set_registered_model_alias(name, CHAMPION, str(heir))
+            restored = self.version(name, heir)
+            self._end_rollback(name, replace(line, champion=heir, rollback=(line.champion, heir)))
+        return restored
 
     @contextmanager
     def fetch(self, name: str, selector: int | str = CHAMPION) -> Iterator[Path]:
@@ -180,8 +200,7 @@ class Registry:
         version = self.version(name, selector)
         with self.fetch(name, version.version) as package:
             spec = read_spec(str(detector_folder(package))).model_dump(mode="json")
-            files = sorted(path for path in package.rglob("*") if path.is_file() and path.name not in PLACE_BOUND)
-            digests = {path.relative_to(package).as_posix(): _sha256(path) for path in files}
+            digests = {path: sha256 for path, sha256 in _digests(package).items() if Path(path).name not in PLACE_BOUND}
             requirements = (package / "requirements.txt").read_text(encoding="utf-8").split()
         return {
             "name": name,
@@ -196,7 +215,7 @@ class Registry:
     def _find(self, name: str, selector: int | str) -> Any:
         from mlflow.exceptions import MlflowException
 
-        aliases = self._aliases(name)
+        aliases = self._model(name).aliases
         text = str(selector)
         number = text if text.isdecimal() else aliases.get(text)
         try:
@@ -211,11 +230,12 @@ class Registry:
             f"See: tadscale registry list {name}"
         )
 
-    def _aliases(self, name: str) -> dict[str, int]:
+    def _model(self, name: str) -> Any:
+        """The registered model with its aliases and tags, read in one call. Raises `ValueError` if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return {alias: int(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+            return self._client.get_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -224,6 +244,55 @@ class Registry:
                 f"no model {name!r} is registered at {redact_text(self.tracking_uri)}; registered are: {names}. "
                 "Check the name, and MLFLOW_TRACKING_URI."
             ) from error
+
+    def _numbers(self, name: str) -> list[int]:
+        """The versions that exist, oldest first."""
+        return sorted(int(one.version) for one in self._client.search_model_versions(f"name='{name}'"))
+
+    def _number_of(self, name: str, digest: str) -> int | None:
+        """The version that holds a detector, the first if there are several."""
+        found = self._client.search_model_versions(f"name='{name}' and tags.`{DETECTOR_TAG}` = '{digest}'")
+        return min((int(one.version) for one in found), default=None)
+
+    def _present(self, name: str, number: int) -> None:
+        """Give a version the alias that is its due.
+
+        Where nobody has ever reigned, the first version does: of two first registrations at once both name the same one.
+        """
+        line, numbers = self._succession(name), self._numbers(name)
+        if line.champion is None:
+            champion = number if line.reigns else numbers[0]
+            self._client.set_registered_model_alias(name, CHAMPION, str(champion))
+            line = replace(line, champion=champion)
+        if not line.reigns:
+            self._record(name, line)
+        if number == numbers[-1] != line.champion:
+            self._client.set_registered_model_alias(name, CHALLENGER, str(number))
+
+    def _succession(self, name: str) -> Succession:
+        model = self._model(name)
+        if FORMER_CHAMPIONS_TAG in model.tags:
+            for place, version in enumerate(loads(model.tags[FORMER_CHAMPIONS_TAG]), start=1):
+                self._client.set_registered_model_tag(name, f"{REIGN_PREFIX}{place:06d}-0", str(version))
+            self._client.delete_registered_model_tag(name, FORMER_CHAMPIONS_TAG)
+            model = self._model(name)
+        return Succession.read(model.aliases, model.tags)
+
+    def _record(self, name: str, line: Succession) -> Succession:
+        """Leave the champion's reign on record."""
+        assert line.champion is not None
+        reign = Reign(line.next_key(), line.champion)
+        self._client.set_registered_model_tag(name, reign.key, str(reign.version))
+        return replace(line, reigns=(*line.reigns, reign))
+
+    def _end_rollback(self, name: str, line: Succession) -> Succession:
+        """Take away the deposed reigns if a rollback took effect, and its note in any case."""
+        deposed = line.after(line.cut_short) if line.cut_short is not None else []
+        for key in deposed:
+            self._client.delete_registered_model_tag(name, key)
+        self._client.delete_registered_model_tag(name, ROLLBACK_TAG)
+        kept = tuple(reign for reign in line.reigns if reign.key not in deposed)
+        return replace(line, reigns=kept, rollback=None)
 
     def _ensure_name(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -234,11 +303,23 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _former_champions(self, name: str) -> list[int]:
-        return json.loads(self._client.get_registered_model(name).tags.get(FORMER_CHAMPIONS_TAG, "[]"))
 
-    def _remember(self, name: str, versions: list[int]) -> None:
-        self._client.set_registered_model_tag(name, FORMER_CHAMPIONS_TAG, json.dumps(versions[-REMEMBERED:]))
+def _check_upload(run: Run, package: Path, folder: str) -> None:
+    """Compare what the artifact store gives back with what it was given: once registered, it would be served."""
+    with TemporaryDirectory() as back:
+        stored = Path(run.client.download_artifacts(run.run_id, folder, back))
+        given, got = _digests(package), _digests(stored)
+    differing = sorted(name for name in given if got.get(name) != given[name])
+    if differing:
+        raise StorageError(
+            f"{run.artifact_uri}/{folder}: {', '.join(differing[:3])} came back damaged or not at all, so the model is not "
+            "registered: check the artifact store and the way to it, then run the same command again"
+        )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
 
 
 def _shortened(card: str) -> str:

@@ -6,6 +6,8 @@ The fluent API keeps a run of its own in every process, so that a training with 
 import os
 from typing import Any
 
+from tadscale.runtime.tracking.store_lock import database_file, exclusive
+
 
 def prepare_environment() -> None:
     """Settings that MLflow reads from the environment; what the user has set stays.
@@ -28,8 +30,15 @@ def prepare_environment() -> None:
 
 
 def make_client(tracking_uri: str) -> Any:
-    """An `MlflowClient` for tracking and registry; the first import of MLflow takes more than a second."""
+    """An `MlflowClient` for tracking and registry; the first import of MLflow takes more than a second.
+
+    A new SQLite store is laid out here, by one process: MLflow's migrations break when two run them at once.
+    """
     prepare_environment()
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    with exclusive(tracking_uri, "layout"):
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        if database_file(tracking_uri) is not None:
+            client.search_experiments(max_results=1)  # a client touches its store with its first call
+    return client
