@@ -15,7 +15,13 @@ class Config(BaseModel):
     documentation, and reaches the exported JSON Schema.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,  # YAML knows `.inf` and `.nan`, and no setting means either
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tadscale.data.windows import WindowConfig
 class DataConfig(Config):
     """Where the videos are, and how windows are cut from them."""
 
-    url: str
+    url: str = Field(min_length=1)
     """Folder or object-store prefix of the shards and their manifest (`path`, `file://`, `s3://`)."""
     sprites: SpritesConfig | None = None
     """Draw the built-in data there if there is no manifest yet. Leave out for own data."""

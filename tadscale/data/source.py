@@ -16,7 +16,7 @@ from tadscale.errors import UserError
 class Source(Config):
     """Videos to train on: one subset of one set of shards."""
 
-    url: str
+    url: str = Field(min_length=1)
     """Shards with their manifest."""
     subset: str = "train"
     """Which of the manifest's videos."""

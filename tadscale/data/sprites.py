@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from tadscale.config import Config
 from tadscale.data.encode import encode_h264
@@ -30,41 +31,41 @@ Appearance = Literal["red", "green", "blue", "violet"]
 class SpritesConfig(Config):
     """What is drawn, and how hard it is."""
 
-    train: int = 96
+    train: NonNegativeInt = 96
     """Training videos."""
-    validation: int = 16
+    validation: NonNegativeInt = 16
     """Validation videos."""
-    test: int = 48
+    test: NonNegativeInt = 48
     """Test videos."""
-    duration_s: float = 20.0
-    """Length of a video."""
-    fps: float = 10.0
+    duration_s: PositiveFloat = 20.0
+    """Length of a video. A scene begins at least 4 s before its end: below 4 s nothing happens in it."""
+    fps: PositiveFloat = 10.0
     """Frame rate of a video."""
-    size: int = 64
+    size: int = Field(default=64, ge=16, multiple_of=2)
     """Height and width in pixels; even, because H.264 subsamples colour by two."""
-    motions: tuple[Movement, ...] = ("left", "right", "clockwise", "anticlockwise")
+    motions: tuple[Movement, ...] = Field(default=("left", "right", "clockwise", "anticlockwise"), min_length=1)
     """Motions that occur."""
-    appearances: tuple[Appearance, ...] = ("red", "blue")
+    appearances: tuple[Appearance, ...] = Field(default=("red", "blue"), min_length=1)
     """Appearances that occur."""
     layout: Literal["scene", "bound"] = "bound"
     """`scene`: one aperture at a time. `bound`: two at once, each with a sequence of its own; which of two colours moves has
     then to be bound to its place, and features that are averaged over space have lost the place. The default is what
     settings meant before there was a choice: data drawn then stay valid."""
-    complementarity: float = 1.0
+    complementarity: float = Field(default=1.0, ge=0, le=1)
     """Share of the motions whose class is split by appearance; the others are one class in any colour. At 1 flow alone
     cannot tell any class from its sister; at 0 motion alone decides everything."""
-    static_bias: float = 0.0
+    static_bias: float = Field(default=0.0, ge=0, le=1)
     """How strongly motion and appearance go together in training videos: the probability that an aperture wears the
     appearance of its motion (motion `i` has appearance `i` modulo their number), instead of one by lot. With two appearances
     the share that agrees is 0.5, 0.75 and 0.95 at 0, 0.5 and 0.9; at 1 the other classes have no training example at all.
     Validation and test are drawn by lot, and are the same videos at any bias: a network that leans on it pays there."""
-    speed_px: float = 1.2
+    speed_px: NonNegativeFloat = 1.2
     """Typical speed of the moving texture at the aperture's rim, pixels per frame."""
-    jitter_px: float = 0.25
+    jitter_px: NonNegativeFloat = 0.25
     """Standard deviation of the camera's shake, pixels."""
-    noise: float = 5.0
+    noise: NonNegativeFloat = 5.0
     """Standard deviation of the sensor noise, grey levels of 255."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of everything that is drawn."""
 
 

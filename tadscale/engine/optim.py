@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 from torch.optim import AdamW
 
@@ -16,22 +16,23 @@ BACKBONE = "backbone."
 class OptimConfig(Config):
     """How the weights are updated. Published defaults of ActionFormer-style training, scaled to the job."""
 
-    epochs: int = 20
+    epochs: PositiveInt = 20
     """Passes over the training windows."""
-    global_batch: int = 8
+    global_batch: PositiveInt = 8
     """Windows per optimiser step over all workers; the number of workers must divide it."""
-    lr: float = 2e-3
-    """Peak learning rate of AdamW."""
+    lr: float = Field(default=2e-3, gt=0, le=1)
+    """Peak learning rate of AdamW, which moves every weight by about as much a step."""
     backbone_lr_factor: float = Field(default=1.0, gt=0)
     """Learning rate of the backbone over that of the rest, where it starts from trained weights; 1 where it does not."""
-    weight_decay: float = 0.05
+    weight_decay: float = Field(default=0.05, ge=0, le=1)
     """Decoupled weight decay, on matrices and convolutions only."""
-    warmup_epochs: float = 2.0
+    warmup_epochs: NonNegativeFloat = 2.0
     """Epochs of linear warm-up; cosine decay to zero follows."""
-    clip_norm: float = 1.0
+    clip_norm: PositiveFloat = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
-    ema_decay: float = 0.99
-    """Decay of the exponential moving average of the weights, which is what is evaluated and registered."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights, which is what is evaluated and registered. At 0 it is the last
+    weights; at 1 it would stay the untrained ones."""
 
 
 def without_start(config: OptimConfig) -> OptimConfig:

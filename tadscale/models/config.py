@@ -1,5 +1,7 @@
 """The settings of a network, as one tree."""
 
+from pydantic import PositiveInt
+
 from tadscale.config import Config
 from tadscale.models.backbones import BackboneConfig
 from tadscale.models.backbones.small3d import Small3dConfig
@@ -13,7 +15,7 @@ class ModelConfig(Config):
 
     backbone: BackboneConfig = Small3dConfig()
     """Where features come from."""
-    dim: int = 64
+    dim: PositiveInt = 64
     """Channels D of a branch's features."""
     head: HeadConfig = ActionFormerConfig()
     """Where detections come from."""

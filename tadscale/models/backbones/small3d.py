@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tadscale.models.backbones.base import Backbone, BackboneSettings
@@ -14,9 +15,9 @@ class Small3dConfig(BackboneSettings):
 
     name: Literal["small3d"] = "small3d"
     """The demo's backbone."""
-    width: int = 16
-    """Channels of the first stage."""
-    stride: int = 2
+    width: int = Field(default=16, ge=4, multiple_of=4)
+    """Channels of the first stage; a multiple of 4, because it is normalised by groups of four."""
+    stride: PositiveInt = 2
     """Temporal stride r: frames per feature step."""
 
     def build(self, in_channels: int) -> "Small3d":

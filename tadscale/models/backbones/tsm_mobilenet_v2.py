@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -41,7 +41,7 @@ class TsmMobileNetV2Config(BackboneSettings):
 
     name: Literal["tsm_mobilenet_v2"] = "tsm_mobilenet_v2"
     """TSM (Lin, Gan, Han, ICCV 2019) on MobileNetV2 (Sandler et al., CVPR 2018)."""
-    stride: int = 2
+    stride: PositiveInt = 2
     """Temporal stride r: frames per feature step."""
     shift: bool = True
     """Whether neighbouring frames exchange channels; without, every frame is seen alone."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tadscale.models.backbones.base import Backbone, BackboneSettings
@@ -28,9 +29,9 @@ class TsmResNet18Config(BackboneSettings):
 
     name: Literal["tsm_resnet18"] = "tsm_resnet18"
     """TSM (Lin, Gan, Han, ICCV 2019) on ResNet-18."""
-    width: int = 16
-    """Channels of the first stage; at full width 64."""
-    stride: int = 2
+    width: int = Field(default=16, ge=8, multiple_of=8)
+    """Channels of the first stage; at full width 64. A multiple of 8, because an eighth of them is shifted."""
+    stride: PositiveInt = 2
     """Temporal stride r: frames per feature step."""
     norm: NormName = "group"
     """`group` learns, and does not depend on how a batch is spread over workers. `batch` is for published weights: as it

@@ -1,8 +1,8 @@
 """What a run is: one frozen tree of settings. The stages take it whole, and read of it what is theirs."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tadscale.config import Config
 from tadscale.data.config import DataConfig
@@ -25,11 +25,20 @@ class TeacherConfig(Config):
     default the run trains one."""
 
 
+Threshold = Annotated[float, Field(gt=0, le=1)]
+
+
+def _some(thresholds: tuple[float, ...]) -> tuple[float, ...]:
+    if not thresholds:
+        raise ValueError("name at least one threshold, such as [0.5]")
+    return thresholds
+
+
 class EvaluateConfig(Config):
     """How detections are made from predictions, and scored."""
 
-    tiou: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7)
-    """Temporal IoU thresholds of the mAP."""
+    tiou: Annotated[tuple[Threshold, ...], AfterValidator(_some)] = (0.3, 0.4, 0.5, 0.6, 0.7)
+    """Temporal IoU thresholds of the mAP: fractions, not percent."""
     inference: InferenceConfig = InferenceConfig()
     """How detections are read off a network; the registered model does the same."""
 
@@ -43,9 +52,9 @@ class JobConfig(Config):
     `evaluate`: score what an earlier run of the same name and storage trained."""
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run; the same name and storage resume it."""
-    storage: str
+    storage: str = Field(min_length=1)
     """Folder or object-store prefix under which the run keeps its checkpoints, logs and results."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, windows and augmentation."""
     data: DataConfig
     """The videos."""

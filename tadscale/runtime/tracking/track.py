@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeFloat
+from pydantic import AfterValidator, Field, NonNegativeFloat
 
 from tadscale.config import Config
 from tadscale.data.storage import join
@@ -32,9 +32,25 @@ JOB_TAG, STORAGE_TAG, SETTINGS_TAG, STAGE_TAG = (
 ERROR_TAG = "tadscale.error"
 FIRST_PATIENCE_S = 5.0  # a store that is away when a job starts is a mistake, or somebody's to mend
 LAST_PATIENCE_S = 5.0  # at the end of a job that failed or was told to stop
+MAX_MODEL_NAME = 256  # characters, the column's width in MLflow's database
+REFUSED_IN_NAMES = ("/", ":", "'")  # the first two by the registry; the third ends the text in a search of it
 DATABASE_NAME, ARTIFACTS_NAME = "mlflow.db", "mlflow-artifacts"
 
 log = logging.getLogger(__name__)
+
+
+def check_registrable(name: str) -> str:
+    """The name, if MLflow's registry takes it, and a search for it can be written. Raises `ValueError`."""
+    if not name.strip() or name.startswith(".") or len(name) > MAX_MODEL_NAME or set(name) & set(REFUSED_IN_NAMES):
+        raise ValueError(
+            f"the registry takes no model named {name!r}: a name has no {' or '.join(REFUSED_IN_NAMES)}, begins with no "
+            f"dot, is not blank and at most {MAX_MODEL_NAME} characters long"
+        )
+    return name
+
+
+RegisteredName = Annotated[str, AfterValidator(check_registrable)]
+"""Name of a registered model."""
 
 
 class TrackingConfig(Config):
@@ -43,20 +59,20 @@ class TrackingConfig(Config):
     tracking_uri: str | None = None
     """MLflow's store: a server (`http://...`) or a database (`sqlite:///...`). By default the environment variable
     MLFLOW_TRACKING_URI, and without it the file `mlflow.db` in the run storage, if that is a local folder."""
-    experiment: str = "tadscale"
+    experiment: str = Field(default="tadscale", min_length=1, max_length=500)
     """Name of the MLflow experiment."""
     artifact_location: str | None = None
     """Where a new experiment keeps its artifacts: a folder or `s3://...`. By default a server decides for itself, and with
     a database it is `mlflow-artifacts` in the run storage."""
-    registered_model: str = "tadscale-detector"
+    registered_model: RegisteredName = "tadscale-detector"
     """Name under which a distill job registers its student."""
-    registered_teacher: str | None = None
+    registered_teacher: RegisteredName | None = None
     """Name under which a teacher job registers its teacher, which other jobs then name by `teacher.url`
     (`models:/NAME@champion`); by default it does not."""
     patience_s: NonNegativeFloat = 600.0
     """How long a job that is under way waits for MLflow to come back, where it cannot go on without it: between stages and
     at its end. Training itself never waits for it."""
-    registered_start: str | None = None
+    registered_start: RegisteredName | None = None
     """Name under which a pretrain job registers what it made, which `model.backbone.weights` then names likewise."""
 
 
@@ -171,16 +187,22 @@ def _quoted(value: str) -> str:
 
 
 def _experiment_id(client: Any, config: TrackingConfig, uri: str, storage: str) -> str:
-    """The experiment's id; a deleted experiment of the name is an error, and not silently brought back."""
-    experiment = client.get_experiment_by_name(config.experiment)
+    """The experiment's id; it is made if there is none."""
+    experiment = find_experiment(client, config.experiment)
     if experiment is None:
         return _create_experiment(client, config.experiment, _artifact_location(config, uri, storage))
-    if experiment.lifecycle_stage != "active":
+    return experiment.experiment_id
+
+
+def find_experiment(client: Any, name: str) -> Any:
+    """The experiment of a name, None if there is none; a deleted one is an error, and not silently brought back."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage != "active":
         raise UserError(
-            f"the MLflow experiment {config.experiment!r} has been deleted: restore it (mlflow experiments restore "
+            f"the MLflow experiment {name!r} has been deleted: restore it (mlflow experiments restore "
             f"--experiment-id {experiment.experiment_id}), or set tracking.experiment to another name"
         )
-    return experiment.experiment_id
+    return experiment
 
 
 def _create_experiment(client: Any, name: str, location: str | None) -> str:

@@ -6,10 +6,11 @@ action whose extent suits its level (see `objective`). Written from the paper.
 """
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
@@ -24,21 +25,30 @@ class ActionFormerConfig(HeadSettings):
     name: Literal["actionformer"] = "actionformer"
     """ActionFormer (Zhang, Wu, Li, ECCV 2022)."""
 
-    dim: int = 64
+    dim: PositiveInt = 64
     """Channels of the transformer."""
-    stem_blocks: int = 1
+    stem_blocks: NonNegativeInt = 1
     """Transformer blocks before the pyramid."""
-    levels: int = 4
+    levels: PositiveInt = 4
     """Pyramid levels; each halves the sequence and doubles the extents it answers for."""
-    heads: int = 4
-    """Attention heads."""
-    reach: int = 4
+    heads: PositiveInt = 4
+    """Attention heads; their number divides `dim`."""
+    reach: NonNegativeInt = 4
     """Steps seen to each side of a step."""
-    centre_radius: float = 1.5
+    centre_radius: PositiveFloat = 1.5
     """A moment is positive within this many steps (of its level) of an action's centre."""
-    min_positives: float = 8.0
+    min_positives: PositiveFloat = 8.0
     """Floor of the number of positive moments that a window's loss is divided by: a window without an action weighs
     as much as one with this many (our choice; the paper divides by a running average over batches)."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(
+                f"{self.heads} attention heads cannot share {self.dim} channels evenly: choose a number of heads that "
+                "divides dim"
+            )
+        return self
 
     def build(self, *, in_dim: int, num_classes: int, stride_frames: int) -> "ActionFormerHead":
         """See `HeadSettings`."""
