@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from tadscale.config import Config
 from tadscale.errors import UserError
+from tadscale.runtime.cluster.address import LOCAL, check_listening
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
 from tadscale.runtime.cluster.stopping import kept_handlers
 
@@ -66,6 +68,24 @@ class ClusterConfig(Config):
     """How long to wait for a growing cluster to be large enough, before the job is refused."""
 
     @model_validator(mode="after")
+    def _workers_grow(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers = {self.min_workers} is above workers = {self.workers}: lower it, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_are_whole_or_shared(self) -> Self:
+        for name in ("gpus_per_worker", "gpus_per_motion"):
+            gpus = getattr(self, name)
+            if gpus > 1 and gpus != int(gpus):
+                raise ValueError(
+                    f"{name} = {gpus:g}: Ray gives a process whole GPUs, or a share of one: at most 1, or 2, 3 ..."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _actors_grow(self) -> Self:
         if self.max_motion_actors is not None and self.max_motion_actors < self.motion_actors:
             raise ValueError(
@@ -105,7 +125,7 @@ class ClusterConfig(Config):
         return {"CPU": cpus, "GPU": gpus}
 
     def preset(self) -> dict[str, Any]:
-        """DeepSpeed's settings. Raises `ValueError` if the file is missing or asks for what is not supported."""
+        """DeepSpeed's settings. Raises `UserError` if the file is missing or asks for what is not supported."""
         if self.deepspeed_preset is None:
             return ZERO_1_BFLOAT16 if self.gpus_per_worker else ZERO_1
         try:
@@ -126,19 +146,28 @@ def connect(config: ClusterConfig) -> None:
 
     On this machine the number of logical CPUs is at least what the job needs: two cores run a job of two workers, slower.
     A process that is connected already stays as it is.
+
+    Raises:
+        UserError: nobody answers at the address.
     """
     import ray
 
     if ray.is_initialized():
         return
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    address = config.address or os.environ.get("RAY_ADDRESS") or "local"
-    local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == "local" else {}
+    address = address_of(config)
+    check_listening(address)
+    local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == LOCAL else {}
     # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
     # our own: with one, none of the processes that Ray starts ahead could be used.
     with kept_handlers():
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def address_of(config: ClusterConfig) -> str:
+    """The cluster that a job joins, or `local`: it starts one."""
+    return config.address or os.environ.get("RAY_ADDRESS") or LOCAL
 
 
 def local_cpus(config: ClusterConfig) -> int:
@@ -152,20 +181,23 @@ def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True
     Ray Train reserves its CPUs first; Ray Data left with none waits for ever, without a word.
 
     Raises:
-        ValueError: the cluster is too small, even after `wait_for_nodes_s`.
+        UserError: the cluster is too small, even after `wait_for_nodes_s`.
     """
     import ray
 
-    needed = config.required(motion=motion, training=training)
     deadline = time.monotonic() + config.wait_for_nodes_s
-    while True:
-        total = ray.cluster_resources()
-        short = {name: amount for name, amount in needed.items() if amount > total.get(name, 0.0) + 1e-6}
-        if not short:
-            return
+    while lack := shortage(config, ray.cluster_resources(), motion=motion, training=training):
         if time.monotonic() >= deadline:
-            break
+            raise UserError(lack)
         time.sleep(min(1.0, deadline - time.monotonic()))
+
+
+def shortage(config: ClusterConfig, total: Mapping[str, float], *, motion: bool, training: bool = True) -> str | None:
+    """What a stage lacks on a cluster of so many CPUs and GPUs, and what to do; None if nothing."""
+    needed = config.required(motion=motion, training=training)
+    short = {name: amount for name, amount in needed.items() if amount > total.get(name, 0.0) + 1e-6}
+    if not short:
+        return None
     workers = config.min_workers or config.workers
     have = {name: total.get(name, 0.0) for name in short}
     parts = [
@@ -173,7 +205,7 @@ def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True
         f"{config.cpus_per_fetch:g} to fetch and decode",
         f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
     ]
-    raise UserError(
+    return (
         f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(filter(None, parts))}. "
         "Without CPUs left for data it would wait for ever. Lower cluster.workers, cluster.cpus_per_worker (0.5 is "
         "fine), cluster.motion_actors or cluster.cpus_per_motion, add nodes, or set cluster.wait_for_nodes_s if nodes "

@@ -18,19 +18,36 @@ JOBS = (
     "train_micro_batch_size_per_gpu",
 )
 """Decided by the job file."""
+HALF_WEIGHTS = ("bf16", "bfloat16", "fp16", "amp")
+"""Settings that cast the weights themselves, which the engine, the moving average and the checkpoint hold in float32."""
 
 
 def check_preset(preset: Mapping[str, Any]) -> None:
-    """Refuse a preset that `DeepSpeedEngine` cannot honour. Raises `ValueError`."""
+    """Refuse a preset that `DeepSpeedEngine` cannot honour. Raises `UserError`."""
+    if not isinstance(preset, Mapping):
+        raise UserError(f"the DeepSpeed preset is a mapping of settings, this is {type(preset).__name__}")
     taken = [key for key in JOBS if key in preset]
     if taken:
         raise UserError(
-            f"the DeepSpeed preset sets {taken}, which the job file decides (train.*): remove them from the preset"
+            f"the DeepSpeed preset sets {taken}, which the job file decides (optim.*): remove them from the preset"
         )
-    stage = preset.get("zero_optimization", {}).get("stage", 0)
+    halved = [key for key in HALF_WEIGHTS if _enabled(preset.get(key))]
+    if halved:
+        raise UserError(
+            f"the DeepSpeed preset switches on {halved}, which makes the weights 16 bits wide; they stay float32 here, and "
+            'the arithmetic is halved instead: write "torch_autocast": {"enabled": true, "dtype": "bfloat16"} in its place '
+            "(cluster/deepspeed/zero1.json)"
+        )
+    zero = preset.get("zero_optimization", {})
+    stage = zero.get("stage", 0) if isinstance(zero, Mapping) else zero
     if stage not in (0, 1, 2):
         raise UserError(
             f"the DeepSpeed preset asks for ZeRO stage {stage}; 0, 1 and 2 are supported. Stage 3 spreads the weights "
             "themselves, and their moving average and the checkpoint, which knows nothing of ranks, need them whole: use "
             "stage 2 (cluster/deepspeed/zero2.json)"
         )
+
+
+def _enabled(setting: Any) -> bool:
+    """Whether a part of a preset is switched on: DeepSpeed's own default is off."""
+    return bool(setting.get("enabled", False)) if isinstance(setting, Mapping) else bool(setting)
