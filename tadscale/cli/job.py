@@ -65,14 +65,17 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
     import yaml
 
     from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.jobs.preflight.checks import preflight
 
     job = load_job(options.job, options.set)
+    preflight(job, services=False)
     console.print(yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False), markup=False, highlight=False)
     return EXIT_OK
 
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.jobs.preflight.checks import preflight
     from tadscale.runtime.planning.forecast import forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
@@ -84,6 +87,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"{options.job} only evaluates: there is no training to plan; name a job of kind distill or teacher"
         )
+    preflight(job)
     cpus = options.cpus or os.cpu_count() or 1
     rates, windows = measure_rates(job, modes)
     expected = forecast(job, windows, rates, cpus)

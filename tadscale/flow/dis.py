@@ -39,7 +39,7 @@ class Dis:
 
     def flow(self, frames_a: Tensor, frames_b: Tensor) -> Tensor:
         """See `FlowEstimator.flow`. Frames of any device; the result is on theirs."""
-        check_pairs(frames_a, frames_b, _min_side_px(*frames_a.shape[-2:]))
+        check_pairs(frames_a, frames_b, min_side_px(*frames_a.shape[-2:]))
         count, height, width = frames_a.shape
         cv2 = _opencv()
         # A fresh object a call: it holds scratch buffers, and is neither thread-safe nor picklable.
@@ -56,7 +56,8 @@ class Dis:
         return self.config.fingerprint()
 
 
-def _min_side_px(height: int, width: int) -> int:
+def min_side_px(height: int, width: int) -> int:
+    """The shortest side of pictures of this shape that OpenCV computes on, in pixels."""
     # OpenCV 5.0 chooses the pyramid's depth from the width: on low frames it reads past the top level and the process
     # dies (segmentation fault at 12 x 40, 24 x 96, 31 x 124 px; none at 16 x 16, 17 x 68, 32 x 640).
     return 16 if width <= 2 * height else 32

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest, read_manifest
-from tadscale.data.quarantine import QuarantineBudget
 from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
 from tadscale.metrics.average_precision import MeanAveragePrecision
@@ -20,10 +18,12 @@ from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.score_models import evaluate_models
 from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
+from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.curves import StageCurves
 from tadscale.runtime.tracking.provenance import provenance_tags
@@ -49,14 +49,20 @@ class JobSummary:
 def run_job(job: JobConfig, console: Console, stop: StopToken) -> JobSummary:
     """Run a job to its end; what an earlier, interrupted run of it finished is not done again.
 
+    Nothing is trained, recorded or drawn before all that can be known of the job has been checked.
+
     Raises:
-        ValueError: a setting does not fit the data, the cluster or what lies in the storage; or the job runs already.
+        PreflightFailed: a setting does not fit the data, the cluster or the services; names all faults.
+        UserError: it does not fit what an earlier run left in the storage.
+        LeaseHeld: the job runs already.
         QuarantineExceeded: more videos are bad than the budget allows.
         Preempted: the job was told to stop.
         StorageError: the storage cannot be reached.
         TrackingAway: MLflow cannot be reached.
     """
+    preflight(job)
     settings = job.model_dump(mode="json")
+    job = with_absolute_paths(job)  # once, here: its processes run in other folders
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind}
     with (
         leased(job.run_url, stop),
@@ -64,7 +70,6 @@ def run_job(job: JobConfig, console: Console, stop: StopToken) -> JobSummary:
     ):
         connect(job.cluster)
         manifest = _open_data(job, console)
-        _check_flow(job, manifest)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
         job = with_named_models_at_hand(job)
         if job.kind == "evaluate":
@@ -95,15 +100,6 @@ def _open_data(job: JobConfig, console: Console) -> Manifest:
         f"data       {len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}", highlight=False
     )
     return manifest
-
-
-def _check_flow(job: JobConfig, manifest: Manifest) -> None:
-    """Precomputed flow must be there for the test videos, too: a video that lacks it would count against all detectors."""
-    if job.motion.flow_url is None:
-        return
-    budget = QuarantineBudget(max_fraction=job.data.quarantine_budget)
-    for subset in (job.data.train_subset, job.data.test_subset):
-        check_flow(job.motion.flow_url, manifest.subset(subset), job.data.window, budget)
 
 
 def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:

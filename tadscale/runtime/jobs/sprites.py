@@ -37,6 +37,19 @@ def ensure_sprites(config: SpritesConfig, url: str) -> Manifest:
     )
 
 
+def drawn_already(config: SpritesConfig, url: str) -> bool:
+    """Whether the manifest of these sprites lies there.
+
+    Raises:
+        UserError: other settings were drawn there before, or the folder holds foreign shards.
+        StorageError: the storage cannot be reached.
+    """
+    names = list_names(url)
+    if any(name.endswith(".tar") or name in (MANIFEST_NAME, SETTINGS_NAME) for name in names):
+        _check_settings(url, names, config)
+    return MANIFEST_NAME in names
+
+
 def note_settings(config: SpritesConfig, url: str) -> None:
     """Lay the settings beside the shards that are drawn with them: a job that wants the same will take them."""
     write_bytes(join(url, SETTINGS_NAME), config.model_dump_json(indent=1).encode())

@@ -6,10 +6,23 @@ from typing import Any
 from tadscale.config import Config
 from tadscale.runtime.stage.job import JobConfig
 
+UPLOADED = "working_dir_files"
+"""Folder under which Ray lays what `ray job submit --working-dir` uploads; it is removed when no job uses it any more."""
+
+
+def is_relative(url: str) -> bool:
+    """Whether a place depends on the folder that a process runs in."""
+    return "://" not in url and not url.startswith("models:/") and not Path(url).is_absolute()
+
 
 def absolute(url: str) -> str:
     """A local path made absolute; a URL as it is (`s3://...`, `models:/...`)."""
-    return url if "://" in url or url.startswith("models:/") else str(Path(url).absolute())
+    return str(Path(url).absolute()) if is_relative(url) else url
+
+
+def uploaded_folder(folder: Path) -> Path | None:
+    """The uploaded copy that a folder is in, if it is in one."""
+    return next((one for one in (folder, *folder.parents) if one.parent.name == UPLOADED), None)
 
 
 def with_absolute_paths(job: JobConfig) -> JobConfig:
@@ -24,6 +37,7 @@ def with_absolute_paths(job: JobConfig) -> JobConfig:
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
             "teacher": _updated(job.teacher, url=job.teacher.url),
             "model": job.model.model_copy(update={"backbone": backbone}),
+            "cluster": _updated(job.cluster, deepspeed_preset=job.cluster.deepspeed_preset),
         }
     )
 

@@ -1,0 +1,48 @@
+"""Networks that a job names instead of training them: they are there, and fit. And those of an earlier run, to be scored."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tadscale.engine.start import load_start
+from tadscale.runtime.jobs.preflight.facts import Facts
+from tadscale.runtime.models.open_model import MODELS, open_model
+from tadscale.runtime.pipeline.motion_teacher import check_teacher
+from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.training.resume import finished_stages
+from tadscale.serving.predictor import detector_folder
+
+
+def teacher(facts: Facts) -> Iterator[str]:
+    """The teacher that is named sees the same motion, windows and classes as its student."""
+    job = facts.job
+    if facts.distils and job.teacher.url is not None:
+        backbone = job.model.backbone.model_copy(update={"weights": None})
+        bare = job.model_copy(update={"model": job.model.model_copy(update={"backbone": backbone})})
+        with _at_hand(facts, job.teacher.url) as url:
+            check_teacher(stage_of(bare, job.student.mode, url), facts.training)
+    yield from ()
+
+
+def start(facts: Facts) -> Iterator[str]:
+    """What RGB backbones start from is of this very backbone."""
+    url = facts.job.model.backbone.weights
+    if facts.modes and url is not None:
+        with _at_hand(facts, url) as folder:
+            load_start(facts.job.model.backbone.build(3), folder)
+    yield from ()
+
+
+def finished(facts: Facts) -> Iterator[str]:
+    """A job that only evaluates has something to evaluate."""
+    if facts.job.kind == "evaluate":
+        finished_stages(facts.job.run_url)
+    yield from ()
+
+
+@contextmanager
+def _at_hand(facts: Facts, url: str) -> Iterator[str]:
+    if not url.startswith(MODELS):
+        yield url
+        return
+    with open_model(url, facts.tracking_uri) as package:
+        yield str(detector_folder(package))

@@ -1,0 +1,50 @@
+"""Shapes: every network that a job trains is built and called once on torch's meta device, which computes nothing."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tadscale.network import Mode, NetworkSpec
+from tadscale.runtime.jobs.preflight.facts import Facts
+from tadscale.runtime.stage.spec import network_of
+
+ANY_CLASSES = ("a", "b")  # their number changes the last layer alone
+
+
+def shapes(facts: Facts) -> Iterator[str]:
+    """Settings of backbone, branches, head and window make networks."""
+    for mode in facts.modes:
+        spec = network_of(facts.job, mode, ANY_CLASSES)
+        try:
+            _call(spec, mode)
+        except Exception as error:  # of any kind: settings that do not fit end wherever in torch
+            window = spec.window
+            yield (
+                f"the {mode} network cannot be built, or not run on windows of {window.frames} frames of {window.height} x "
+                f"{window.width} ({_words(error)}): change model.*, or data.window"
+            )
+
+
+def parameters_of(spec: NetworkSpec) -> int:
+    """How many parameters a network has. Raises whatever torch raises where it cannot be built."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in spec.build(for_training=True).parameters())
+
+
+def _call(spec: NetworkSpec, mode: Mode) -> None:
+    """One window through the network; the first call in a process takes 3 CPU-seconds, which torch spends on imports."""
+    with torch.device("meta"):
+        network = spec.build(for_training=True)
+        network(_window(spec, mode), torch.ones(1, spec.window.frames, dtype=torch.bool))
+
+
+def _window(spec: NetworkSpec, mode: Mode) -> Tensor:
+    window = spec.window
+    if mode == "teacher":
+        return torch.zeros(1, spec.in_channels, window.frames, window.height, window.width)
+    return torch.zeros(1, window.frames, window.height, window.width, 3, dtype=torch.uint8)
+
+
+def _words(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -1,0 +1,47 @@
+"""How steps are shared: every number of workers divides every stage's batch, and DeepSpeed's settings can be honoured."""
+
+from collections.abc import Iterator
+
+from tadscale.data.plan import Plan
+from tadscale.data.source import tile_sources
+from tadscale.runtime.jobs.preflight.facts import Facts
+from tadscale.runtime.stage.spec import settings_of
+
+
+def shares(facts: Facts) -> Iterator[str]:
+    """Whatever number of workers there is, each takes an equal share of each global batch."""
+    cluster = facts.job.cluster
+    for mode in facts.modes:
+        batch = settings_of(facts.job, mode).optim.global_batch
+        name = "pretrain.optim.global_batch" if mode == "pretrain" else "optim.global_batch"
+        odd = [count for count in range(cluster.min_workers or cluster.workers, cluster.workers + 1) if batch % count]
+        if odd:
+            yield (
+                f"{name} = {batch} cannot be shared evenly by {odd[0]} workers (cluster.workers = {cluster.workers}"
+                f"{f', min_workers = {cluster.min_workers}' if cluster.min_workers else ''}): change either"
+            )
+
+
+def preset(facts: Facts) -> Iterator[str]:
+    """DeepSpeed's own settings are there, and are such as the engine can honour."""
+    facts.job.cluster.preset()
+    yield from ()
+
+
+def plan(facts: Facts) -> Iterator[str]:
+    """Windows and the sources' shares make up global batches."""
+    for mode in facts.modes:
+        settings = settings_of(facts.job, mode)
+        alike = mode in ("pretrain", facts.job.student.mode)
+        sources = [source for source in facts.job.data.training_sources if source.labelled or alike]
+        manifest = facts.training if alike else facts.labelled_training
+        Plan(
+            windows=tile_sources(manifest, settings.data.window),
+            seed=settings.seed,
+            global_batch=settings.optim.global_batch,
+            epochs=settings.optim.epochs,
+            manifest_digest="",
+            settings_digest="",
+            shares=tuple(source.share for source in sources),
+        )
+    yield from ()

@@ -1,0 +1,73 @@
+"""Subsets: they exist, and hold what their stage needs. A loss of nothing over a whole run is an error, not a result."""
+
+from collections.abc import Iterator
+
+from tadscale.data.manifest import Manifest
+from tadscale.data.windows import WindowConfig, clip_segments, tile
+from tadscale.errors import nearest
+from tadscale.runtime.jobs.preflight.facts import Facts
+
+
+def exist(facts: Facts) -> Iterator[str]:
+    """The subsets that are named are in the data, under that very name."""
+    data = facts.job.data
+    named = {"data.train_subset": data.train_subset} if facts.modes else {}
+    named |= {"data.test_subset": data.test_subset} if facts.evaluates else {}
+    known = {row.subset for row in facts.data.rows}
+    for setting, subset in named.items():
+        if subset not in known:
+            yield f"{setting}: {data.url} has no video of subset {subset!r}; {nearest(subset, known)}"
+
+
+def segments(facts: Facts) -> Iterator[str]:
+    """There is something to learn in training, and something to be scored on."""
+    data = facts.job.data
+    if facts.learns_from_truth and not _any_seen(_if_there(facts, "labelled_training"), data.window):
+        yield (
+            f"no annotated segment of the training videos ({_training(facts)}) is in any window: nothing would be learned, "
+            "at a loss near 0; name another subset, or index the shards with their annotations"
+        )
+    test = _if_there(facts, "test") if facts.evaluates else None
+    if test is not None and not any(row.labels for row in test.rows):
+        yield (
+            f"subset {data.test_subset!r} of {data.url} has no annotated segment: there is nothing to score on; name "
+            "another data.test_subset, or index the shards with their annotations"
+        )
+
+
+def classes(facts: Facts) -> Iterator[str]:
+    """What is trained and what is scored have the same classes, of which there is at least one."""
+    if facts.learns_from_truth and not facts.training.classes:
+        yield f"the training videos ({_training(facts)}) have no class: there is nothing to tell apart"
+    if facts.evaluates and facts.modes and facts.training.classes != facts.data.classes:
+        other = sorted(set(facts.training.classes) ^ set(facts.data.classes))
+        yield (
+            f"the sources have {len(facts.training.classes)} classes and data.url has {len(facts.data.classes)}; not in "
+            f"both: {', '.join(other[:5])}: a detector is scored on the classes that it was trained for; label them alike"
+        )
+
+
+def _if_there(facts: Facts, which: str) -> Manifest | None:
+    """Some of the videos, or None where there are none: of that `exist` tells."""
+    try:
+        videos: Manifest = getattr(facts, which)
+    except ValueError:
+        return None
+    return videos
+
+
+def _any_seen(videos: Manifest | None, window: WindowConfig) -> bool:
+    if videos is None or window.stride_frames > window.frames:  # told by other checks
+        return True
+    table = tile(videos, window)
+    for video, start, valid in zip(
+        table.video.tolist(), table.start_frames.tolist(), table.valid_frames.tolist(), strict=True
+    ):
+        row = videos.row(video)
+        if row.labels and clip_segments(row.segments_s * window.fps - start, valid, window.min_visible)[1].any():
+            return True
+    return False
+
+
+def _training(facts: Facts) -> str:
+    return ", ".join(f"subset {source.subset!r} of {source.url}" for source in facts.job.data.training_sources)
