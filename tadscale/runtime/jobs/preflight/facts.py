@@ -25,9 +25,9 @@ def remembered(method: Callable[[Any], Any]) -> Any:
                 self.__dict__[known] = (method(self), None)
             except (ValueError, OSError) as error:
                 self.__dict__[known] = (None, error)
-        value, error = self.__dict__[known]
-        if error is not None:
-            raise error
+        value, failure = self.__dict__[known]
+        if failure is not None:
+            raise failure
         return value
 
     return property(get, doc=method.__doc__)
