@@ -1,4 +1,4 @@
-"""Files by URL: local paths and S3, through fsspec, with one bounded retry loop and errors that name the remedy.
+"""Files by URL: local paths and S3, through fsspec, within a bounded time, what is written verified.
 
 File systems are made inside the process that uses them (s3fs does not survive a fork); fsspec keeps one per process.
 S3's credentials and endpoint come from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
@@ -7,46 +7,33 @@ S3's credentials and endpoint come from the environment: `AWS_ACCESS_KEY_ID`, `A
 
 import errno
 import hashlib
-import logging
+import io
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import fsspec
 
+from tadscale.credentials import has_credentials, hide_credentials
+from tadscale.data.faults import DEFAULT_RETRY, DamagedWrite, Retry, StorageError, with_retry
 from tadscale.data.quarantine import DataError
 from tadscale.errors import UserError
 from tadscale.paths import expand_home
 
 SCHEMES = ("file", "s3")
 CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 30
+READ_TIMEOUT_S = 15  # between two pieces of an answer; a whole operation ends by `Retry.total_s`
+SLOWEST_BYTES_PER_S = 256 << 10  # what comes slower counts as stalled: a shard of 1 GB may take 64 minutes
+PART_BYTES = 50 << 20  # of an upload in parts, which is what 100 MiB and more are; decides the entity tag
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class StorageError(OSError):
-    """Storage is out of reach or refuses: a fault of the system or its settings, never of one video."""
 
 
 class CorruptMember(DataError):
     """The bytes in storage are not those that the manifest names."""
-
-
-class Retry(NamedTuple):
-    """How long a passing fault of storage is borne: 16 s of refused connections, some 45 s of unanswered ones."""
-
-    attempts: int = 6
-    first_wait_s: float = 0.5
-    """Doubles from attempt to attempt."""
-
-
-DEFAULT_RETRY = Retry()
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -61,12 +48,12 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         return fsspec.filesystem("file"), str(Path(expand_home(url)).absolute())
     if scheme not in SCHEMES or "::" in url:
         raise UserError(
-            f"cannot open {scheme}:// of {url!r}: storage is a local path, file:// or s3:// "
+            f"cannot open {scheme}:// of {hide_credentials(url)!r}: storage is a local path, file:// or s3:// "
             "(other object stores: through their S3-compatible endpoint, AWS_ENDPOINT_URL)"
         )
     if scheme == "file":
         return fsspec.filesystem("file"), str(Path(expand_home(rest)).absolute())
-    if "@" in urlsplit(url).netloc:
+    if has_credentials(url):
         raise UserError("credentials do not belong in an s3:// URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     try:
         return _s3(), rest
@@ -135,10 +122,9 @@ def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, r
         StorageError: the file does not exist or cannot be reached.
     """
 
-    def read() -> bytes:
-        filesystem, path = open_filesystem(url)
+    def read(place: _Place) -> bytes:
         try:
-            return filesystem.cat_file(path, start=offset, end=offset + size)
+            return place.call("cat_file", start=offset, end=offset + size)
         except OSError as error:
             if _s3_code(error) in ("InvalidRange", "416"):  # the file ends before the offset
                 return b""
@@ -146,7 +132,7 @@ def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, r
 
     fault = ""
     for _ in range(2):
-        data = with_retry(read, url, retry) if size else b""
+        data = _operate(read, url, retry, size) if size else b""
         if len(data) != size:
             fault = f"{len(data)} bytes instead of {size}"
         elif sha256 and hashlib.sha256(data).hexdigest() != sha256:
@@ -160,142 +146,173 @@ def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, r
 
 def read_bytes(url: str, *, retry: Retry = DEFAULT_RETRY) -> bytes:
     """A whole file. Raises `StorageError`."""
+    size = _operate(lambda place: place.size, url, retry)
 
-    def read() -> bytes:
-        filesystem, path = open_filesystem(url)
-        return filesystem.cat_file(path)
+    def read(place: _Place) -> bytes:
+        data = place.call("cat_file")
+        if place.is_remote and len(data) != place.size:  # cut short on its way, or replaced meanwhile
+            raise OSError(errno.EIO, f"{len(data)} bytes came of {place.size}")
+        return data
 
-    return with_retry(read, url, retry)
+    return _operate(read, url, retry, size)
 
 
 def write_bytes(url: str, data: bytes, *, retry: Retry = DEFAULT_RETRY) -> None:
-    """Write a whole file: readers see all of it, or what was there before. Raises `StorageError`."""
-    _write_whole(url, lambda filesystem, path: filesystem.pipe_file(path, data), retry)
+    """Write a whole file: readers see all of it, or what was there before. On S3, what is stored is verified.
+
+    Raises:
+        StorageError: the storage cannot be reached or refuses, or keeps other bytes than these.
+    """
+    _write_whole(url, _Content(data), retry)
 
 
 def upload(local: Path, url: str, *, retry: Retry = DEFAULT_RETRY) -> None:
-    """Copy a local file to a URL: readers see all of it, or what was there before. Raises `StorageError`."""
-    _write_whole(url, lambda filesystem, path: filesystem.put_file(str(local), path), retry)
+    """Copy a local file to a URL, as `write_bytes` does. Raises as it does."""
+    _write_whole(url, _Content(local), retry)
 
 
-def _write_whole(url: str, write: Callable[[Any, str], None], retry: Retry) -> None:
-    def attempt() -> None:
-        filesystem, path = open_filesystem(url)
-        if "file" not in filesystem.protocol:
-            write(filesystem, path)  # an object appears when its upload is complete
+def _write_whole(url: str, content: "_Content", retry: Retry) -> None:
+    def attempt(place: _Place) -> None:
+        if place.is_remote:
+            content.write(place, place.path, chunksize=PART_BYTES)  # an object appears when its upload is complete
+            _verify(place, content)
             return
-        part = Path(f"{path}.{uuid4().hex}.part")
+        part = Path(f"{place.path}.{uuid4().hex}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
-            write(filesystem, str(part))
-            part.replace(path)
+            content.write(place, str(part))
+            part.replace(place.path)
         finally:
             part.unlink(missing_ok=True)
 
-    with_retry(attempt, url, retry)
+    _operate(attempt, url, retry, content.size)
+
+
+def _verify(place: "_Place", content: "_Content") -> None:
+    """Compare what an object store keeps with what it was given: by its digest, or by reading it back."""
+    try:
+        info = place.call("info")
+        if info["size"] == content.size and info.get("ETag", "").strip('"') == content.etag():
+            return
+        # Where the store encrypts or proxies, the tag is another digest than S3's documented one: the bytes decide.
+        if info["size"] == content.size and all(
+            place.call("cat_file", start=first, end=first + len(part)) == part for first, part in content.parts()
+        ):
+            return
+    except FileNotFoundError:
+        raise DamagedWrite("it is not there, though its upload was confirmed") from None
+    raise DamagedWrite(f"{info['size']} bytes are stored, and not the {content.size} that were written")
 
 
 def list_names(url: str, *, retry: Retry = DEFAULT_RETRY) -> list[str]:
     """Sorted names of the files directly in a folder, and of links to files; none if there is no such folder. Raises
     `StorageError`."""
+    return _list(url, "file", retry)
 
-    def names() -> list[str]:
-        filesystem, path = open_filesystem(url)
+
+def list_folders(url: str, *, retry: Retry = DEFAULT_RETRY) -> list[str]:
+    """Sorted names of the folders directly in a folder; none if there is no such folder. Raises `StorageError`."""
+    return _list(url, "directory", retry)
+
+
+def _list(url: str, kind: str, retry: Retry) -> list[str]:
+    def names(place: _Place) -> list[str]:
         try:
-            entries = filesystem.ls(path, detail=True)
+            entries = place.call("ls", detail=True)
         except FileNotFoundError:
             return []
-        files = [f for f in entries if f["type"] == "file" or (f.get("islink") and filesystem.isfile(f["name"]))]
-        return sorted(f["name"].rsplit("/", 1)[-1] for f in files)
+        return sorted(
+            entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if _kind(place.filesystem, entry) == kind
+        )
 
-    return with_retry(names, url, retry)
+    return _operate(names, url, retry)
+
+
+def _kind(filesystem: Any, entry: dict[str, Any]) -> str:
+    """`file` or `directory`, of a link what it leads to."""
+    if entry.get("islink"):
+        return "file" if filesystem.isfile(entry["name"]) else "directory"
+    return entry["type"]
 
 
 def remove(url: str, *, retry: Retry = DEFAULT_RETRY) -> None:
     """Delete one file. Raises `StorageError`, also if there is none."""
-
-    def rm() -> None:
-        filesystem, path = open_filesystem(url)
-        filesystem.rm_file(path)
-
-    with_retry(rm, url, retry)
+    _operate(lambda place: place.call("rm_file"), url, retry)
 
 
-def with_retry(operation: Callable[[], T], url: str, retry: Retry = DEFAULT_RETRY) -> T:
-    """Run an operation on storage, again after passing faults, with waits that double.
-
-    Raises:
-        StorageError: the fault does not pass, or did not pass in time; says the likely cause and what to do.
-    """
-    for attempt in range(retry.attempts):
-        try:
-            return operation()
-        except Exception as error:
-            fault = _diagnose(error)
-            if fault is None:
-                raise
-            if not fault.passing or attempt == retry.attempts - 1:
-                tried = f" ({attempt + 1} attempts)" if fault.passing else ""
-                raise StorageError(f"{url}: {fault.cause}{tried}: {_brief(error)}. {fault.remedy}") from error
-            log.info("%s: %s, attempt %d of %d: %s", url, fault.cause, attempt + 1, retry.attempts, _brief(error))
-            time.sleep(retry.first_wait_s * 2**attempt)
-    raise AssertionError("a retry needs at least one attempt")
+def remove_folder(url: str, *, retry: Retry = DEFAULT_RETRY) -> None:
+    """Delete a folder and all in it. Raises `StorageError`, also if there is none."""
+    _operate(lambda place: place.call("rm", recursive=True), url, retry)
 
 
-class _Fault(NamedTuple):
-    cause: str
-    remedy: str
-    passing: bool = False
+class _Content:
+    """What is to be written: bytes, or a local file that need not fit into memory."""
+
+    def __init__(self, source: bytes | Path) -> None:
+        self._source = source
+        self.size = len(source) if isinstance(source, bytes) else source.stat().st_size
+
+    def write(self, place: "_Place", path: str, **more: Any) -> None:
+        """Put it there."""
+        if isinstance(self._source, bytes):
+            place.call_on(path, "pipe_file", self._source, **more)
+        else:
+            place.limited("put_file", str(self._source), path, **more)
+
+    def parts(self) -> Iterator[tuple[int, bytes]]:
+        """Its parts as they are uploaded, each with its offset."""
+        step = self.size if self.size < 2 * PART_BYTES else PART_BYTES
+        with io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source.open("rb") as stream:
+            for first in range(0, self.size, step or 1):
+                yield first, stream.read(step)
+
+    def etag(self) -> str:
+        """S3's tag of it: the MD5 of an object, or that of its parts' MD5s and their number."""
+        digests = [hashlib.md5(part, usedforsecurity=False).digest() for _, part in self.parts()]
+        if self.size < 2 * PART_BYTES:
+            return (digests or [hashlib.md5(b"", usedforsecurity=False).digest()])[0].hex()
+        return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
 
 
-_MISSING = _Fault(
-    "no such file, folder or bucket", "Check the URL; if it was right before, the data were moved or deleted."
-)
-_REFUSED = _Fault(
-    "access denied",
-    "For s3://, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are wrong or expired, belong to another endpoint "
-    "(AWS_ENDPOINT_URL), or do not allow this operation; for a path, look at its permissions.",
-)
-_NO_CREDENTIALS = _Fault(
-    "no S3 credentials",
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of every process of the job.",
-)
-_UNREACHABLE = _Fault(
-    "storage cannot be reached",
-    "Check AWS_ENDPOINT_URL, the network from this machine, and whether the server is up.",
-    passing=True,
-)
-_BUSY = _Fault(
-    "storage is busy or failing", "The server answers with errors: try later, or with fewer readers.", passing=True
-)
-_BROKEN = _Fault("storage failed", "See the error above.")
+class _Place(NamedTuple):
+    """A path in a file system, and until when an operation may take."""
+
+    filesystem: Any
+    path: str
+    deadline: float
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is an object store, whose calls go over the network and can be given a time."""
+        return "file" not in self.filesystem.protocol
+
+    @property
+    def size(self) -> int:
+        """Of a remote file, bytes; 0 for a local one, which is not waited for."""
+        return int(self.call("info")["size"] or 0) if self.is_remote else 0
+
+    def call(self, verb: str, *arguments: Any, **more: Any) -> Any:
+        """A file system's method on the path, for as long as is left."""
+        return self.call_on(self.path, verb, *arguments, **more)
+
+    def call_on(self, path: str, verb: str, *arguments: Any, **more: Any) -> Any:
+        """The same on another path."""
+        return self.limited(verb, path, *arguments, **more)
+
+    def limited(self, verb: str, *arguments: Any, **more: Any) -> Any:
+        """A file system's method, for as long as is left."""
+        if self.is_remote:
+            more["timeout"] = max(self.deadline - time.monotonic(), 0.01)  # fsspec cancels the call then
+        return getattr(self.filesystem, verb)(*arguments, **more)
 
 
-def _diagnose(error: Exception) -> _Fault | None:
-    """What an exception means for storage; None if it is none of storage's (out of memory, disk full, a bug)."""
-    if isinstance(error, StorageError | DataError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    if isinstance(error, FileNotFoundError):
-        return _MISSING
-    if isinstance(error, PermissionError):
-        return _REFUSED
-    ancestry = {f"{c.__module__.split('.')[0]}.{c.__name__}" for c in type(error).__mro__}  # botocore stays unimported
-    if ancestry & {"botocore.NoCredentialsError", "botocore.PartialCredentialsError"}:
-        return _NO_CREDENTIALS
-    if ancestry & {"botocore.ConnectionError", "botocore.HTTPClientError", "aiohttp.ClientError"}:
-        return _UNREACHABLE
-    if isinstance(error, ConnectionError | TimeoutError):
-        return _UNREACHABLE
-    if getattr(error, "errno", None) in (errno.EBUSY, errno.EREMOTEIO, errno.EIO):  # 503, 500, unknown
-        return _BUSY
-    return _BROKEN if isinstance(error, OSError) or "botocore.BotoCoreError" in ancestry else None
+def _operate(operation: Callable[[_Place], T], url: str, retry: Retry, size: int = 0) -> T:
+    """Run an operation that moves `size` bytes, within the time that `retry` gives it. Raises as `with_retry` does."""
+    deadline = time.monotonic() + retry.total_s + size / SLOWEST_BYTES_PER_S
+    return with_retry(lambda: operation(_Place(*open_filesystem(url), deadline)), url, retry, deadline)
 
 
 def _s3_code(error: BaseException) -> str:
     """S3's code for an error that s3fs translated: "NoSuchKey", "InvalidRange"..."""
     response = getattr(error.__cause__ or error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().rstrip(".")[:300]
