@@ -100,8 +100,8 @@ def ask_cluster(address: str, *, clocks: bool = False, timeout_s: float = ANSWER
 
 def _host_and_port(address: str) -> tuple[str, int]:
     default = CLIENT_PORT if address.startswith(CLIENT_SCHEME) else GCS_PORT
-    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port or default
     except ValueError:
         host, port = None, default

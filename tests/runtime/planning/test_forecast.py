@@ -94,7 +94,7 @@ name: x
 storage: {tmp_path}/runs
 data:
   url: {tmp_path}/data
-  sprites: {{train: 30, size: 32, duration_s: 4, fps: 5}}
+  sprites: {{train: 30, size: 32, duration_s: 8, fps: 5}}
   window: {{frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}
 motion: {{name: temporal_gradient_fast}}
 model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, dim: 8}}}}
@@ -104,7 +104,7 @@ optim: {{epochs: 2, global_batch: 4}}
     )
     assert main(["plan", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "60 windows an epoch" in said  # 20 frames in windows of 16
+    assert "90 windows an epoch" in said  # 40 frames in windows of 16
     assert all(stage in said for stage in ("teacher", "baseline", "decomposed"))
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "runs").exists()
@@ -121,4 +121,4 @@ def test_gpu_jobs_are_not_measured_where_there_is_no_gpu(tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     assert main(["plan", "jobs/distill.yaml", "--set", "cluster.gpus_per_worker=1"]) == 1
-    assert "this machine has none" in capsys.readouterr().err
+    assert "has 0 GPUs" in capsys.readouterr().err

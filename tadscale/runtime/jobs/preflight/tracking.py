@@ -1,6 +1,5 @@
 """The tracking store: it answers, takes a note and gives it back."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.preflight.facts import Facts
+from tadscale.runtime.jobs.preflight.storage import PROBE, write_and_read
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact_text
@@ -32,11 +32,10 @@ def note_and_read(uri: str, experiment: str) -> None:
     Raises:
         UserError: the store refuses, or the experiment was deleted; says what, where and what to do.
         TrackingAway: nobody answers.
+        StorageError: the database's folder cannot be written to.
     """
     if uri.startswith(SQLITE) and not (database := Path(uri.removeprefix(SQLITE))).exists():
-        folder = next(parent for parent in database.absolute().parents if parent.is_dir())
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"{uri} cannot be made: {folder} is not writable; name another tracking.tracking_uri")
+        write_and_read(str(database.parent), PROBE)
         return
     where = redact_text(uri)
     try:

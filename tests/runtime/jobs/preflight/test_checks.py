@@ -160,6 +160,16 @@ def test_sources_of_other_classes_than_those_that_are_scored_on(job, stored):
         preflight(job(data__sprites=None, data__url=stored("three"), data__sources=sources))
 
 
+def test_what_would_be_written_into_the_folder_that_ray_deletes_is_refused(job, tmp_path, monkeypatch):
+    uploaded = tmp_path / "working_dir_files" / "_ray_pkg_1"
+    uploaded.mkdir(parents=True)
+    monkeypatch.chdir(uploaded)
+    with pytest.raises(PreflightFailed, match="--working-dir") as refusal:
+        preflight(job(storage="runs", data__url="runs/data"), services=False)
+    assert [fault.says.split(":")[0] for fault in refusal.value.faults] == ["storage", "data.url"]
+    preflight(job(), services=False)  # of which all paths are absolute
+
+
 def test_shards_that_were_lost_are_counted_against_the_budget(job, stored):
     url = stored()
     for shard in Path(url).glob("*.tar"):

@@ -1,0 +1,104 @@
+"""This machine: packages, processors, GPUs, and the room that Ray's object store has."""
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tadscale.runtime.jobs.doctor.probe import Answer
+from tadscale.runtime.jobs.preflight.storage import SPILL_LIMIT
+from tadscale.runtime.tracking.provenance import code_version, hardware
+
+NEEDED = ("torch", "ray", "deepspeed", "mlflow", "av", "numpy", "pyarrow", "safetensors", "webdataset", "matplotlib")
+OPTIONAL = ("s3fs", "opencv-python-headless", "numba", "triton")
+SHARED_MEMORY = Path("/dev/shm")
+STORE_SHARE = 0.3  # of memory, which Ray takes for its object store
+
+
+def packages() -> Answer:
+    """What is installed, in which version."""
+    found, missing = [f"python {platform.python_version()}", f"tadscale {code_version()}"], []
+    for name in (*NEEDED, *OPTIONAL):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    lacking = [name for name in missing if name in NEEDED]
+    if lacking:
+        return Answer("fail", f"not installed: {', '.join(lacking)}; pip install 'tadscale[train]'")
+    return Answer("ok", ", ".join(found) + (f"; without {', '.join(missing)}" if missing else ""))
+
+
+def machine() -> Answer:
+    """Cores, memory and GPUs."""
+    return Answer("ok", hardware())
+
+
+def gpus() -> Answer:
+    """Every GPU with its memory, compute capability and driver, and whether this torch computes on it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        if built and (driver := _driver()):
+            return Answer("fail", f"driver {driver} is here, and torch (built for CUDA {built}) finds no GPU")
+        return Answer("ok", "none" + ("" if built else "; this torch is built for CPUs"))
+    architectures = torch.cuda.get_arch_list()
+    said, unfit = [], []
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        said.append(f"{about.name} ({about.total_memory >> 30} GiB, compute capability {about.major}.{about.minor})")
+        if not any(_runs(name, about.major, about.minor) for name in architectures):
+            unfit.append(said[-1])
+    driver = f"; driver {_driver() or 'unknown'}, CUDA {torch.version.cuda}"
+    if unfit:
+        return Answer(
+            "fail", f"this torch has no code for {', '.join(unfit)}, only for {', '.join(architectures)}{driver}"
+        )
+    return Answer("ok", ", ".join(said) + driver)
+
+
+def object_store() -> Answer:
+    """Shared memory for Ray's objects, and the disk that it spills to."""
+    spill = Path(tempfile.gettempdir())
+    disk = shutil.disk_usage(spill)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    shared = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
+    says = (
+        f"{shared >> 20} MiB of shared memory, {disk.free >> 20} MiB free to spill to in {spill} "
+        f"({disk.used / disk.total:.0%} full)"
+    )
+    if disk.used > SPILL_LIMIT * disk.total:
+        return Answer("fail", f"{says}: Ray spills nothing above {SPILL_LIMIT:.0%}; make room, or set RAY_TMPDIR")
+    if shared < STORE_SHARE * memory:
+        return Answer(
+            "warn",
+            f"{says}: less shared memory than the {int(STORE_SHARE * memory) >> 20} MiB that Ray takes, so objects lie on "
+            "the disk; in containers, enlarge it (--shm-size, an emptyDir of medium Memory)",
+        )
+    return Answer("ok", says)
+
+
+def _runs(architecture: str, major: int, minor: int) -> bool:
+    """Whether code of an architecture (`sm_90`, `compute_90`) runs on a capability: of its major version up to its minor,
+    or compiled when it is loaded."""
+    kind, _, digits = architecture.partition("_")
+    if not digits.rstrip("af").isdigit():
+        return False
+    of_major, of_minor = divmod(int(digits.rstrip("af")), 10)
+    if kind == "compute":
+        return (of_major, of_minor) <= (major, minor)
+    return of_major == major and of_minor <= minor
+
+
+def _driver() -> str:
+    """The NVIDIA driver's version, empty if there is none."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[0] if done.returncode == 0 else ""

@@ -1,0 +1,79 @@
+"""Every probe is one line, in bounded time, and what would fail says so."""
+
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from tadscale.runtime.jobs.doctor import services
+from tadscale.runtime.jobs.doctor.examine import examine
+from tadscale.runtime.jobs.doctor.machine import _runs
+from tadscale.runtime.jobs.doctor.probe import Answer, ask
+
+
+def test_a_probe_that_does_not_answer_is_left_in_time_and_one_that_fails_is_one_line():
+    started = time.monotonic()
+    line = ask("slow", lambda: time.sleep(30) or Answer("ok", ""), within_s=0.2)
+    assert (line.status, time.monotonic() - started < 10) == ("fail", True)
+
+    def fails() -> Answer:
+        raise RuntimeError("first\nsecond http://user:canary@host/")
+
+    line = ask("bad", fails)
+    assert line.status == "fail"
+    assert "\n" not in line.says
+    assert "canary" not in line.says
+
+
+def test_without_a_job_the_services_of_the_environment_are_asked(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
+    lines = {line.probe: line for line in examine()}
+    assert lines["packages"].status == "ok"
+    assert "torch" in lines["packages"].says
+    assert lines["cluster"].status == "fail"
+    assert "no Ray cluster answers" in lines["cluster"].says
+    assert lines["tracking store"].status == "fail"
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An HTTP server whose clock is off."""
+
+    class Late(BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(time.time() + request.param)
+
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Late) as running:
+        Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize(("server", "status"), [(0, "ok"), (-120, "warn"), (3600, "fail")], indirect=["server"])
+def test_clocks_are_compared_by_the_date_of_an_answer(server, status):
+    assert services.clock(server).status == status
+
+
+@pytest.mark.parametrize(
+    ("architecture", "capability", "runs"),
+    [
+        ("sm_90", (9, 0), True),
+        ("sm_80", (8, 6), True),
+        ("sm_86", (8, 0), False),
+        ("sm_80", (9, 0), False),
+        ("compute_80", (9, 0), True),
+        ("sm_100a", (10, 0), True),
+    ],
+)
+def test_which_code_runs_on_which_gpu(architecture, capability, runs):
+    assert _runs(architecture, *capability) is runs
