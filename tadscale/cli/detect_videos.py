@@ -20,7 +20,12 @@ from tadscale.serving.sources import VideoSource, short_names
 
 
 def detect(
-    model: str, videos: Sequence[VideoSource], *, tracking_uri: str | None = None, device: str | None = None
+    model: str,
+    videos: Sequence[VideoSource],
+    *,
+    tracking_uri: str | None = None,
+    device: str | None = None,
+    top_k: int | None = None,
 ) -> Prediction:
     """Detect actions in videos; one that cannot be used does not stop the others (see `Prediction.failures`).
 
@@ -31,13 +36,14 @@ def detect(
         videos: paths, URLs or encoded videos.
         tracking_uri: of the registry; by default the environment variable MLFLOW_TRACKING_URI.
         device: such as `cpu`; by default a GPU if there is one.
+        top_k: the most detections kept of one video; by default as in evaluation.
 
     Raises:
         ValueError: there is no such model, or it is damaged.
     """
     with open_model(model, tracking_uri) as folder:
         predictor = Predictor.from_directory(folder, device)
-    return predictor.predict(videos, short_names(videos))
+    return predictor.predict(videos, short_names(videos), top_k=top_k)
 
 
 def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table:

@@ -24,6 +24,9 @@ def add_to(commands: Commands) -> None:
     detect.add_argument(
         "--min-score", type=float, help=f"leave out weaker detections (default {READABLE_SCORE}, and 0 with --json)"
     )
+    detect.add_argument(
+        "--top-k", type=int, help="the most detections kept of one video (default as in evaluation, 200)"
+    )
     detect.add_argument("--tracking-uri", help="MLflow; default: MLFLOW_TRACKING_URI, else the demo's database")
     detect.set_defaults(command=_detect)
     score = commands.add_parser("score", help="mAP of detections, both files ActivityNet JSON")
@@ -45,7 +48,9 @@ def add_to(commands: Commands) -> None:
 def _detect(options: argparse.Namespace, console: Console) -> int:
     from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
 
-    prediction = detect(options.model, options.videos, tracking_uri=options.tracking_uri or demo_store())
+    prediction = detect(
+        options.model, options.videos, tracking_uri=options.tracking_uri or demo_store(), top_k=options.top_k
+    )
     readable = READABLE_SCORE if options.min_score is None else options.min_score
     if options.html:
         options.html.write_text(prediction_html(prediction, options.model, min_score=readable))
@@ -54,6 +59,12 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
         console.out(prediction_json(prediction, min_score=options.min_score or 0.0), highlight=False)
     else:
         console.print(prediction_table(prediction, min_score=readable))
+    if prediction.limited:
+        limit = next(iter(prediction.limited.values()))
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"tadscale: only the {limit} strongest detections each of {', '.join(prediction.limited)}; more with --top-k",
+            markup=False,
+        )
     prediction.raise_failures()
     return EXIT_OK
 

@@ -1,7 +1,7 @@
 """Videos in, detections out: the exported detector at work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from tadscale.errors import UserError
 from tadscale.models.heads.base import WindowDetections
 from tadscale.network import FORMAT_1_NAME, SPEC_NAME, NetworkSpec, load_network
 from tadscale.segments import Detection
+from tadscale.serving.access import Access
 from tadscale.serving.path import DetectionPath
 from tadscale.serving.sources import VideoSource, fetch_video, source_name
 
@@ -35,6 +36,8 @@ class Prediction:
     """Length of each video that could be used, those without a detection included."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why each other video could not be used."""
+    limited: dict[str, int] = field(default_factory=dict)
+    """Videos with as many detections as may be kept of one, and how many that is: weaker ones may have been cut off."""
 
     def raise_failures(self) -> None:
         """Raise `ValueError` naming every video that could not be used, if there is any."""
@@ -74,38 +77,52 @@ class Predictor:
         network, spec = load_network(str(detector_folder(Path(directory))))
         return cls(spec, network, device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def predict(self, sources: Sequence[VideoSource], names: Sequence[str] | None = None) -> Prediction:
+    def predict(
+        self,
+        sources: Sequence[VideoSource],
+        names: Sequence[str] | None = None,
+        *,
+        top_k: int | None = None,
+        access: Access | None = None,
+    ) -> Prediction:
         """Detect actions in videos, one after the other. One bad video does not stop the others: see `failures`.
 
         Args:
             sources: paths, URLs, or encoded videos.
             names: what to call them; by default their paths and URLs as given.
+            top_k: the most detections kept of one video, the strongest; by default as in evaluation (`nms.top_k`).
+            access: what may be read; by default as the environment says.
 
         Raises:
-            UserError: two videos have one name.
+            UserError: two videos have one name, or `top_k` is not positive.
         """
         called = [source_name(source, index) for index, source in enumerate(sources)] if names is None else list(names)
         if len(set(called)) != len(sources):
             raise UserError(
                 f"{len(sources)} videos have the names {called}: give each its own name, and each video once"
             )
-        prediction = Prediction()
+        kept = self.spec.inference.nms.top_k if top_k is None else top_k
+        prediction, allowed = Prediction(), access or Access.from_environment()
         for name, source in zip(called, sources, strict=True):
             try:
-                duration_s, detections = self.detect(fetch_video(source), name)
+                duration_s, detections = self.detect(fetch_video(source, allowed), name, top_k=kept)
             except DataError as error:
                 prediction.failures[name] = error.reason
             else:
                 prediction.duration_s[name] = duration_s
                 prediction.detections.extend(detections)
+                if len(detections) >= kept:
+                    prediction.limited[name] = kept
         return prediction
 
-    def detect(self, video: bytes, name: str) -> tuple[float, list[Detection]]:
+    def detect(self, video: bytes, name: str, *, top_k: int | None = None) -> tuple[float, list[Detection]]:
         """The video's duration in seconds, and its detections by descending score.
 
         Raises:
             DataError: the video cannot be decoded to its end.
+            ValueError: `top_k` is not positive.
         """
+        path = self._path if top_k is None else _keeping(self._path, top_k)
         duration_s = probe_video(video).duration_s
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
         by_window: list[WindowDetections] = []
@@ -115,7 +132,7 @@ class Predictor:
             windows, mask = self._path.cut(self._path.decode(video, starts, valid), starts, valid)
             by_window += self._path.detect(self._network, self._put(windows), self._put(mask))
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
-        return duration_s, self._path.merge(by_start, video=name, duration_s=duration_s)
+        return duration_s, path.merge(by_start, video=name, duration_s=duration_s)
 
     def _put(self, array: NDArray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -134,6 +151,15 @@ def detector_folder(directory: Path) -> Path:
         f"{directory} is no exported detector: there is no {SPEC_NAME} in it, nor in {PACKAGED_AT}/. Pass the folder of a "
         "packaged model, or models:/NAME@champion."
     )
+
+
+def _keeping(path: DetectionPath, top_k: int) -> DetectionPath:
+    """The same path with another limit on a video's detections."""
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}: at least one detection must be kept of a video")
+    inference = path.inference
+    nms = inference.nms.model_copy(update={"top_k": top_k})
+    return replace(path, inference=inference.model_copy(update={"nms": nms}))
 
 
 class _OneVideo(NamedTuple):

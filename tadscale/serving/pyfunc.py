@@ -1,18 +1,23 @@
 """The MLflow flavour of an exported detector. MLflow runs this file when the model is loaded: no pickle is involved.
 
-Input: a list or a one-column table (`video`) of paths, URLs (file, http, https, s3, data) or encoded videos as bytes.
-Output: a table with the columns video, label, start_s, end_s, score; a video without detections has no row.
+Input: a list of paths, URLs (of `tadscale.serving.access`) or encoded videos as bytes, or a table with a column `video` of
+these. Output: a table with the columns video, label, start_s, end_s, score; a video without detections has no row.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import mlflow
 import pandas as pd
 
-from tadscale.serving.predictor import Predictor
+from tadscale.serving.access import Access
+from tadscale.serving.predictor import Prediction, Predictor
+from tadscale.serving.sources import is_inline, source_name
 
 COLUMNS = ("video", "label", "start_s", "end_s", "score")
+
+log = logging.getLogger(__name__)
 
 
 class DetectorModel(mlflow.pyfunc.PythonModel):
@@ -27,26 +32,49 @@ class DetectorModel(mlflow.pyfunc.PythonModel):
 
         Args:
             context: not used.
-            model_input: one column of videos; if there are several, the one called `video`.
-            params: `min_score` leaves out what scores less.
+            model_input: a list of videos; or a table or dictionary with one column, or of several the one called `video`.
+                (The hint says table, as MLflow's own class does; MLflow passes on what it was given.)
+            params: `min_score` leaves out what scores less; `top_k` is the most detections kept of one video.
 
         Raises:
             ValueError: names every video that cannot be used; nothing is returned for the others either.
         """
-        prediction = self._predictor.predict(list(_videos(model_input)))
-        prediction.raise_failures()
-        min_score = (params or {}).get("min_score", 0.0)
+        videos, access, asked = list(_videos(model_input)), Access.from_environment(), params or {}
+        prediction = self._predictor.predict(videos, top_k=asked.get("top_k"), access=access)
+        _raise_failures(prediction, videos, access)
+        for name, limit in prediction.limited.items():
+            log.warning("%s: only the %d strongest detections; ask for more with the parameter top_k", name, limit)
+        min_score = asked.get("min_score", 0.0)
         rows = [[getattr(row, name) for name in COLUMNS] for row in prediction.detections if row.score >= min_score]
         types = dict.fromkeys(COLUMNS[2:], "float64")
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
 
-def _videos(table: pd.DataFrame) -> Iterator[str | bytes]:
-    if "video" not in table and table.shape[1] != 1:
-        raise ValueError(f'the input has the columns {list(table)}: pass one column, or name one "video"')
-    for cell in table["video" if "video" in table else table.columns[0]]:
-        videos = cell if isinstance(cell, list) else [cell]  # {"video": [...]} arrives as one cell
-        for video in videos:
+def _raise_failures(prediction: Prediction, videos: list[str | bytes], access: Access) -> None:
+    """Why a video is bad is told to who sent its bytes. Of what was fetched the answer is always the same.
+
+    Else the answers would tell a stranger which files there are on the server, and which ports are open in its network.
+    """
+    inline = {source_name(video, index) for index, video in enumerate(videos) if is_inline(video)}
+    for name, reason in prediction.failures.items():
+        log.warning("%r cannot be used: %s", name, reason)
+        if name not in inline:
+            prediction.failures[name] = (
+                f"cannot be fetched, or holds no video that can be read (allowed are {', '.join(access.schemes)}; the "
+                "reason is in the log where the model runs)"
+            )
+    prediction.raise_failures()
+
+
+def _videos(given: Any) -> Iterator[str | bytes]:
+    """The videos of whatever MLflow passes on: a table, a dictionary of columns, a list, an array, or one alone."""
+    if isinstance(given, pd.DataFrame | Mapping):
+        columns = list(given)
+        if "video" not in columns and len(columns) != 1:
+            raise ValueError(f'the input has the columns {columns}: pass one column, or name one "video"')
+        given = given["video" if "video" in columns else columns[0]]
+    for cell in [given] if isinstance(given, str | bytes) else given:
+        for video in cell if isinstance(cell, list) else [cell]:  # {"video": [...]} may arrive as one cell
             if not isinstance(video, str | bytes):
                 raise ValueError(f"a video is {type(video).__name__} ({video!r:.60}): pass a path, a URL, or bytes")
             yield video

@@ -3,77 +3,83 @@
 import base64
 import binascii
 import os
-import urllib.request
+import stat
 from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
 
+from tadscale.data.keys import video_key
 from tadscale.data.quarantine import DataError
+from tadscale.serving.access import SCHEMES_VARIABLE, Access
+from tadscale.serving.download import UnavailableVideo, capped, download, too_large
+
+__all__ = ["UnavailableVideo", "VideoSource", "fetch_video", "is_inline", "short_names", "source_name"]
 
 VideoSource = str | Path | bytes
-"""A local path, a URL of `SCHEMES`, or an encoded video."""
-
-SCHEMES = ("file", "http", "https", "s3", "data")
-SCHEMES_VARIABLE = "TADSCALE_VIDEO_SCHEMES"
-"""Environment variable that narrows `SCHEMES`, such as `https,s3`. A model behind an open port should not read local files
-for strangers: `file` stands for plain paths, too."""
-MAX_VIDEO_BYTES = 4 << 30  # a video is held in memory whole
-TIMEOUT_S = 30.0
-CHUNK_BYTES = 1 << 20
-
-
-class UnavailableVideo(DataError):
-    """The source of a video cannot be read, or may not be."""
+"""A local path, a URL of `access.SCHEMES`, or an encoded video."""
 
 
 def source_name(source: VideoSource, index: int) -> str:
     """What to call a video: its path or URL as given; bytes and data URLs by their place in the input, `video-0`."""
-    if isinstance(source, bytes) or (isinstance(source, str) and _scheme(source) == "data"):
-        return f"video-{index}"
-    return str(source)
+    return f"video-{index}" if is_inline(source) else str(source)
+
+
+def is_inline(source: VideoSource) -> bool:
+    """Whether the source is the video itself: nothing is fetched."""
+    return isinstance(source, bytes) or (isinstance(source, str) and _scheme(source) == "data")
 
 
 def short_names(sources: Sequence[VideoSource]) -> list[str]:
     """File names without folder and suffix, as data sets call their videos; full names where two would be the same."""
     full = [source_name(source, index) for index, source in enumerate(sources)]
-    short = [Path(urlsplit(name).path if _scheme(name) else name).stem or name for name in full]
+    short = [video_key(_file_name(name)) or name for name in full]
     return [brief if short.count(brief) == 1 else name for brief, name in zip(short, full, strict=True)]
 
 
-def fetch_video(source: VideoSource) -> bytes:
+def fetch_video(source: VideoSource, access: Access | None = None) -> bytes:
     """Read a video whole.
 
+    Args:
+        source: what to read.
+        access: what may be read, and how much; as the environment says by default.
+
     Raises:
-        UnavailableVideo: a scheme that is not allowed, no such file, no answer, or more than `MAX_VIDEO_BYTES`.
+        UnavailableVideo: a scheme, host or kind of file that is not allowed, no such file, no answer, too much, too slow.
     """
     if isinstance(source, bytes):
         return source
+    access = access or Access.from_environment()
     scheme = _scheme(source) if isinstance(source, str) else ""
-    allowed = _allowed_schemes()
-    if (scheme or "file") not in allowed:
+    if (scheme or "file") not in access.schemes:
         raise UnavailableVideo(
-            f"{scheme or 'file'}: is not allowed; allowed are {', '.join(allowed)} ({SCHEMES_VARIABLE})"
+            f"{scheme or 'file'}: is not allowed; allowed are {', '.join(access.schemes)} ({SCHEMES_VARIABLE})"
         )
     try:
-        match scheme:
-            case "http" | "https":
-                return _over_http(str(source), allowed)
-            case "s3":
-                return _from_s3(str(source))
-            case "data":
-                return _inline(str(source))
-            case "file":
-                return _from_file(_file_path(str(source)))
-            case _:
-                return _from_file(Path(source))
+        return _read(source, scheme, access)
+    except (DataError, MemoryError):
+        raise
     except HTTPError as error:
         raise UnavailableVideo(f"the server answers {error.code} {error.reason}") from error
-    except (OSError, HTTPException) as error:  # of the network, of the file system, of S3
-        raise UnavailableVideo(f"cannot be read: {error}") from error
+    except Exception as error:
+        # Of the network, of files, of botocore; and of what is no path and no URL: a zero byte, port 99999, 70 letters.
+        # Whatever it is, it is this source's, and the others are still to be read.
+        raise UnavailableVideo(f"cannot be read: {str(error) or type(error).__name__}") from error
+
+
+def _read(source: str | Path, scheme: str, access: Access) -> bytes:
+    match scheme:
+        case "http" | "https":
+            return download(str(source), access)
+        case "s3":
+            return _from_s3(str(source), access)
+        case "data":
+            return _inline(str(source))
+        case "file":
+            return _from_file(_file_path(str(source)), access)
+        case _:
+            return _from_file(Path(source), access)
 
 
 def _scheme(source: str) -> str:
@@ -84,11 +90,11 @@ def _scheme(source: str) -> str:
     return "data" if source[:5].lower() == "data:" else ""
 
 
-def _allowed_schemes() -> list[str]:
-    named = os.environ.get(SCHEMES_VARIABLE)
-    if named is None:
-        return list(SCHEMES)
-    return [scheme for scheme in SCHEMES if scheme in {part.strip().lower() for part in named.split(",")}]
+def _file_name(name: str) -> str:
+    """The last part of a path or a URL; of a URL as people wrote it, `my clip.mp4` for `my%20clip.mp4`."""
+    if _scheme(name) in ("http", "https", "file"):
+        return unquote(name.split("?")[0].split("#")[0].rstrip("/").rpartition("/")[2])
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def _file_path(url: str) -> Path:
@@ -98,50 +104,33 @@ def _file_path(url: str) -> Path:
     return Path(url2pathname(parts.path))
 
 
-def _from_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return _capped(file)
+def _from_file(path: Path, access: Access) -> bytes:
+    """A regular file: a device has no end (/dev/zero), a pipe may never begin."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnavailableVideo("cannot be read: it is no file, but a folder, a device or a pipe")
+        if status.st_size > access.max_bytes:
+            raise too_large(access)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return capped(file.read, access)
+    finally:
+        os.close(descriptor)
 
 
-def _capped(stream: Any) -> bytes:
-    """Read to the end, in pieces, and refuse to go on past the cap (a length that a server announces proves nothing)."""
-    pieces, total = [], 0
-    while piece := stream.read(CHUNK_BYTES):
-        total += len(piece)
-        if total > MAX_VIDEO_BYTES:
-            raise UnavailableVideo(f"larger than {MAX_VIDEO_BYTES >> 20} MiB: cut it into parts")
-        pieces.append(piece)
-    return b"".join(pieces)
+def _from_s3(url: str, access: Access) -> bytes:
+    from fsspec.asyn import sync  # late: only S3 needs it, and s3fs
 
-
-class _AllowedRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow a redirect only to where the caller might have gone at once."""
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = allowed
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        """See `urllib`."""
-        if _scheme(newurl) not in {"http", "https"} & set(self._allowed):
-            raise UnavailableVideo(f"the server redirects to {_scheme(newurl)}:, which is not allowed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _over_http(url: str, allowed: Sequence[str]) -> bytes:
-    with urllib.request.build_opener(_AllowedRedirects(allowed)).open(url, timeout=TIMEOUT_S) as response:
-        body = _capped(response)
-        announced = response.headers.get("Content-Length")
-        if announced is not None and len(body) != int(announced):
-            raise UnavailableVideo(f"the connection broke after {len(body)} of {announced} bytes; try again")
-        return body
-
-
-def _from_s3(url: str) -> bytes:
-    from tadscale.data.storage import open_filesystem  # late: only S3 needs s3fs
+    from tadscale.data.storage import open_filesystem
 
     filesystem, path = open_filesystem(url)
-    with filesystem.open(path, "rb") as file:
-        return _capped(file)
+    whole = sync(
+        filesystem.loop, filesystem._cat_file, path, start=0, end=access.max_bytes + 1, timeout=access.deadline_s
+    )
+    if len(whole) > access.max_bytes:
+        raise too_large(access)
+    return whole
 
 
 def _inline(url: str) -> bytes:

@@ -71,8 +71,72 @@ def test_min_score_leaves_out_weak_detections(model: Any, video: bytes) -> None:
 
 def test_bad_videos_are_an_error_that_names_each(model: Any, video: bytes, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(ValueError, match=r"2 of 3 .*text.mp4: not a readable container.*none.mp4: cannot be read"):
+    with pytest.raises(ValueError, match=r"2 of 3 .*text.mp4: cannot be fetched.*none.mp4: cannot be fetched") as error:
         model.predict([video, str(tmp_path / "text.mp4"), str(tmp_path / "none.mp4")])
+    reasons = str(error.value).split(": ", 1)[1].replace("text.mp4", "none.mp4").split("; /")
+    assert len({reason.rpartition("none.mp4: ")[2].split(". Check")[0] for reason in reasons}) == 1
+    with pytest.raises(ValueError, match="video-0: not a readable container"):  # the caller's own bytes
+        model.predict([b"no video"])
+
+
+def test_answers_do_not_tell_a_stranger_what_is_there(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An open port, a closed one, a page and none, a file, a folder, a device: one answer. The log has the reasons."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "a.mp4").write_text("secret")
+    told = set()
+    with serving({"/page": b"secret"}) as url:
+        port = url.rpartition(":")[2]
+        for source in (f"{url}/page", f"{url}/none", "http://127.0.0.1:1/", str(tmp_path / "a.mp4"), str(tmp_path),
+                       str(tmp_path / "none"), "/dev/zero", "http://127.0.0.1:99999/", "a\0b", "http://[x/"):  # fmt: skip
+            with pytest.raises(ValueError, match="1 of 1") as error:
+                model.predict([source])
+            told.add(str(error.value).replace(source, "IT"))
+    assert len(told) == 1, told
+    assert "secret" not in str(told) and port not in str(told)
+    assert "404" in caplog.text and "refused" in caplog.text and "a device or a pipe" in caplog.text
+
+
+def test_behind_a_port_neither_files_nor_private_addresses_are_read(
+    model: Any, video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("__pyfunc_model_path__", "as MLflow's scoring server sets it")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "clip.mp4").write_bytes(video)
+    with serving({"/clip.mp4": video}) as url:
+        for source in (str(tmp_path / "clip.mp4"), f"{url}/clip.mp4"):
+            with pytest.raises(ValueError, match="allowed are https, data"):
+                model.predict([source])
+        monkeypatch.setenv("TADSCALE_VIDEO_SCHEMES", "http")
+        with pytest.raises(ValueError, match="cannot be fetched"):
+            model.predict([f"{url}/clip.mp4"])
+        assert "not public" in caplog.text
+        monkeypatch.setenv("TADSCALE_VIDEO_HOSTS", "127.0.0.1")
+        assert len(model.predict([f"{url}/clip.mp4"])) > 3
+    assert len(model.predict([video])) > 3
+
+
+def test_the_column_called_video_is_taken_wherever_it_stands(model: Any, expected: list[tuple], video: bytes) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"place": ["/dev/null"], "video": [video]})
+    assert rows(model.predict(table)) == expected
+    assert rows(model.predict({"place": ["here"], "video": [video]})) == expected
+    with pytest.raises(ValueError, match='pass one column, or name one "video"'):
+        model.predict(pd.DataFrame({"a": ["x"], "b": ["y"]}))
+
+
+def test_a_limit_on_detections_is_said_and_can_be_lifted(
+    model: Any, video: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    usual = model.predict([video])
+    assert len(usual) == 20 and "only the 20 strongest detections" in caplog.text
+    caplog.clear()
+    assert len(model.predict([video], params={"top_k": 5})) == 5
+    more = model.predict([video], params={"top_k": 1000})
+    assert len(more) > 20 and caplog.text.count("strongest") == 1
+    assert more["score"].tolist()[:20] == usual["score"].tolist()
 
 
 def test_the_model_holds_no_pickle_and_no_path_of_this_machine(package: Path) -> None:

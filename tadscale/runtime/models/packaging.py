@@ -48,7 +48,7 @@ def package_model(directory: Path, spec: NetworkSpec, weights: Mapping[str, Tens
     with TemporaryDirectory() as folder:
         detector = Path(folder, PACKAGED_AT.name)
         written = save_network(str(detector), spec, weights)
-        _save_pyfunc(directory, detector, copy_shipped_files(Path(folder)))
+        _save_pyfunc(directory, detector, copy_shipped_files(Path(folder)), spec.inference.nms.top_k)
     _forget_paths(directory / "MLmodel")
     if card:
         (directory / CARD_NAME).write_text(card, encoding="utf-8")
@@ -60,7 +60,7 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
 
 
-def _save_pyfunc(directory: Path, detector: Path, code: Path) -> None:
+def _save_pyfunc(directory: Path, detector: Path, code: Path, top_k: int) -> None:
     prepare_environment()
     from mlflow.pyfunc import save_model
 
@@ -69,23 +69,23 @@ def _save_pyfunc(directory: Path, detector: Path, code: Path) -> None:
         python_model=str(PYFUNC),
         artifacts={PACKAGED_AT.name: str(detector)},
         code_paths=[str(code)],
-        signature=_signature(),
+        signature=_signature(top_k),
         input_example=[_example_video()],
         pip_requirements=requirements(),
     )
 
 
-def _signature() -> Any:
+def _signature(top_k: int) -> Any:
+    """What goes in and out. The input has no schema: of a table MLflow would pass on the first column, and not `video`, and
+    of a named column it would refuse the plain list."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     output = {"video": DataType.string, "label": DataType.string}
     output |= dict.fromkeys(("start_s", "end_s", "score"), DataType.double)
     return ModelSignature(
-        # Without a name, so that a plain list will do. From Python, bytes pass as well; over JSON, data: URLs.
-        inputs=Schema([ColSpec(DataType.string)]),
         outputs=Schema([ColSpec(kind, name) for name, kind in output.items()]),
-        params=ParamSchema([ParamSpec("min_score", DataType.double, 0.0)]),
+        params=ParamSchema([ParamSpec("min_score", DataType.double, 0.0), ParamSpec("top_k", DataType.long, top_k)]),
     )
 
 

@@ -91,6 +91,7 @@ def _card(
         intended_use=["Detection of the classes below in videos like those it was trained on."],
         limits=[
             "Scores are not calibrated probabilities.",
+            f"Of one video the {job.evaluate.inference.nms.top_k} strongest detections are kept (the parameter top_k).",
             f"Actions much longer than a window ({network.window.frames / network.window.fps:g} s) are not found whole.",
         ],
     )

@@ -1,4 +1,5 @@
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,9 @@ def test_what_mlflow_is_told(package: Path) -> None:  # noqa: F811
     model = yaml.safe_load((package / "MLmodel").read_text())
     flavor = model["flavors"]["python_function"]
     assert flavor["model_code_path"] == "pyfunc.py" and "python_model" not in flavor
-    assert model["signature"]["inputs"] == '[{"type": "string", "required": true}]'
+    assert model["signature"]["inputs"] is None, "of a table MLflow would pass on the first column, and not `video`"
+    params = {entry["name"]: entry["default"] for entry in json.loads(model["signature"]["params"])}
+    assert params == {"min_score": 0.0, "top_k": SPEC.inference.nms.top_k}
     assert [name in model["signature"]["outputs"] for name in ("video", "label", "start_s", "end_s", "score")] == [
         True
     ] * 5
