@@ -32,7 +32,7 @@ def gradients(tiny_model, batch, **distill):
     """What one step sends into each parameter, and the loss parts."""
     student = student_of(tiny_model)
     objective = build_objective(tiny_model.head, 2)
-    settings = StudentConfig(distill=DistillConfig(**distill))
+    settings = StudentConfig(distill=DistillConfig(**({"balance": "fixed"} | distill)))
     parts = step_function("decomposed", Lesson(objective=objective, student=settings, global_batch=BATCH))(
         student, batch
     )

@@ -76,7 +76,7 @@ def run_curve() -> dict[str, list[float]]:
         total_steps=STEPS, steps_per_epoch=3, global_batch=VIDEOS, positions=lambda step: torch.arange(VIDEOS)
     )
     objective = build_objective(NETWORK.head, len(class_names(SPRITES)))
-    student = StudentConfig(distill=DistillConfig(feature_weight=8.0))
+    student = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="fixed"))
     step = step_function("decomposed", Lesson(objective=objective, student=student, global_batch=VIDEOS))
     batches = (batch for _ in range(STEPS))
     train(engine, step, batches, expected, OPTIM, ema=Ema(engine.model, 0.9), callbacks=[Keep()])

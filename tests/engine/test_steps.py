@@ -11,8 +11,8 @@ from tadscale.models.heads.objective import build_objective
 from tadscale.models.student import Student
 from tests.engine.conftest import BATCH, make_batch
 
-ON = DistillConfig(feature_weight=1.0, prediction_weight=1.0)
-OFF = DistillConfig(feature_weight=0.0, prediction_weight=0.0)
+ON = DistillConfig(feature_weight=1.0, prediction_weight=1.0, balance="fixed")
+OFF = DistillConfig(feature_weight=0.0, prediction_weight=0.0, balance="fixed")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def _grads(model, parts):
 
 
 def test_loss_is_the_weighted_sum_of_its_parts(tiny_model, taught):
-    distill = DistillConfig(feature_weight=3.0, prediction_weight=0.5)
+    distill = DistillConfig(feature_weight=3.0, prediction_weight=0.5, balance="fixed")
     parts = run("decomposed", Student(tiny_model, num_classes=2), taught, distill, tiny_model)
     total = parts["joint"] + parts["appearance"] + 3.0 * parts["feature"] + 0.5 * parts["prediction"]
     torch.testing.assert_close(parts["loss"], total)
