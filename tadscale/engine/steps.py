@@ -37,7 +37,7 @@ class DistillConfig(Config):
     prediction_weight: NonNegativeFloat = 1.0
     """Weight of imitating the teacher's detector output."""
     balance: Literal["fixed", "share"] = "share"
-    """`share`: on its way into the backbone, distillation's gradient is scaled to `share` times ground truth's at every step.
+    """`share`: on its way into the backbone, distillation's gradient is scaled to `share` times ground truth's each step.
     `fixed`: the weights are all; cheaper by two backward passes through branches and heads, and at a feature weight of 4
     one seed of three lost the colour for good, at 8 every one (sprites, a start that knew it)."""
     share: PositiveFloat = 2.0
