@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import av
@@ -27,6 +28,9 @@ MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
+STILL_S = (
+    2.0  # our choice: cameras slow down to 5 pictures a second in the dark, and nothing films at one in two seconds
+)
 NO_PICTURE = "zero length: the video stream holds no picture"
 
 
@@ -70,6 +74,16 @@ def probe_video(video: bytes) -> VideoInfo:
         turned = round(frame.rotation / 90) % 2
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return VideoInfo(duration_s, frames / duration_s, frames, width, height)
+
+
+def still_spans(video: bytes) -> list[tuple[float, float]]:
+    """Where one picture stands for longer than `STILL_S`: its time and that of the next, in seconds.
+
+    A recording that stalled, or a slide show: the file does not say which. Raises `UndecodableVideo`.
+    """
+    with _open(video) as (container, stream):
+        times_s, _ = _display_times(container, stream)
+    return [(time_s, next_s) for time_s, next_s in pairwise(times_s) if next_s - time_s > STILL_S]
 
 
 def verify_video(video: bytes) -> None:

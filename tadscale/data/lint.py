@@ -25,6 +25,8 @@ class LintReport:
     """Labelled videos without any segment: allowed."""
     repairs: list[Repair] = field(default_factory=list)
     """Mended on reading: segments that were clipped or left out."""
+    still: list[Repair] = field(default_factory=list)
+    """Where one picture stands for long: sampled as it is on display, and for a person to look at."""
     bad: list[QuarantineEntry] = field(default_factory=list)
     """Videos that would be quarantined: they cost budget, but do not stop a run by themselves."""
     errors: list[str] = field(default_factory=list)
@@ -45,6 +47,7 @@ class LintReport:
         yield f"{self.videos.total()} usable videos ({subsets}), {self.hours:.2f} h, {self.background} without any segment"
         yield f"{self.segments.total()} segments of {len(self.segments)} classes"
         yield from (f"mended: {repair.key}: {repair.what}" for repair in self.repairs)
+        yield from (f"still: {span.key}: {span.what}" for span in self.still)
         yield from (f"bad: {entry.shard}: {entry.key}: {entry.reason}" for entry in self.bad)
         yield from (f"warning: {warning}" for warning in self.warnings)
         yield from (f"error: {error}" for error in self.errors)
@@ -65,7 +68,7 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
     """
     reading, shards = reading or Reading(), find_shards(url)
     scan = scan_shards(shards, reading, decode_all=decode_all)
-    report = LintReport(repairs=scan.repairs, bad=scan.bad, warnings=scan.suspicions.warnings())
+    report = LintReport(repairs=scan.repairs, still=scan.still, bad=scan.bad, warnings=scan.suspicions.warnings())
     for row in scan.rows:
         report.videos[row.subset] += 1
         report.hours += row.duration_s / 3600

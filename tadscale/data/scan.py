@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from tadscale.data.annotations import normal_subset
-from tadscale.data.decode import probe_video, verify_video
+from tadscale.data.decode import probe_video, still_spans, verify_video
 from tadscale.data.describe import SUBSETS, Repair, describe
 from tadscale.data.keys import same_key
 from tadscale.data.manifest import VideoRow
@@ -54,6 +54,8 @@ class Scan:
     bad: list[QuarantineEntry] = field(default_factory=list)
     suspicions: Suspicions = field(default_factory=Suspicions)
     """What is allowed and looks wrong."""
+    still: list[Repair] = field(default_factory=list)
+    """Videos in which one picture stands for long, found when every picture is decoded: a recording that stalled?"""
     passed_over: Counter[str] = field(default_factory=Counter)
     """Members that are neither a video nor a sidecar, by suffix."""
 
@@ -107,6 +109,7 @@ def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = F
         whole.repairs += part.repairs
         whole.bad += part.bad
         whole.suspicions.add(part.suspicions)
+        whole.still += part.still
         whole.passed_over += part.passed_over
     return whole
 
@@ -125,6 +128,7 @@ def _scan_shard(url: str, reading: Reading, decode_all: bool) -> Scan:
                 if decode_all:
                     verify_video(sample.video)
                     verify_windows(sample.video, row.duration_s)
+                    scan.still += _still(sample)
             except Exception as error:  # the one boundary: a video's bytes never end the scan of the others
                 scan.bad.append(QuarantineEntry(shard, sample.key, reason_of(error), "scan"))
             else:
@@ -147,6 +151,15 @@ def _row(sample: TarSample, url: str, reading: Reading, suspicions: Suspicions) 
     suspicions.see(sample.key, entry, info)
     row, repairs = describe(sample.key, sample.video, entry, url, sample.video_offset, info)
     return row._replace(labelled=reading.labelled), repairs
+
+
+def _still(sample: TarSample) -> list[Repair]:
+    return [
+        Repair(
+            sample.key, f"one picture stands from {start_s:.1f} s to {end_s:.1f} s; what is annotated there is not seen"
+        )
+        for start_s, end_s in still_spans(sample.video)
+    ]
 
 
 def _annotation(sample: TarSample, reading: Reading, duration_s: float) -> Mapping[str, Any]:

@@ -145,7 +145,7 @@ class _Http(HTTPHandler):
         self._line = line
 
     def http_open(self, req: Request) -> Any:
-        return self.do_open(_on(self._line, HTTPConnection), req)  # type: ignore[arg-type]
+        return self.do_open(_on(self._line, HTTPConnection), req)
 
 
 class _Https(HTTPSHandler):
@@ -154,7 +154,7 @@ class _Https(HTTPSHandler):
         self._line = line
 
     def https_open(self, req: Request) -> Any:
-        return self.do_open(_on(self._line, HTTPSConnection), req, context=ssl.create_default_context())  # type: ignore[arg-type]
+        return self.do_open(_on(self._line, HTTPSConnection), req, context=ssl.create_default_context())
 
 
 def _on(line: _Line, kind: type[HTTPConnection]) -> Callable[..., HTTPConnection]:

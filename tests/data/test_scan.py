@@ -327,3 +327,12 @@ def test_decoding_finds_what_training_would_and_nothing_else_does(tmp_path: Path
     tar(tmp_path / "s.tar", {"k.mkv": with_hidden_tail(numbered(60), 10), "k.json": note()})
     assert lint(str(tmp_path)).ok
     assert "the last one ends at 5.5" in lint(str(tmp_path), decode_all=True).bad[0].reason
+
+
+def test_decoding_marks_where_a_recording_stands_still(tmp_path: Path) -> None:
+    stalls = encode_clip(numbered(40), times=[*range(35), *range(65, 70)], b_frames=2)
+    tar(tmp_path / "s.tar", sound(0) | {"k.mp4": stalls, "k.json": note()})
+    report = lint(str(tmp_path), decode_all=True)
+    assert report.ok
+    assert [(span.key, "from 3.4 s to 6.5 s" in span.what) for span in report.still] == [("k", True)]
+    assert "still: k: one picture stands" in str(report)
