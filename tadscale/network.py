@@ -4,7 +4,6 @@ A network is a folder: `network.json` says what it is, `weights.safetensors` hol
 executed. Stages leave one, later stages and evaluation read it, a registered model carries it.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
 from tadscale.models.pretext import PretextNetwork, backbone_state
 from tadscale.models.student import Student, inference_state
+from tadscale.weights import check_finite, digest
 
 Mode = Literal["pretrain", "teacher", "baseline", "conventional", "decomposed"]
 """How a network is trained: `teacher` reads motion, the others RGB; `decomposed` is a `Student`, `pretrain` a backbone that
@@ -95,7 +95,7 @@ def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> 
         The description as written.
 
     Raises:
-        UserError: the weights do not fit the description.
+        UserError: the weights do not fit the description, or are not finite.
         StorageError: the storage cannot be reached or refuses.
     """
     from safetensors.torch import save
@@ -103,21 +103,41 @@ def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> 
     kept = _KEPT.get(spec.mode, dict)(dict(tensors))
     kept = {name: kept[name].detach().cpu().contiguous() for name in sorted(kept)}
     load_weights(spec.build(), kept, "the weights")
+    check_finite(kept, "the weights")
     data = save(kept)
-    written = spec.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    written = spec.model_copy(update={"weights_sha256": digest(data)})
     write_bytes(join(url, WEIGHTS_NAME), data)
     write_bytes(join(url, SPEC_NAME), (written.model_dump_json(indent=1) + "\n").encode())
     return written
 
 
-def read_spec(url: str) -> NetworkSpec:
-    """The description of a trained network.
+def spec_digest(url: str) -> str:
+    """What a trained network is by content: the digest of its description, which holds that of its weights.
 
     Raises:
-        UserError: there is none, or it is not one that this version understands.
+        UserError: there is none.
+        StorageError: the storage cannot be reached.
+    """
+    return digest(_read_first(url, (SPEC_NAME, FORMAT_1_NAME))[0])
+
+
+def read_spec(url: str, sha256: str = "") -> NetworkSpec:
+    """The description of a trained network.
+
+    Args:
+        url: the network's folder.
+        sha256: what `spec_digest` gave when it was trained, to be verified where it is known.
+
+    Raises:
+        UserError: there is none, it is another than was trained, or not one that this version understands.
         StorageError: the storage cannot be reached.
     """
     data, where = _read_first(url, (SPEC_NAME, FORMAT_1_NAME))
+    if sha256 and digest(data) != sha256:
+        raise UserError(
+            f"{where} has digest {digest(data)[:12]}..., its stage left one of {sha256[:12]}...: it was damaged or replaced "
+            "since; restore it, or remove the stage's folder and run the job again"
+        )
     try:
         document = json.loads(data)
     except ValueError as error:
@@ -137,19 +157,21 @@ def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
     """A trained network's tensors, their bytes verified before they are parsed.
 
     Raises:
-        UserError: they are missing, or are not those that the description names.
+        UserError: they are missing, are not those that the description names, or are not finite.
         StorageError: the storage cannot be reached.
     """
     from safetensors.torch import load
 
     data, where = _read_first(url, (WEIGHTS_NAME,))
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != spec.weights_sha256:
+    found = digest(data)
+    if found != spec.weights_sha256:
         raise UserError(
-            f"{where} has digest {digest[:12]}..., the network's description names {spec.weights_sha256[:12]}...: the file "
+            f"{where} has digest {found[:12]}..., the network's description names {spec.weights_sha256[:12]}...: the file "
             "is damaged or belongs to another model; fetch the model again, or run the stage that made it again"
         )
-    return _renamed(load(data))
+    tensors = _renamed(load(data))
+    check_finite(tensors, where)
+    return tensors
 
 
 def load_network(url: str) -> tuple[nn.Module, NetworkSpec]:

@@ -77,7 +77,24 @@ def read_weights(data: bytes, name: str, where: str) -> Weights:
         raise UserError(
             f"{where} cannot be read as {suffix}: it is damaged, cut short or another kind of file; copy it again"
         ) from error
-    return Weights(without_prefixes(_state_dict(content, where)), digest(data))
+    tensors = without_prefixes(_state_dict(content, where))
+    check_finite(tensors, where)
+    return Weights(tensors, digest(data))
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse numbers that are none: a network with them finds nothing, and says nothing.
+
+    Raises:
+        UserError: a tensor holds an infinite number or none at all; `where` is what the weights are called in the message.
+    """
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        more = f" and {len(broken) - NAMED_PROBLEMS} more" if len(broken) > NAMED_PROBLEMS else ""
+        raise UserError(
+            f"{where}: {', '.join(broken[:NAMED_PROBLEMS])}{more} hold infinite numbers or NaN: the training diverged, or "
+            "the file was made of one that had; train anew with a lower optim.lr, or take other weights"
+        )
 
 
 def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

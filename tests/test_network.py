@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from tadscale.network import load_network, read_spec, save_network
+from tadscale.network import load_network, read_spec, save_network, spec_digest
 from tadscale.serving.predictor import Predictor
 from tests.serving.tiny import SPEC, clip, student_weights
 
@@ -69,3 +69,33 @@ def test_weights_of_another_network_are_not_written(tmp_path):
 def test_a_folder_without_a_network_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"is no trained network: it has no network.json"):
         read_spec(str(tmp_path))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_neither_written_nor_loaded(number, tmp_path):
+    """They would load, find nothing, and say nothing."""
+    weights = student_weights()
+    name = next(name for name in weights if name.startswith("backbone."))
+    broken = weights | {name: torch.full_like(weights[name], number)}
+    with pytest.raises(ValueError, match=rf"the weights: {name} hold infinite numbers or NaN"):
+        save_network(str(tmp_path / "a"), SPEC, broken)
+    assert not (tmp_path / "a").exists()
+    written = save_network(str(tmp_path / "b"), SPEC, weights)
+    kept = {name: broken[name] for name in safetensors.torch.load_file(tmp_path / "b" / "weights.safetensors")}
+    data = safetensors.torch.save(kept)
+    (tmp_path / "b" / "weights.safetensors").write_bytes(data)
+    described = written.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
+    (tmp_path / "b" / "network.json").write_text(described.model_dump_json())
+    for load in (lambda: load_network(str(tmp_path / "b")), lambda: Predictor.from_directory(tmp_path / "b", "cpu")):
+        with pytest.raises(ValueError, match=f"{name} hold infinite numbers or NaN"):
+            load()
+
+
+def test_a_description_that_is_not_the_trained_one_is_refused(tmp_path):
+    written = save_network(str(tmp_path), SPEC, student_weights())
+    digest = spec_digest(str(tmp_path))
+    assert read_spec(str(tmp_path), digest) == written
+    path = tmp_path / "network.json"
+    path.write_text(path.read_text().replace('"jump"', '"jumq"'))
+    with pytest.raises(ValueError, match=r"network.json has digest .* damaged or replaced since"):
+        read_spec(str(tmp_path), digest)

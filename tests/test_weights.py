@@ -180,3 +180,9 @@ def test_files_from_before_batch_norm_counted_fit():
     match = match_weights(network(), state)
     assert match.complete
     network().load_state_dict(match.tensors)
+
+
+def test_a_file_with_numbers_that_are_none_is_refused():
+    broken = STATE | {"stem.weight": torch.tensor([1.0, torch.nan])}
+    with pytest.raises(ValueError, match=r"raft.pth: stem.weight hold infinite numbers or NaN"):
+        read_weights(pickled(broken), "raft.pth", "motion.raft.weights raft.pth")

@@ -23,7 +23,11 @@ class TrainState:
     tensors: dict[str, Tensor]
 
 
-class NonFiniteGradient(RuntimeError):
+class Diverged(RuntimeError):
+    """Training has left the finite numbers: what follows would only bury the cause."""
+
+
+class NonFiniteGradient(Diverged):
     """A gradient is infinite or not a number; the optimiser was not asked, and no weight has changed."""
 
 

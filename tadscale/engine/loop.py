@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
-from tadscale.engine.engine import Engine, NonFiniteGradient, TrainState
+from tadscale.engine.engine import Diverged, Engine, NonFiniteGradient, TrainState
 from tadscale.engine.memory import memory_in_use
 from tadscale.engine.optim import OptimConfig, learning_rate
 from tadscale.engine.pace import Pace
@@ -78,7 +78,8 @@ def train(
         Optimiser steps taken in all, those before `first_step` included.
 
     Raises:
-        RuntimeError: a batch is not the plan's, the batches end early, or loss or gradient are not finite.
+        RuntimeError: a batch is not the plan's, or the batches end early.
+        Diverged: loss or gradient are not finite.
     """
     engine.model.train()
     pace = Pace(expected.global_batch)
@@ -122,7 +123,7 @@ def _step(engine: Engine, expected: Expected, step: int) -> float:
     try:
         return engine.step()
     except NonFiniteGradient as error:
-        raise RuntimeError(
+        raise Diverged(
             f"step {step}: a gradient is not finite; no weight was changed, and the last checkpoint is good. Its videos: "
             f"{', '.join(expected.videos(step)) or 'unknown'}. Look at them (tadscale data lint --decode), lower optim.lr "
             "or raise optim.warmup_epochs"
@@ -153,4 +154,4 @@ def check_positions(batch: WindowBatch | None, expected: Tensor, step: int) -> N
 def check_finite(losses: dict[str, float], step: int) -> None:
     """Stop at the first loss that is not a number: what follows it would only bury the cause."""
     if not all(map(torch.isfinite, map(torch.tensor, losses.values()))):
-        raise RuntimeError(f"step {step}: a loss is not finite: {losses}. Lower optim.lr or raise optim.warmup_epochs.")
+        raise Diverged(f"step {step}: a loss is not finite: {losses}. Lower optim.lr or raise optim.warmup_epochs.")

@@ -9,7 +9,7 @@ import safetensors.torch
 from torch import Tensor
 
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
-from tadscale.engine.engine import TrainState
+from tadscale.engine.engine import Diverged, TrainState
 from tadscale.errors import UserError
 
 META_NAME = "meta.json"
@@ -35,8 +35,10 @@ def save_state(url: str, state: TrainState, meta: Mapping[str, Any]) -> None:
         meta: what to keep beside it, JSON values; comes back from `load_state`.
 
     Raises:
+        Diverged: a number is not finite. Nothing is written: whoever resumed from it would diverge again.
         StorageError: the storage cannot be reached or refuses.
     """
+    _check_finite(state)
     digests = {}
     for group in GROUPS:
         data = safetensors.torch.save(_group(state.tensors, group))
@@ -84,6 +86,15 @@ def _read_document(url: str) -> dict[str, Any]:
             "use the version of tadscale that wrote it, or start the run under another name"
         )
     return document
+
+
+def _check_finite(state: TrainState) -> None:
+    broken = [name for name, value in state.tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise Diverged(
+            f"step {state.step}: {len(broken)} of {len(state.tensors)} tensors are not finite ({', '.join(broken[:3])}): no "
+            "checkpoint is written, the one before is good. Lower optim.lr or raise optim.warmup_epochs."
+        )
 
 
 def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:

@@ -67,7 +67,15 @@ class DetectionPath:
         return self.read(network, network.detect(windows, mask))  # type: ignore[operator]
 
     def read(self, network: nn.Module, predictions: Predictions) -> list[WindowDetections]:
-        """Detections read off predictions by the network's head, on the CPU; one entry a window."""
+        """Detections read off predictions by the network's head, on the CPU; one entry a window.
+
+        Raises:
+            ValueError: a prediction is not a number. Compared with any least score it would be no detection, and no error.
+        """
+        if broken := sorted(name for name, value in predictions.items() if value.isnan().any()):
+            raise ValueError(
+                f"the network's predictions ({', '.join(broken)}) are not numbers: its weights are not usable"
+            )
         top_k, nms = self.inference.window_top_k, self.inference.nms
         by_window = network.head.decode(predictions, top_k=top_k, min_score=nms.min_score)  # type: ignore[union-attr, operator]
         return [WindowDetections(*(column.cpu() for column in window)) for window in by_window]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tadscale.engine.engine import TrainState
+from tadscale.engine.engine import Diverged, TrainState
 from tadscale.engine.state import CorruptState, load_state, read_meta, save_state
 
 
@@ -82,3 +82,12 @@ def test_a_format_of_another_version_is_refused_by_name(state, tmp_path):
     (tmp_path / "COMPLETE").write_text(hashlib.sha256(text).hexdigest())
     with pytest.raises(ValueError, match="format 99"):
         load_state(str(tmp_path))
+
+
+@pytest.mark.parametrize("group", ["model", "exp_avg", "exp_avg_sq", "ema"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_state_that_diverged_is_not_written(group, number, state, tmp_path):
+    state.tensors[f"{group}/layer.1"][2, 3] = number
+    with pytest.raises(Diverged, match=rf"step 12: 1 of 13 tensors are not finite \({group}/layer.1\)"):
+        save_state(str(tmp_path / "s"), state, {})
+    assert not (tmp_path / "s").exists()

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from tadscale.metrics.nms import NmsConfig
@@ -62,3 +63,13 @@ def test_windows_are_detected_one_by_one_whatever_the_batch() -> None:
         torch.testing.assert_close(found.scores, alone.scores)
         torch.testing.assert_close(found.segments_frames, alone.segments_frames)
         assert len(found.scores) == 5 and not found.scores.requires_grad
+
+
+def test_predictions_that_are_no_numbers_are_an_error_and_not_an_empty_list() -> None:
+    torch.manual_seed(0)
+    network = SPEC.model_copy(update={"mode": "baseline"}).build().eval()
+    for parameter in network.parameters():
+        parameter.data.fill_(torch.nan)
+    path = DetectionPath(SPEC.window, InferenceConfig(), SPEC.classes)
+    with pytest.raises(ValueError, match=r"predictions .* are not numbers"):
+        path.detect(network, torch.zeros(1, 16, 32, 32, 3, dtype=torch.uint8), torch.ones(1, 16, dtype=torch.bool))

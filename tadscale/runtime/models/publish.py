@@ -32,10 +32,10 @@ def publish(
     """Register what a stage trained: the champion if the name is new, else the challenger.
 
     Raises:
-        ValueError: the weights are not those that were trained.
+        UserError: description or weights are not those that were trained, or are no finite numbers.
         StorageError: the storage cannot be reached.
     """
-    network = read_spec(stage.weights_url)
+    network = read_spec(stage.weights_url, stage.network_sha256)
     card = model_card(_card(job, stage, network, scores, name))
     weights = read_weights(stage.weights_url, network)
     with tempfile.TemporaryDirectory() as folder:

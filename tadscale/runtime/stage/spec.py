@@ -1,6 +1,6 @@
 """One training stage: what it is asked, what decides its result, what it gives back, and where its files lie."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tadscale.config import Config
 from tadscale.data.motion_identity import motion_fingerprint
@@ -21,7 +21,32 @@ DISTILLING: tuple[Mode, ...] = ("conventional", "decomposed")
 """Modes that learn from a teacher."""
 
 
-class Stage(Config):
+class StageFiles:
+    """Where a stage's files lie: everything under its own folder, so that a run can be moved as it is."""
+
+    if TYPE_CHECKING:  # a setting of the one, a property of the other
+
+        @property
+        def url(self) -> str:
+            """Folder of the stage."""
+
+    @property
+    def weights_url(self) -> str:
+        """Folder of the trained network: the averaged weights and their description."""
+        return join(self.url, "weights")
+
+    @property
+    def log_url(self) -> str:
+        """Its log: JSON lines, one a step: losses, rates, and every rank's first and last position of the plan."""
+        return join(self.url, "log.jsonl")
+
+    @property
+    def quarantine_url(self) -> str:
+        """Its quarantine ledger: JSON lines, one a bad video; the file exists even if there was none."""
+        return join(self.url, "quarantine.jsonl")
+
+
+class Stage(StageFiles, Config):
     """A job, and which of its networks is trained. Made by `stage_of`."""
 
     job: JobConfig
@@ -48,21 +73,6 @@ class Stage(Config):
     def checkpoints_url(self) -> str:
         """Folder of its checkpoints."""
         return join(self.url, "checkpoints")
-
-    @property
-    def weights_url(self) -> str:
-        """Folder of the trained network."""
-        return join(self.url, "weights")
-
-    @property
-    def log_url(self) -> str:
-        """Its log, JSON lines."""
-        return join(self.url, "log.jsonl")
-
-    @property
-    def quarantine_url(self) -> str:
-        """Its quarantine ledger, JSON lines."""
-        return join(self.url, "quarantine.jsonl")
 
     @property
     def quarantine_budget(self) -> QuarantineBudget:
@@ -217,19 +227,15 @@ def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkS
     )
 
 
-class StageResult(Config):
-    """What a finished stage reports; also its `result.json`."""
+class StageResult(StageFiles, Config):
+    """What a finished stage reports; also its `result.json`, which leaves out where it lies."""
 
+    url: str
+    """Folder of the stage, wherever it lies now."""
     steps: int
     """Optimiser steps of the whole plan."""
     losses: dict[str, float]
     """Of the last step."""
-    weights_url: str
-    """The averaged weights and their description: `tadscale.network.load_network` reads it."""
-    log_url: str
-    """JSON lines, one a step: losses, rates, and every rank's first and last position of the plan."""
-    quarantine_url: str
-    """JSON lines, one a bad video; the file exists even if there was none."""
     quarantined: int
     """Bad videos met."""
     seconds: TimeSplit
@@ -240,3 +246,5 @@ class StageResult(Config):
     """Which window was trained at which step."""
     manifest_digest: str
     """The training data."""
+    network_sha256: str = ""
+    """Digest of the trained network's description; empty in results of earlier versions."""

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tadscale.data.storage import join, open_filesystem, with_retry
+from tadscale.data.storage import join, list_folders, list_names, read_text, remove, remove_folder, write_bytes
 from tadscale.engine.engine import TrainState
 from tadscale.engine.state import COMPLETE_NAME, CorruptState, load_state, read_meta, save_state
+
+DIVERGED_NAME = "DIVERGED"  # a line for every time that training from here left the finite numbers
+DIVERGED_TWICE = 2  # once may be a fault of the hardware, twice is the state's
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +22,7 @@ class CheckpointStore:
 
     url: str
     keep: int = 2
-    """How many of the newest are kept: two, so that a damaged one has one before it."""
+    """How many complete ones are kept, the newest: two, so that a damaged one has one before it."""
 
     def at(self, step: int) -> str:
         """Folder of the checkpoint after `step` steps."""
@@ -27,26 +30,30 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps with a folder, complete or not, newest first."""
-
-        def names() -> list[str]:
-            filesystem, path = open_filesystem(self.url)
-            try:
-                return [entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in filesystem.ls(path, detail=True)]
-            except FileNotFoundError:
-                return []
-
-        matches = (re.fullmatch(r"step-(\d{8,})", name) for name in with_retry(names, self.url))
+        matches = (re.fullmatch(r"step-(\d{8,})", name) for name in list_folders(self.url))
         return sorted((int(match[1]) for match in matches if match), reverse=True)
 
     def save(self, state: TrainState, meta: Mapping[str, Any]) -> None:
-        """Write a checkpoint, then delete what is too old."""
+        """Write a checkpoint, then delete what is too old, and what is older and was never completed.
+
+        Raises:
+            Diverged: the state is not finite; nothing is written.
+        """
         save_state(self.at(state.step), state, meta)
-        for step in [s for s in self.steps() if s < state.step][self.keep - 1 :]:
-            self._delete(step)
+        if self._times_diverged(state.step):
+            remove(join(self.at(state.step), DIVERGED_NAME))  # of an earlier state of this step
+        older = [step for step in self.steps() if step < state.step]
+        kept = [step for step in older if self._meta(step) is not None][: self.keep - 1]
+        for step in older:
+            if step not in kept:
+                self._delete(step)
 
     def load_latest(self) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest state that is complete and undamaged, with its meta; None if there is none."""
-        for step in self.steps():
+        """The newest state that is complete and undamaged, with its meta; None if there is none.
+
+        One from which training has diverged twice comes last: the one before may lead past it.
+        """
+        for step in self._by_trust():
             try:
                 return load_state(self.at(step))
             except CorruptState as error:
@@ -59,18 +66,33 @@ class CheckpointStore:
 
     def latest_meta(self) -> dict[str, Any] | None:
         """What stands beside the newest complete state, without reading its tensors."""
-        for step in self.steps():
-            try:
-                return read_meta(self.at(step))
-            except CorruptState:
-                continue
-        return None
+        metas = (self._meta(step) for step in self.steps())
+        return next((meta for meta in metas if meta is not None), None)
+
+    def note_divergence(self, step: int) -> None:
+        """Remember that training which went on from this checkpoint diverged."""
+        if step in self.steps():
+            lines = "diverged\n" * (self._times_diverged(step) + 1)
+            write_bytes(join(self.at(step), DIVERGED_NAME), lines.encode())
+
+    def _by_trust(self) -> list[int]:
+        """Newest first; those from which training diverged twice behind all others, the oldest of them first."""
+        steps = self.steps()
+        doubtful = [step for step in steps if self._times_diverged(step) >= DIVERGED_TWICE]
+        if doubtful:
+            log.warning("training has diverged twice from checkpoint(s) %s: an earlier one is tried", doubtful)
+        return [step for step in steps if step not in doubtful] + doubtful[::-1]
+
+    def _times_diverged(self, step: int) -> int:
+        return len(read_text(join(self.at(step), DIVERGED_NAME)).splitlines())
+
+    def _meta(self, step: int) -> dict[str, Any] | None:
+        try:
+            return read_meta(self.at(step))
+        except CorruptState:
+            return None
 
     def _delete(self, step: int) -> None:
-        def delete() -> None:
-            filesystem, path = open_filesystem(self.at(step))
-            if filesystem.exists(f"{path}/{COMPLETE_NAME}"):
-                filesystem.rm_file(f"{path}/{COMPLETE_NAME}")  # first: what is half deleted is not trusted
-            filesystem.rm(path, recursive=True)
-
-        with_retry(delete, self.at(step))
+        if COMPLETE_NAME in list_names(self.at(step)):
+            remove(join(self.at(step), COMPLETE_NAME))  # first: what is half deleted is not trusted
+        remove_folder(self.at(step))

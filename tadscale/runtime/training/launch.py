@@ -17,6 +17,7 @@ from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
+from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import check_capacity, connect
 from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
@@ -176,12 +177,11 @@ def _result(stage: Stage, plan: Plan, summary: Summary) -> StageResult:
     return StageResult(
         steps=summary.outcome.step,
         losses=summary.outcome.losses,
-        weights_url=stage.weights_url,
-        log_url=stage.log_url,
-        quarantine_url=stage.quarantine_url,
+        url=stage.url,
         quarantined=summary.quarantined,
         seconds=summary.outcome.seconds,
         restarts=summary.restarts,
         plan_digest=plan.digest,
         manifest_digest=plan.manifest_digest,
+        network_sha256=spec_digest(stage.weights_url),
     )

@@ -4,9 +4,9 @@ import json
 from typing import Any, get_args
 
 from tadscale.data.plan import Plan
-from tadscale.data.storage import join, list_names, read_bytes, read_text, write_bytes
+from tadscale.data.storage import join, list_names, read_text, write_bytes
 from tadscale.errors import UserError
-from tadscale.network import Mode
+from tadscale.network import Mode, read_spec
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
@@ -19,7 +19,7 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     """What is already under the stage's URL must belong to this very stage; if that is finished, its result.
 
     Raises:
-        UserError: it belongs to another; names what changed.
+        UserError: it belongs to another, and what changed; or the trained network is not the one that the stage left.
     """
     identity, result = (read_text(join(stage.url, name)) for name in (IDENTITY_NAME, RESULT_NAME))
     meta = CheckpointStore(stage.checkpoints_url).latest_meta()
@@ -29,7 +29,7 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
         check_plan(meta, plan, stage)
     if not result:
         return None
-    finished = StageResult.model_validate_json(result)
+    finished = _read_result(result, stage.url)
     return finished if finished.plan_digest == plan.digest else None
 
 
@@ -50,22 +50,31 @@ def note_identity(stage: Stage) -> None:
 
 def note_result(stage: Stage, result: StageResult) -> None:
     """Mark the stage as finished."""
-    write_bytes(join(stage.url, RESULT_NAME), result.model_dump_json(indent=1).encode())
+    write_bytes(join(stage.url, RESULT_NAME), result.model_dump_json(indent=1, exclude={"url"}).encode())
 
 
 def finished_stages(run_url: str) -> dict[str, StageResult]:
     """The stages that a run has finished, by mode.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a trained network is not the one that its stage left.
     """
     stages: dict[str, StageResult] = {}
     for mode in get_args(Mode):
         if RESULT_NAME in list_names(join(run_url, mode)):
-            stages[mode] = StageResult.model_validate_json(read_bytes(join(run_url, mode, RESULT_NAME)))
+            url = join(run_url, mode)
+            stages[mode] = _read_result(read_text(join(url, RESULT_NAME)), url)
     if not stages:
         raise UserError(f"{run_url}: no finished stage to evaluate; run the job that trains them first, by that name")
     return stages
+
+
+def _read_result(text: str, url: str) -> StageResult:
+    """A finished stage as it lies now: earlier versions wrote where it lay then."""
+    facts = {name: value for name, value in json.loads(text).items() if not name.endswith("_url")}
+    result = StageResult.model_validate(facts | {"url": url})
+    read_spec(result.weights_url, result.network_sha256)
+    return result
 
 
 def _check_same(before: dict[str, Any], stage: Stage) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from tadscale.config import Config
 from tadscale.engine.ema import Ema
-from tadscale.engine.engine import Engine, select
+from tadscale.engine.engine import Diverged, Engine, select
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.pretrain import pretrain_step
 from tadscale.engine.start import load_start
@@ -128,16 +128,21 @@ class _Rank:
         checkpoints = CheckpointEvery(
             self._store, stage.job.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
         )
-        taken = train(
-            self._engine,
-            self._step_function(),
-            batches,
-            self._expected(),
-            stage.optim,
-            first_step=self._resumed.step,
-            ema=self._ema,
-            callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
-        )
+        try:
+            taken = train(
+                self._engine,
+                self._step_function(),
+                batches,
+                self._expected(),
+                stage.optim,
+                first_step=self._resumed.step,
+                ema=self._ema,
+                callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
+            )
+        except Diverged:
+            if self._rank == 0:
+                self._store.note_divergence(self._resumed.step)
+            raise
         self._end(agreement.stop, taken, agreement.losses, stopwatch.split())
 
     def _step_function(self) -> StepFunction:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadscale.engine.engine import TrainState
+from tadscale.engine.engine import Diverged, TrainState
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
 
@@ -61,6 +61,44 @@ def test_saving_again_repairs_a_damaged_checkpoint(store):
     store.save(state(15), {})
     assert store.load_latest()[0].step == 15
     assert store.steps() == [15, 10]
+
+
+def test_unfinished_checkpoints_are_not_counted_among_those_that_are_kept(store):
+    """Two starts that died while they wrote used to push the last good checkpoint out."""
+    for step in (16, 18):
+        store.save(state(step), {})
+        Path(store.at(step), "COMPLETE").unlink()
+    assert store.load_latest()[0].step == 15
+    store.save(state(20), {})
+    assert store.steps() == [20, 15]
+    Path(store.at(20), "COMPLETE").unlink()
+    assert store.load_latest()[0].step == 15
+
+
+def test_what_diverged_is_not_saved_and_costs_no_other_checkpoint(store):
+    broken = state(20)
+    broken.tensors["ema/w"][0, 0] = torch.nan
+    with pytest.raises(Diverged):
+        store.save(broken, {})
+    assert store.steps() == [15, 10]
+    assert store.load_latest()[0].step == 15
+
+
+def test_after_two_divergences_the_checkpoint_before_is_tried(store, caplog):
+    store.note_divergence(0)  # training from the beginning has no checkpoint to doubt
+    store.note_divergence(15)
+    assert store.load_latest()[0].step == 15  # it may have been the hardware
+    store.note_divergence(15)
+    assert store.load_latest()[0].step == 10
+    assert "diverged twice from checkpoint(s) [15]" in caplog.text
+    store.save(state(15), {})  # the same step by another way
+    assert store.load_latest()[0].step == 15
+
+
+def test_where_training_diverged_from_all_the_oldest_is_tried(store):
+    for step in (10, 15) * 2:
+        store.note_divergence(step)
+    assert store.load_latest()[0].step == 10
 
 
 def test_other_folders_are_left_alone(store):

@@ -1,0 +1,67 @@
+"""What a stage leaves behind is read where it lies, and is the network that it left."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tadscale.network import spec_digest
+from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
+from tadscale.runtime.stage.stopwatch import TimeSplit
+from tadscale.runtime.training.resume import finished_stages, note_identity, note_result
+from tests.runtime.conftest import save_untrained
+
+
+@pytest.fixture
+def run(make_stage, tmp_path) -> Path:
+    """A run whose teacher and student are finished, in its old place."""
+    folder = tmp_path / "old place" / "run"
+    teacher = make_stage(folder, "teacher")
+    finish(teacher)
+    finish(stage_of(teacher.job, "decomposed", teacher.weights_url))
+    return folder
+
+
+def finish(stage: Stage) -> None:
+    save_untrained(stage, Path(stage.weights_url), seed=1)
+    note_identity(stage)
+    digests = {"plan_digest": "p", "manifest_digest": "m", "network_sha256": spec_digest(stage.weights_url)}
+    result = StageResult(url=stage.url, steps=8, losses={}, quarantined=0, seconds=TimeSplit(), restarts=0, **digests)
+    note_result(stage, result)
+
+
+def test_a_run_that_was_moved_is_read_where_it_lies(run, tmp_path):
+    before = finished_stages(str(run))
+    moved = tmp_path / "new"
+    shutil.move(run, moved)
+    after = finished_stages(str(moved))
+    assert after.keys() == before.keys() == {"teacher", "decomposed"}
+    for mode, result in after.items():
+        assert result.weights_url == f"{moved}/{mode}/weights"
+        assert result.log_url == f"{moved}/{mode}/log.jsonl"
+        assert result == before[mode].model_copy(update={"url": f"{moved}/{mode}"})
+
+
+def test_no_file_of_a_run_says_where_it_lies(run):
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert {"stage.json", "result.json", "network.json"} <= {path.name for path in files}
+    for path in files:
+        assert str(run.parent).encode() not in path.read_bytes(), path
+
+
+def test_a_result_of_an_earlier_version_is_read(run, tmp_path):
+    path = run / "teacher" / "result.json"
+    document = json.loads(path.read_text())
+    del document["network_sha256"]
+    gone = {name: f"/gone/teacher/{name}" for name in ("weights_url", "log_url", "quarantine_url")}
+    path.write_text(json.dumps(document | gone))
+    assert finished_stages(str(run))["teacher"].weights_url == f"{run}/teacher/weights"
+
+
+def test_another_network_than_the_stage_left_is_refused(run):
+    """Damage in `network.json` changes what is detected and fits the weights as well."""
+    path = run / "decomposed" / "weights" / "network.json"
+    path.write_text(path.read_text().replace('"fps": 5.0', '"fps": 6.0'))
+    with pytest.raises(ValueError, match=r"network.json has digest .* damaged or replaced since"):
+        finished_stages(str(run))
