@@ -14,10 +14,11 @@ GRACE_S = 60.0
 """How long training may take to answer with a checkpoint, before it is left where it is."""
 
 
-class Preempted(BaseException):
+class Preempted(KeyboardInterrupt):
     """The job was told to stop; the same command goes on from what it has finished, and from its last checkpoint.
 
-    Not an `Exception`: libraries that bear or repeat any failure would go on.
+    Not an `Exception`: libraries that bear or repeat any failure would go on. And Ray, waiting in C++, lets nothing of a
+    signal's handler through but `KeyboardInterrupt`, as a new one of that very type.
     """
 
 
@@ -42,6 +43,10 @@ class StopToken:
         before = signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             yield self
+        except KeyboardInterrupt as interrupt:
+            if not isinstance(interrupt, Preempted):
+                self.check()
+            raise
         finally:
             signal.signal(signal.SIGTERM, before)
 

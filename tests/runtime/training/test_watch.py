@@ -67,7 +67,14 @@ def test_a_record_that_cannot_be_kept_neither_ends_training_nor_delays_its_stop(
 
 
 def test_training_that_does_not_answer_is_left(monitor, monkeypatch):
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def busy() -> None:
+        time.sleep(60)
+
     monkeypatch.setattr("tadscale.runtime.training.watch.GRACE_S", 0.5)
+    waited_for = busy.remote()
     started = time.monotonic()
     with (
         pytest.raises(Preempted),
@@ -76,5 +83,6 @@ def test_training_that_does_not_answer_is_left(monitor, monkeypatch):
         watching(monitor, stop, None),
     ):
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(60)
+        ray.get(waited_for)  # as Ray Train waits for its controller
+    ray.cancel(waited_for, force=True)
     assert time.monotonic() - started < 30
