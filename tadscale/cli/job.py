@@ -66,10 +66,12 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
 
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.preflight.checks import preflight
+    from tadscale.runtime.tracking.redact import redact
 
     job = load_job(options.job, options.set)
     preflight(job, services=False)
-    console.print(yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False), markup=False, highlight=False)
+    shown = redact(job.model_dump(mode="json"))
+    console.print(yaml.safe_dump(shown, sort_keys=False), markup=False, highlight=False)
     return EXIT_OK
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from tadscale.credentials import hide_credentials
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
@@ -174,7 +175,8 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
         console.print(
             f"detect     tadscale detect models:/{version.name}@champion VIDEO.mp4", highlight=False, markup=False
         )
-    console.print(f"runs       mlflow ui --backend-store-uri {summary.tracking_uri}", highlight=False, markup=False)
+    store = hide_credentials(summary.tracking_uri)
+    console.print(f"runs       mlflow ui --backend-store-uri {store}", highlight=False, markup=False)
 
 
 def _ordered(scores: Mapping[str, MeanAveragePrecision]) -> dict[str, MeanAveragePrecision]:

@@ -41,7 +41,7 @@ def publish(
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "model")
         package_model(package, network.model_copy(update={"inference": job.evaluate.inference}), weights, card=card)
-        return Registry(run.tracking_uri).register(
+        return Registry(run.tracking_uri, run.patience_s).register(
             run,
             name,
             package,

@@ -19,6 +19,7 @@ from tadscale.network import SPEC_NAME, read_spec
 from tadscale.runtime.models.packaging import CARD_NAME
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, REIGN_PREFIX, ROLLBACK_TAG, Reign, Succession
 from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.store_lock import exclusive
@@ -51,11 +52,16 @@ class ModelVersion:
 
 
 class Registry:
-    """The models of one MLflow store."""
+    """The models of one MLflow store.
 
-    def __init__(self, tracking_uri: str) -> None:
+    Args:
+        tracking_uri: of the store.
+        patience_s: how long a call waits for a store that is away, before it raises `TrackingAway`.
+    """
+
+    def __init__(self, tracking_uri: str, patience_s: float = 0.0) -> None:
         self.tracking_uri = tracking_uri
-        self._client = make_client(tracking_uri)
+        self._client = PatientClient(make_client(tracking_uri), redact_text(tracking_uri), patience_s)
 
     def register(
         self,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from tadscale.config import Config
+from tadscale.credentials import has_credentials
 from tadscale.data.config import DataConfig
 from tadscale.data.storage import join
 from tadscale.engine.optim import OptimConfig
@@ -14,6 +15,7 @@ from tadscale.flow.motion import MotionConfig
 from tadscale.models.config import ModelConfig
 from tadscale.network import InferenceConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
+from tadscale.runtime.tracking.run import flatten
 from tadscale.runtime.tracking.track import TrackingConfig
 
 
@@ -104,6 +106,17 @@ class JobConfig(Config):
     def _a_teacher_job_trains_its_own(self) -> "JobConfig":
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials_come_from_the_environment(self) -> "JobConfig":
+        """Before anything reads, prints or stores the job; the tracking URI alone may hold some, and is never shown."""
+        tree = self.model_dump(mode="json", exclude={"tracking": {"tracking_uri"}})
+        if named := [key for key, text in flatten(tree) if has_credentials(text)]:
+            raise ValueError(
+                f"{', '.join(named)}: a user or password does not belong in a job's URLs: for s3:// set AWS_ACCESS_KEY_ID "
+                "and AWS_SECRET_ACCESS_KEY in the environment"
+            )
         return self
 
     @property

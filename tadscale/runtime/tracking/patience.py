@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tadscale.credentials import hide_credentials
+
 RETRY_S = 5.0
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """HTTP states that a later try may not meet; MLflow's client says 500 where nobody answers at all."""
@@ -68,4 +70,4 @@ def is_away(error: BaseException) -> bool:
 
 
 def _first_words(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return hide_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]

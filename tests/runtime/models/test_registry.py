@@ -1,12 +1,18 @@
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from tadscale.data.storage import StorageError
 from tadscale.runtime.models.registry import ModelVersion, Registry
+from tadscale.runtime.models.succession import Succession
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tadscale.serving import Predictor
@@ -167,3 +173,69 @@ def test_a_continued_run_does_not_register_twice(registry: Registry, run: Run, s
     first = register(registry, run, small)
     assert register(registry, run, small) == first
     assert aliases(registry) == {1: ("champion",)}
+
+
+def test_the_same_detector_from_a_rerun_is_no_new_version(registry: Registry, run: Run, small: Path) -> None:
+    first = register(registry, run, small)
+    settings = {"cluster": 2}
+    with track_job(TrackingConfig(tracking_uri=run.tracking_uri), job="again", storage="x", settings=settings) as other:
+        assert other.run_id != run.run_id
+        assert register(Registry(run.tracking_uri), other, small) == first
+    assert aliases(registry) == {1: ("champion",)}
+
+
+def at_once(calls: list[Any]) -> list[Any]:
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [done.result() for done in [pool.submit(call) for call in calls]]
+
+
+def test_first_registrations_at_once_give_one_champion_and_one_version_each(
+    registry: Registry, run: Run, small: Path, tmp_path: Path
+) -> None:
+    folders = [shutil.copytree(small, tmp_path / name) for name in "ab"]
+    change(folders[1], "dis")
+    others = [Registry(run.tracking_uri) for _ in range(4)]
+    at_once([partial(register, other, run, folder) for other, folder in zip(others, folders * 2, strict=True)])
+    assert aliases(registry) == {1: ("champion",), 2: ("challenger",)}
+
+
+def test_promotions_at_once_lose_no_reign_and_double_none(registry: Registry, run: Run, small: Path) -> None:
+    for motion in range(5):
+        change(small, str(motion))
+        register(registry, run, small)
+    others = [Registry(run.tracking_uri) for _ in range(8)]
+    chosen = [2, 3, 4, 5] * 2
+    at_once([partial(other.promote, NAME, version) for other, version in zip(others, chosen, strict=True)])
+    model = run.client.get_registered_model(NAME)
+    line = Succession.read(model.aliases, model.tags)
+    reigned = [*line.former, line.champion]
+    assert reigned[0] == 1 and set(reigned) == {1, 2, 3, 4, 5}
+    assert all(one != other for one, other in pairwise(reigned))
+    at_once([partial(other.rollback, NAME) for other in others[: len(line.former)]])
+    assert aliases(registry)[1] == ("champion",)  # as many steps back as there were forward
+
+
+def test_a_rollback_never_lands_on_who_reigns(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2)
+    run.client.set_registered_model_alias(NAME, "champion", "1")  # by hand, in MLflow's own pages
+    assert registry.rollback(NAME).version == 2
+    assert registry.rollback(NAME).version == 1
+
+
+def test_what_the_artifact_store_damages_is_not_registered(
+    registry: Registry, run: Run, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Run.log_folder
+
+    def damaging(self: Run, path: Path, folder: str) -> None:
+        right(self, path, folder)
+        [stored] = Path(urlsplit(self.artifact_uri).path, folder).rglob("network.json")
+        stored.write_bytes(stored.read_bytes()[:-1])
+
+    monkeypatch.setattr(Run, "log_folder", damaging)
+    with pytest.raises(StorageError, match=r"artifacts/detector/network.json came back damaged"):
+        register(registry, run, small)
+    assert not registry.list_versions(NAME)
+    monkeypatch.undo()
+    assert register(registry, run, small).aliases == ("champion",)
