@@ -36,8 +36,8 @@ def publish(
         StorageError: the storage cannot be reached.
     """
     network = read_spec(stage.weights_url, stage.network_sha256)
-    card = model_card(_card(job, stage, network, scores, name))
     weights = read_weights(stage.weights_url, network)
+    card = model_card(_card(job, stage, network, scores, name))
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "model")
         package_model(package, network.model_copy(update={"inference": job.evaluate.inference}), weights, card=card)

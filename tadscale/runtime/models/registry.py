@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from json import dumps, loads
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
@@ -154,7 +154,7 @@ class Registry:
             if line.champion is not None and not line.is_recorded:
                 line = self._record(name, line)
             if line.champion != chosen.version:
-                self._client.set_registered_model_alias(name, CHAMPION, str(chosen.version))
+                self._set("alias", name, CHAMPION, str(chosen.version))
                 line = replace(line, champion=chosen.version)
             if not line.is_recorded:
                 self._record(name, line)
@@ -177,8 +177,8 @@ class Registry:
                     f"the model {name} has had no champion before this one: promote the version that you want"
                 )
             if line.cut_short is None:
-                self._client.set_registered_model_tag(name, ROLLBACK_TAG, dumps([line.champion, heir]))
-                self._client.set_registered_model_alias(name, CHAMPION, str(heir))
+                self._set("tag", name, ROLLBACK_TAG, dumps([line.champion, heir]))
+                self._set("alias", name, CHAMPION, str(heir))
             restored = self.version(name, heir)
             self._end_rollback(name, replace(line, champion=heir, rollback=(line.champion, heir)))
         return restored
@@ -268,18 +268,30 @@ class Registry:
         line, numbers = self._succession(name), self._numbers(name)
         if line.champion is None:
             champion = number if line.reigns else numbers[0]
-            self._client.set_registered_model_alias(name, CHAMPION, str(champion))
+            self._set("alias", name, CHAMPION, str(champion))
             line = replace(line, champion=champion)
         if not line.reigns:
             self._record(name, line)
         if number == numbers[-1] != line.champion:
-            self._client.set_registered_model_alias(name, CHALLENGER, str(number))
+            self._set("alias", name, CHALLENGER, str(number))
+
+    def _set(self, kind: Literal["alias", "tag"], name: str, key: str, value: str) -> None:
+        """Set an alias or a tag; of two that make the same one at once, MLflow refuses the later, once."""
+        from mlflow.exceptions import MlflowException
+
+        write = getattr(self._client, f"set_registered_model_{kind}")
+        try:
+            write(name, key, value)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            write(name, key, value)
 
     def _succession(self, name: str) -> Succession:
         model = self._model(name)
         if FORMER_CHAMPIONS_TAG in model.tags:
             for place, version in enumerate(loads(model.tags[FORMER_CHAMPIONS_TAG]), start=1):
-                self._client.set_registered_model_tag(name, f"{REIGN_PREFIX}{place:06d}-0", str(version))
+                self._set("tag", name, f"{REIGN_PREFIX}{place:06d}-0", str(version))
             self._client.delete_registered_model_tag(name, FORMER_CHAMPIONS_TAG)
             model = self._model(name)
         return Succession.read(model.aliases, model.tags)
@@ -288,7 +300,7 @@ class Registry:
         """Leave the champion's reign on record."""
         assert line.champion is not None
         reign = Reign(line.next_key(), line.champion)
-        self._client.set_registered_model_tag(name, reign.key, str(reign.version))
+        self._set("tag", name, reign.key, str(reign.version))
         return replace(line, reigns=(*line.reigns, reign))
 
     def _end_rollback(self, name: str, line: Succession) -> Succession:

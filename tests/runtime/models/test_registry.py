@@ -2,6 +2,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -213,6 +214,44 @@ def test_promotions_at_once_lose_no_reign_and_double_none(registry: Registry, ru
     assert all(one != other for one, other in pairwise(reigned))
     at_once([partial(other.rollback, NAME) for other in others[: len(line.former)]])
     assert aliases(registry)[1] == ("champion",)  # as many steps back as there were forward
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that has no lock to give, as a server has none."""
+    monkeypatch.setattr("tadscale.runtime.models.registry.exclusive", lambda *_: nullcontext())
+
+
+@pytest.mark.usefixtures("server")
+def test_without_a_lock_no_reign_is_lost_either(registry: Registry, run: Run, small: Path) -> None:
+    for motion in range(4):
+        change(small, str(motion))
+        register(registry, run, small)
+    others = [Registry(run.tracking_uri) for _ in range(6)]
+    at_once([partial(other.promote, NAME, version) for other, version in zip(others, [2, 3, 4] * 2, strict=True)])
+    model = run.client.get_registered_model(NAME)
+    line = Succession.read(model.aliases, model.tags)
+    assert line.former[0] == 1 and {*line.former, line.champion} == {1, 2, 3, 4}
+    for _ in line.former:
+        before = aliases(registry)
+        try:
+            assert "champion" not in before[registry.rollback(NAME).version]
+        except ValueError:
+            break
+    assert aliases(registry)[1] == ("champion",)
+
+
+@pytest.mark.usefixtures("server")
+def test_without_a_lock_first_registrations_agree_on_the_champion(
+    registry: Registry, run: Run, small: Path, tmp_path: Path
+) -> None:
+    folders = [shutil.copytree(small, tmp_path / name) for name in "abc"]
+    for folder in folders:
+        change(folder, folder.name)
+    others = [Registry(run.tracking_uri) for _ in folders]
+    at_once([partial(register, other, run, folder) for other, folder in zip(others, folders, strict=True)])
+    assert aliases(registry)[1] == ("champion",)
+    assert len(aliases(registry)) == 3
 
 
 def test_a_rollback_never_lands_on_who_reigns(registry: Registry, run: Run, small: Path) -> None:
