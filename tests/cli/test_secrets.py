@@ -21,7 +21,7 @@ def test_a_job_with_a_password_in_a_url_is_refused_before_anything_is_stored(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert main([command, str(JOB), "--set", f"{key}=s3://me:{CANARY}@bucket/x"]) == 1
     said = "".join(capsys.readouterr())
-    assert f"{key}: a user or password does not belong in a job's URLs" in said
+    assert f"{key}: credentials do not belong in a job's URLs" in said
     assert CANARY not in said
     assert not list(tmp_path.iterdir())
 

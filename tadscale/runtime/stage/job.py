@@ -114,7 +114,7 @@ class JobConfig(Config):
         tree = self.model_dump(mode="json", exclude={"tracking": {"tracking_uri"}})
         if named := [key for key, text in flatten(tree) if has_credentials(text)]:
             raise ValueError(
-                f"{', '.join(named)}: a user or password does not belong in a job's URLs: for s3:// set AWS_ACCESS_KEY_ID "
+                f"{', '.join(named)}: credentials do not belong in a job's URLs: for s3:// set AWS_ACCESS_KEY_ID "
                 "and AWS_SECRET_ACCESS_KEY in the environment"
             )
         return self
