@@ -1,5 +1,6 @@
 """A job that could run, and stored videos for it, described by a manifest that no shard needs to be decoded for."""
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -80,3 +81,10 @@ def stored(tmp_path: Path) -> Callable[..., str]:
         return url
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command begins: other tests of this process may have joined a cluster."""
+    if "ray" in sys.modules:
+        monkeypatch.setattr("ray.is_initialized", lambda: False)
