@@ -39,7 +39,7 @@ class DistillConfig(Config):
     balance: Literal["fixed", "share"] = "share"
     """`share`: on its way into the backbone, distillation's gradient is scaled to `share` times ground truth's each step.
     `fixed`: the weights are all; cheaper by two backward passes through branches and heads, and at a feature weight of 4
-    one seed of three lost the colour for good, at 8 every one (sprites, a start that knew it)."""
+    one seed of three lost the colour for good, at 8 the one that was tried (sprites, a start that knew it)."""
     share: PositiveFloat = 2.0
     """See `balance`. At 2 three seeds of three learned motion and kept the colour (docs/results.md)."""
 
