@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_OK, Commands, demo_store
+from tadscale.cli.common import EXIT_OK, Commands
 
 READABLE_SCORE = 0.1
 """What tables and timelines show if nothing else is asked for: a detector writes hundreds of detections below."""
@@ -47,9 +47,10 @@ def add_to(commands: Commands) -> None:
 
 def _detect(options: argparse.Namespace, console: Console) -> int:
     from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
+    from tadscale.runtime.tracking.track import default_store
 
     prediction = detect(
-        options.model, options.videos, tracking_uri=options.tracking_uri or demo_store(), top_k=options.top_k
+        options.model, options.videos, tracking_uri=options.tracking_uri or default_store(), top_k=options.top_k
     )
     readable = READABLE_SCORE if options.min_score is None else options.min_score
     if options.html:

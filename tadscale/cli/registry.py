@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_OK, Commands, demo_store
+from tadscale.cli.common import EXIT_OK, Commands
 from tadscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ def _registry_rollback(options: argparse.Namespace, console: Console) -> int:
 
 def _registry(options: argparse.Namespace) -> "Registry":
     from tadscale.runtime.models.registry import Registry
+    from tadscale.runtime.tracking.track import default_store
 
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or demo_store()
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
     if uri is None:
         raise UserError("no MLflow store: give --tracking-uri or set MLFLOW_TRACKING_URI (sqlite:///runs/mlflow.db)")
     return Registry(uri)

@@ -43,6 +43,7 @@ def test_a_run_s_last_words_hold_no_password(monkeypatch: pytest.MonkeyPatch) ->
     _conclude(load_job(JOB, [f"tracking.tracking_uri={uri}"]), summary, console)
     said = console.file.getvalue()
     assert "postgresql://[redacted]@db/mlflow" in said and CANARY not in said
+    assert '--backend-store-uri "$MLFLOW_TRACKING_URI"' in said  # and so it works, once that is set
 
 
 @pytest.mark.parametrize("verb", ["list", "rollback"])

@@ -1,11 +1,11 @@
 """A job from its first stage to its last: data, training, evaluation, registration, all on record."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
 
-from tadscale.credentials import hide_credentials
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
@@ -17,6 +17,7 @@ from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.last_words import hints
 from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.jobs.preflight.checks import preflight
@@ -164,19 +165,16 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     """The last words: the table, where the model is, how to look further."""
     if job.kind == "pretrain":
         weights_url = summary.stages["pretrain"].weights_url
-        console.print(f"use        --set model.backbone.weights={weights_url}", highlight=False, markup=False)
+        setting = shlex.quote(f"model.backbone.weights={weights_url}")
+        console.print(f"use        --set {setting}", highlight=False, markup=False, soft_wrap=True)
         return
     title = f"{job.name}: mAP on {job.data.test_subset}, %"
     console.print(summary_table(_ordered(summary.scores), title))
-    if summary.model:
-        version = summary.model
+    if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
         console.print(f"model      {version.name} version {version.version} ({aliases})", highlight=False, markup=False)
-        console.print(
-            f"detect     tadscale detect models:/{version.name}@champion VIDEO.mp4", highlight=False, markup=False
-        )
-    store = hide_credentials(summary.tracking_uri)
-    console.print(f"runs       mlflow ui --backend-store-uri {store}", highlight=False, markup=False)
+    for hint in hints(summary.tracking_uri, summary.model):
+        console.print(f"{hint.what:<10} {hint.command}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _ordered(scores: Mapping[str, MeanAveragePrecision]) -> dict[str, MeanAveragePrecision]:

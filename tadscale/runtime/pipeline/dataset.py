@@ -39,7 +39,7 @@ PACKETS_PER_READ = 1024  # a task of the source; the driver holds one small obje
 PREFETCHED_STEPS = 2  # per rank: one ready while one is trained
 # Ray fuses a task into the actor that follows if their arguments are equal; decoding would then run inside the motion
 # actors, one packet after the other. A default, spelled out, makes the arguments differ.
-APART: dict[str, Any] = {"retry_exceptions": False}
+APART: dict[str, Any] = {"max_calls": 0}
 
 
 class PlanSource(Datasource):

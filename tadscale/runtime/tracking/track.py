@@ -94,6 +94,14 @@ def resolve_tracking_uri(config: TrackingConfig, storage: str) -> str:
     return f"sqlite:///{folder / DATABASE_NAME}"
 
 
+def default_store() -> str | None:
+    """The database that a job with local storage under `runs/` leaves, if nothing else is named and it is there."""
+    database = Path("runs") / DATABASE_NAME
+    if os.environ.get("MLFLOW_TRACKING_URI") or not database.exists():
+        return None
+    return f"sqlite:///{database.absolute()}"
+
+
 @contextmanager
 def track_job(
     config: TrackingConfig,
