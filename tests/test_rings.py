@@ -24,6 +24,7 @@ RINGS: dict[int, tuple[str, ...]] = {
         "runtime.planning",
         "runtime.models",
         "runtime.jobs",
+        "runtime.grid",
     ),
     4: ("cli", "__main__"),
 }

@@ -47,14 +47,20 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 
 
 def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:
+    from tadscale.runtime.grid.spec import is_grid, load_grid
     from tadscale.runtime.jobs.job_file import load_job
 
-    job = load_job(options.job, options.set)
+    grid = load_grid(options.job, options.set) if is_grid(options.job) else None
+    job = None if grid else load_job(options.job, options.set)
+    from tadscale.runtime.grid.run_grid import run_grid
     from tadscale.runtime.jobs.run_job import run_job
     from tadscale.runtime.training.launch import TrainingFailed
 
     try:
-        run_job(job, console, stop)
+        if grid:
+            run_grid(*grid, console, stop)
+        elif job:
+            run_job(job, console, stop)
     except TrainingFailed as failure:
         console.print(f"failed: {failure}", markup=False)
         return EXIT_FAILED
@@ -64,10 +70,18 @@ def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "Sto
 def _validate(options: argparse.Namespace, console: Console) -> int:
     import yaml
 
+    from tadscale.runtime.grid.run_grid import check_cells
+    from tadscale.runtime.grid.spec import is_grid, load_grid
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.preflight.checks import preflight
     from tadscale.runtime.tracking.redact import redact
 
+    if is_grid(options.job):
+        _, cells = load_grid(options.job, options.set)
+        check_cells(cells)
+        for cell in cells:
+            console.print(f"{cell.name}: {', '.join(cell.jobs)}", markup=False, highlight=False)
+        return EXIT_OK
     job = load_job(options.job, options.set)
     preflight(job, services=False)
     shown = redact(job.model_dump(mode="json"))
@@ -76,6 +90,7 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
 
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.grid.spec import is_grid
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.preflight.checks import preflight
     from tadscale.runtime.planning.forecast import forecast
@@ -83,6 +98,8 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
     from tadscale.runtime.stage.spec import stage_modes
 
+    if is_grid(options.job):
+        raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
     job = load_job(options.job, options.set)
     modes = stage_modes(job)
     if not modes:
@@ -102,7 +119,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
 def _schema(options: argparse.Namespace, console: Console) -> int:
     import json
 
-    from tadscale.runtime.jobs.job_file import job_schema
+    from tadscale.runtime.grid.spec import file_schema
 
-    console.print(json.dumps(job_schema(), indent=1), markup=False, highlight=False)
+    console.print(json.dumps(file_schema(), indent=1), markup=False, highlight=False)
     return EXIT_OK

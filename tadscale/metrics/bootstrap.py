@@ -57,22 +57,49 @@ def paired_bootstrap(
     Raises:
         UserError: the ground truth has fewer than two videos or no instance, or a threshold is out of range.
     """
+    pairs = [(challenger, champion)]
+    return bootstrap_pairs(pairs, ground_truth, tiou, draws=draws, confidence=confidence, seed=seed)
+
+
+def bootstrap_pairs(
+    pairs: Sequence[tuple[DetectionTable, DetectionTable]],
+    ground_truth: GroundTruth,
+    tiou: Sequence[float] = THUMOS14_TIOU,
+    *,
+    draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> PairedBootstrap:
+    """The same for several pairs of a challenger and a champion, such as one a seed: all figures are means over the pairs.
+
+    A draw takes the same videos for all pairs. The interval is that of the videos, with these networks: it does not tell
+    what other seeds would give.
+
+    Raises: as `paired_bootstrap`.
+    """
     videos = len(ground_truth.videos)
     if videos < 2:
         raise UserError(f"The ground truth has {videos} video(s); a bootstrap over videos needs 2 or more.")
-    matches = [match_detections(detections, ground_truth, tiou, ties="stable") for detections in (challenger, champion)]
-    observed = [_mean(average_precision(of_one, ground_truth)) for of_one in matches]
+    matches = [
+        tuple(match_detections(detections, ground_truth, tiou, ties="stable") for detections in pair) for pair in pairs
+    ]
+
+    def means(weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """Of challengers and champions, `[2]`."""
+        each = [[_mean(average_precision(of_one, ground_truth, weight)) for of_one in pair] for pair in matches]
+        return np.mean(each, axis=0)
+
     random = np.random.Generator(np.random.Philox(seed))
     differences = np.empty(draws)
     for draw in range(draws):
-        weight = random.multinomial(videos, np.full(videos, 1 / videos)).astype(np.float64)  # [videos]
-        first, second = (_mean(average_precision(of_one, ground_truth, weight)) for of_one in matches)
+        first, second = means(random.multinomial(videos, np.full(videos, 1 / videos)).astype(np.float64))  # [videos]
         differences[draw] = first - second
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail]).tolist()
+    challenger, champion = means().tolist()
     return PairedBootstrap(
-        challenger=observed[0],
-        champion=observed[1],
+        challenger=challenger,
+        champion=champion,
         low=low,
         high=high,
         confidence=confidence,

@@ -65,8 +65,3 @@ def resolve(node: Any, where: str = "") -> Any:
         return value
 
     return expand_home(REFERENCE.sub(value_of, node))
-
-
-def job_schema() -> dict[str, Any]:
-    """JSON Schema of the job file, for editors: every field with its documentation."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **JobConfig.model_json_schema()}

@@ -48,10 +48,16 @@ class JobSummary:
     model: ModelVersion | None
 
 
-def run_job(job: JobConfig, console: Console, stop: StopToken) -> JobSummary:
+def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str, str] | None = None) -> JobSummary:
     """Run a job to its end; what an earlier, interrupted run of it finished is not done again.
 
     Nothing is trained, recorded or drawn before all that can be known of the job has been checked.
+
+    Args:
+        job: as its file has it.
+        console: where progress and the last words go.
+        stop: tells the job to stop.
+        tags: more of them for its record.
 
     Raises:
         PreflightFailed: a setting does not fit the data, the cluster or the services; names all faults.
@@ -65,7 +71,7 @@ def run_job(job: JobConfig, console: Console, stop: StopToken) -> JobSummary:
     preflight(job)
     settings = job.model_dump(mode="json")
     job = with_absolute_paths(job)  # once, here: its processes run in other folders
-    tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind}
+    tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind, **(tags or {})}
     with (
         leased(job.run_url, stop),
         track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run,

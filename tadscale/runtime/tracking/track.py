@@ -64,8 +64,8 @@ class TrackingConfig(Config):
     artifact_location: str | None = None
     """Where a new experiment keeps its artifacts: a folder or `s3://...`. By default a server decides for itself, and with
     a database it is `mlflow-artifacts` in the run storage."""
-    registered_model: RegisteredName = "tadscale-detector"
-    """Name under which a distill job registers its student."""
+    registered_model: RegisteredName | None = "tadscale-detector"
+    """Name under which a distill job registers its student; `null`: it does not."""
     registered_teacher: RegisteredName | None = None
     """Name under which a teacher job registers its teacher, which other jobs then name by `teacher.url`
     (`models:/NAME@champion`); by default it does not."""

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from tadscale.runtime.jobs.job_file import job_schema, load_job
+from tadscale.runtime.grid.spec import file_schema, is_grid, load_grid
+from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
 
 ROOT = Path(__file__).parents[3]
@@ -143,7 +144,7 @@ def test_a_reference_without_value_is_named_with_its_place(job_file):
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
 def test_jobs_that_come_with_the_project_hold_and_can_be_executed(path):
-    load_job(path)
+    load_grid(path) if is_grid(path) else load_job(path)
     assert path.read_text().startswith("#!/usr/bin/env -S python -m tadscale run\n")
     assert os.access(path, os.X_OK)
 
@@ -163,9 +164,9 @@ def test_a_job_file_runs_as_a_program(job_file):
 
 
 def test_the_schema_accepts_the_jobs_documents_every_field_and_refuses_what_the_loader_refuses():
-    schema = job_schema()
+    schema = file_schema()
     for path in JOBS:
-        tree = load_job(path).model_dump(mode="json")
+        tree = (load_grid(path)[0] if is_grid(path) else load_job(path)).model_dump(mode="json")
         jsonschema.validate(tree, schema)
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tree | {"sede": 1}, schema)
@@ -179,7 +180,7 @@ def test_the_schema_command_prints_it():
     done = subprocess.run(
         [sys.executable, "-m", "tadscale", "schema"], capture_output=True, text=True, timeout=60, check=True
     )
-    assert json.loads(done.stdout) == json.loads(json.dumps(job_schema()))
+    assert json.loads(done.stdout) == json.loads(json.dumps(file_schema()))
 
 
 def test_validate_prints_a_job_that_loads_again(job_file):

@@ -1,0 +1,113 @@
+"""Run a grid: every cell's jobs one after the other, what is equal trained once, and a table at the end."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tadscale.data.storage import join, write_bytes
+from tadscale.errors import UserError
+from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table, plot_grid
+from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.grid.results import grid_rows, keep, kept_scores
+from tadscale.runtime.grid.spec import Cell, GridConfig
+from tadscale.runtime.jobs.preflight.checks import PreflightFailed, preflight
+from tadscale.runtime.jobs.run_job import run_job
+from tadscale.runtime.stage.job import JobConfig, TeacherConfig
+from tadscale.runtime.stage.local_paths import with_absolute_paths
+from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.tracking.run import PARENT_TAG, Run
+from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job
+
+
+def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: StopToken) -> list[GridRow]:
+    """Run what has not been run yet, and compare.
+
+    Cells are nested runs of the grid's own. A teacher is trained once for all cells in which it would be the same.
+
+    Raises:
+        UserError: a cell's job would not run to its end; all cells are looked at before the first is trained.
+        Preempted: it was told to stop; the same command goes on.
+    """
+    check_cells(cells)
+    first = next(iter(cells[0].jobs.values()))
+    folder = with_absolute_paths(first).storage
+    settings = grid.model_dump(mode="json")
+    with track_job(
+        first.tracking, job=grid.name, storage=grid.storage, settings=settings, tags={"kind": "grid"}
+    ) as run:
+        uri = resolve_tracking_uri(first.tracking, grid.storage)
+        teachers: dict[str, str] = {}
+        scores = {cell.name: _run_cell(cell, folder, uri, teachers, run, console, stop) for cell in cells}
+        rows = grid_rows(folder, cells, scores)
+        _record(grid, rows, folder, run)
+    console.print(grid_table(tuple(grid.axes), rows, f"{grid.name}: average mAP, %"))
+    return rows
+
+
+def check_cells(cells: Sequence[Cell]) -> None:
+    """Look at every cell's jobs as far as needs no service, and report the faults of all.
+
+    Raises:
+        UserError: a job would not run to its end.
+    """
+    faults = {}
+    for cell in cells:
+        for mode, job in cell.jobs.items():
+            try:
+                preflight(job, services=False)
+            except PreflightFailed as failed:
+                faults[f"{cell.name} ({mode})"] = str(failed)
+    if faults:
+        raise UserError("\n".join(f"{where}: {says}" for where, says in faults.items()))
+
+
+def _run_cell(
+    cell: Cell, folder: str, uri: str, teachers: dict[str, str], run: Run, console: Console, stop: StopToken
+) -> dict[str, float]:
+    """Average mAP by detector of a cell, run where it was not yet."""
+    scores: dict[str, float] = {}
+    for mode, job in cell.jobs.items():
+        shared = with_shared_teacher(job, teachers)
+        known = kept_scores(folder, cell, mode, shared)
+        if known is None:
+            tracked = shared.tracking.model_copy(update={"tracking_uri": uri})
+            console.print(f"cell       {cell.name}, {mode}", highlight=False)
+            ran = run_job(shared.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
+            keep(folder, cell, mode, shared, ran.scores)
+            known = {name: score.average for name, score in ran.scores.items()}
+        scores |= known
+    return scores
+
+
+def with_shared_teacher(job: JobConfig, teachers: dict[str, str]) -> JobConfig:
+    """The job with the teacher that an earlier cell trains, if it is the same; else its own, noted for later ones.
+
+    Args:
+        job: of a cell.
+        teachers: where teachers lie, by all that decides them; added to.
+    """
+    if job.teacher.url:
+        return job
+    stage = stage_of(job, "teacher")
+    what = f"{stage.identity} {stage.plan.model_dump_json()}"
+    url = teachers.setdefault(what, stage.weights_url)
+    if url == stage.weights_url:
+        return job
+    return job.model_copy(update={"teacher": TeacherConfig(url=url)})
+
+
+def _record(grid: GridConfig, rows: Sequence[GridRow], folder: str, run: Run) -> None:
+    """The table as Markdown, CSV and a picture, beside the runs and in the grid's record."""
+    axes = tuple(grid.axes)
+    files = {"table.md": markdown_table(axes, rows).encode(), "table.csv": csv_table(axes, rows, grid.seeds).encode()}
+    with tempfile.TemporaryDirectory() as scratch:
+        plot_grid(rows, Path(scratch, "table.png"))
+        files["table.png"] = Path(scratch, "table.png").read_bytes()
+    for name, content in files.items():
+        write_bytes(join(folder, name), content)
+        run.log_bytes(content, name)
+    for row in rows:
+        where = ".".join(row.choices)
+        run.log_metrics({f"{where}/{name}": row.mean(name) for name in row.averages})

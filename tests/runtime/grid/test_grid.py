@@ -1,0 +1,196 @@
+"""A grid: which jobs it is, what its cells share, where it goes on, and what its table says."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from tadscale.cli import main
+from tadscale.data.annotations import detections_document
+from tadscale.data.manifest import read_manifest
+from tadscale.data.shards import write_shards
+from tadscale.data.sprites import SpritesConfig, draw_videos
+from tadscale.errors import UserError
+from tadscale.metrics.average_precision import evaluate_detections
+from tadscale.metrics.tables import DetectionTable, GroundTruth
+from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.evaluation.score_models import TestVideos as Videos
+from tadscale.runtime.grid import run_grid as module
+from tadscale.runtime.grid.spec import Cell, load_grid, merged
+from tadscale.runtime.stage.job import JobConfig
+from tadscale.segments import Detection
+
+JOB = {
+    "kind": "distill",
+    "name": "base",
+    "storage": "elsewhere",
+    "data": {"url": "data", "window": {"frames": 64, "height": 56, "width": 56, "stride_frames": 64}},
+    "model": {"head": {"name": "actionformer", "levels": 3}},
+}
+GRID = {
+    "kind": "grid",
+    "name": "agnostic",
+    "storage": "runs",
+    "job": "base.yaml",
+    "settings": {"optim": {"epochs": 2}},
+    "axes": {
+        "width": {"narrow": {"model": {"backbone": {"name": "small3d", "width": 8}}}, "wide": {}},
+        "fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}},
+    },
+    "modes": ["decomposed"],
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def write(**changes: Any) -> Path:
+        (tmp_path / "base.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
+        (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
+        return tmp_path / "grid.yaml"
+
+    return write
+
+
+def cell_of(cells: list[Cell], name: str) -> JobConfig:
+    [cell] = [cell for cell in cells if cell.name == name]
+    return cell.jobs["decomposed"]
+
+
+def test_a_grid_is_every_combination_with_every_seed(grid_file):
+    _, cells = load_grid(grid_file())
+    assert [cell.name for cell in cells] == [
+        f"{width}.{fusion}.seed{seed}" for width in ("narrow", "wide") for fusion in ("laf", "sum") for seed in (0, 1)
+    ]
+    job = cell_of(cells, "narrow.sum.seed1")
+    assert (job.seed, job.model.backbone.width, job.model.fusion, job.model.head.levels) == (1, 8, "sum", 3)
+    assert (job.optim.epochs, job.run_url) == (2, "runs/agnostic/narrow.sum.seed1")
+    assert job.tracking.registered_model is None
+    assert cell_of(cells, "wide.laf.seed0").model.backbone.width == JobConfig.model_validate(JOB).model.backbone.width
+
+
+def test_what_is_chosen_by_name_is_replaced_whole_and_groups_are_merged():
+    tree = {"head": {"name": "a", "levels": 3}, "optim": {"lr": 1, "epochs": 2}}
+    assert merged(tree, {"head": {"name": "b"}, "optim": {"lr": 5}}) == {
+        "head": {"name": "b"},
+        "optim": {"lr": 5, "epochs": 2},
+    }
+    assert merged(tree, {"head": {"levels": 4}})["head"] == {"name": "a", "levels": 4}
+    assert tree["optim"]["lr"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"axes": {}}, "axes"),
+        ({"axes": {"head": {}}}, "at least one choice"),
+        ({"axes": {"head": {"a.b": {}}}}, "a.b"),
+        ({"seeds": []}, "seeds"),
+        ({"modes": ["baseline"]}, "modes"),
+        ({"jobb": "x"}, "did you mean `job`"),
+        ({"axes": {"head": {"x": {"model": {"hed": {}}}}}}, r"x.seed0 \(decomposed\)"),
+    ],
+)
+def test_a_grid_that_does_not_hold_is_refused_by_name(grid_file, changes, says):
+    with pytest.raises(UserError, match=says):
+        load_grid(grid_file(**changes))
+
+
+def test_overrides_reach_the_grid_and_through_settings_every_job(grid_file):
+    grid, cells = load_grid(grid_file(), ["settings.optim.epochs=7", "seeds=[5]"])
+    assert {cell.seed for cell in cells} == {5} and {
+        job.optim.epochs for cell in cells for job in cell.jobs.values()
+    } == {7}
+    assert grid.seeds == (5,)
+
+
+def test_teachers_that_would_be_the_same_are_trained_once(grid_file):
+    _, cells = load_grid(grid_file())
+    teachers: dict[str, str] = {}
+    urls = {cell.name: module.with_shared_teacher(cell.jobs["decomposed"], teachers).teacher.url for cell in cells}
+    own = [name for name, url in urls.items() if url is None]
+    assert own == ["narrow.laf.seed0", "narrow.laf.seed1", "wide.laf.seed0", "wide.laf.seed1"]
+    assert urls["wide.sum.seed1"].endswith("agnostic/wide.laf.seed1/teacher/weights")  # fusion is a student's alone
+
+
+def test_all_cells_that_would_fail_are_named_before_the_first_is_trained(grid_file, capsys):
+    sprites = {"train": 2, "validation": 1, "test": 1, "duration_s": 8, "size": 56}
+    path = grid_file(settings={"data": {"sprites": sprites, "test_subset": "tset"}})
+    assert main(["validate", str(path)]) == 1
+    said = "".join(capsys.readouterr())
+    assert all(f"{cell.name} (decomposed)" in said for cell in load_grid(path)[1])
+    assert "tset" in said
+
+
+class Trained:
+    """In place of `run_job`: leaves detections of a quality that depends on the cell, and counts what was run."""
+
+    def __init__(self, truth: dict[str, list[Any]]) -> None:
+        self.truth, self.ran, self.tags = truth, [], []
+
+    def __call__(self, job: JobConfig, console: Console, stop: StopToken, tags: dict[str, str]) -> Any:
+        self.ran.append(job.name)
+        self.tags.append(tags)
+        found = {"teacher": 3, "baseline": 2, job.student.mode: 4 + job.seed, "two_stream": 6}  # videos that are right
+        scores = {}
+        for name, right in found.items():
+            rows = [
+                Detection(video=video, label=segment.label, start_s=segment.start_s, end_s=segment.end_s, score=0.9)
+                for video, segments in list(self.truth.items())[:right]
+                for segment in segments
+            ]
+            table = DetectionTable.from_detections(rows)
+            target = Path(job.run_url, "evaluation", f"{name}.json")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(json.dumps(detections_document(table)))
+            scores[name] = evaluate_detections(
+                table, GroundTruth.from_segments(self.truth), job.evaluate.tiou, ties="stable"
+            )
+        return SimpleNamespace(scores=scores)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
+    small = SpritesConfig(train=2, validation=1, test=8, duration_s=8, size=56)
+    write_shards(draw_videos(small), str(tmp_path / "data"), videos_per_shard=20)
+    fake = Trained(Videos.of(read_manifest(str(tmp_path / "data")), "test").segments)
+    monkeypatch.setattr(module, "run_job", fake)
+    yield fake
+
+
+def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp_path, capsys):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    path = grid_file(axes=axes, modes=["conventional", "decomposed"])
+    grid, cells = load_grid(path)
+    rows = module.run_grid(grid, cells, Console(), StopToken())
+    assert trained.ran == [cell.name for cell in cells for _ in cell.jobs]
+    assert len({tags["mlflow.parentRunId"] for tags in trained.tags}) == 1
+    folder = tmp_path / "runs/agnostic"
+    table = list(csv.DictReader((folder / "table.csv").open()))
+    assert len(table) == 2 * 5 * 2  # combinations x detectors x seeds
+    baseline = {float(line["average_mAP"]) for line in table if line["detector"] == "baseline"}
+    assert len(baseline) == 1 and rows[0].mean("baseline") == pytest.approx(100 * baseline.pop(), abs=1e-3)
+    compared = rows[0].against_baseline["decomposed"]
+    assert 100 * compared.difference == pytest.approx(rows[0].mean("decomposed") - rows[0].mean("baseline"))
+    assert compared.low <= compared.difference <= compared.high
+    lines = (folder / "table.md").read_text().splitlines()
+    assert lines[0].startswith("| fusion | teacher | baseline | conventional | decomposed | two_stream |")
+    assert lines[2].startswith("| laf |") and "±" in lines[2]
+    assert (folder / "table.png").stat().st_size > 1000
+
+    trained.ran.clear()
+    again = module.run_grid(grid, cells, Console(), StopToken())
+    assert trained.ran == [] and again[1].averages == rows[1].averages
+
+    _, changed = load_grid(path, ["settings.optim.epochs=3"])
+    module.run_grid(grid, changed, Console(), StopToken())
+    assert len(trained.ran) == 8  # another job is another result
