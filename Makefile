@@ -30,7 +30,7 @@ smoke: setup ## The demo at a size that only proves that every stage runs
 	  --set optim.epochs=1 --set tracking.registered_model=sprites-smoke
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 slow: setup ## The tests that run whole jobs many times over
 	$(BIN)/python -m pytest -m slow

@@ -20,3 +20,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set TADSCALE_SHARED to the folder that holds data/)")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`-n 2 --dist loadgroup`) a file's tests stay together, and all that start a Ray cluster: it is shared,
+    and two at a time would starve each other."""
+    for item in items:
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        starts_cluster = "cluster" in getattr(item, "fixturenames", ()) or folders[0] in ("cluster", "end_to_end")
+        item.add_marker(pytest.mark.xdist_group("clusters" if starts_cluster else "/".join(folders)))

@@ -101,7 +101,9 @@ def child_environment(state: StateFile) -> dict[str, str]:
     # Jobs begin with `#!/usr/bin/env -S python ...`: it has to be this Python.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     kept = {
-        "RAY_idle_worker_killing_time_threshold_ms": "600000",  # as `tadscale.runtime.cluster.capacity` has it
+        # Both as `tadscale.runtime.cluster.capacity` has them.
+        "RAY_idle_worker_killing_time_threshold_ms": "600000",
+        "RAY_worker_maximum_startup_concurrency": "16",
         "RAY_JOB_STOP_WAIT_TIME_S": "90",  # a checkpoint may take 60 s; after Ray's own 3 s comes SIGKILL
     }
     return {**os.environ, **state.env, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"} | kept

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tadscale.data.storage import open_filesystem
 from tadscale.runtime.models.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 MODEL = "sprites-detector"
+CANARY = "Kanarienvogel"
 SMALL = [
     "data.sprites.train=6",
     "data.sprites.validation=1",
@@ -120,7 +122,9 @@ def test_running_again_trains_nothing_and_evaluating_alone_gives_the_same_scores
     assert scores.read_text() == before
 
 
-def test_submitted_to_a_cluster_with_s3_the_job_registers_the_same_model(plain, s3_url, tmp_path):
+def test_submitted_to_a_cluster_with_s3_the_job_registers_the_same_model(plain, s3_url, tmp_path, monkeypatch):
+    """And its password to the object store is in nothing that it leaves: logs of Ray, records of MLflow, the bucket."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)  # the server here takes any
     state = ["--state-dir", str(tmp_path / "cluster")]
     places = {
         "TADSCALE_STORAGE": f"{s3_url}/runs",
@@ -137,7 +141,13 @@ def test_submitted_to_a_cluster_with_s3_the_job_registers_the_same_model(plain, 
         assert f"{MODEL} version 1 (champion)" in output
         _call("ray", "job", "submit", "--", "jobs/distill.yaml", "--set", "sede=1", env=places | exports, expect=1)
     finally:
+        ray_logs = json.loads((tmp_path / "cluster/state.json").read_text())["temp_dir"]
+        left = [path for folder in (tmp_path, Path(ray_logs)) for path in folder.rglob("*") if path.is_file()]
+        assert any(path.name.startswith("raylet") for path in left)
+        assert not [path for path in left if CANARY.encode() in path.read_bytes()]
         _call(sys.executable, "cluster/local.py", *state, "down", env=places)
+    bucket, place = open_filesystem(s3_url)
+    assert not [key for key in bucket.find(place) if CANARY.encode() in bucket.cat_file(key)]
     cluster_record = Registry(places["MLFLOW_TRACKING_URI"]).record(MODEL)
     plain_record = Registry(plain["MLFLOW_TRACKING_URI"]).record(MODEL)
     assert cluster_record == plain_record
