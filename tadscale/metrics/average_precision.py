@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tadscale.errors import UserError
-from tadscale.metrics.matching import true_positives
+from tadscale.metrics.matching import matched_instances
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 
 THUMOS14_TIOU = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -52,8 +52,17 @@ class Matches:
     """`[N]` class, an index into the ground truth's labels."""
     video: NDArray[np.int64]
     """`[N]` video, an index into the ground truth's videos, -1 for a video that it does not have."""
-    true_positive: NDArray[np.bool_]
-    """`[T, N]` whether the detection found an instance."""
+    instance: NDArray[np.int64]
+    """`[T, N]` index of the instance that the detection found, in the ground truth; -1 for a false positive."""
+
+    @property
+    def true_positive(self) -> NDArray[np.bool_]:
+        """`[T, N]` whether the detection found an instance."""
+        return self.instance >= 0
+
+    def class_ranges(self, classes: int) -> list[tuple[int, int]]:
+        """First column and end of each of so many classes."""
+        return _class_ranges(self.label, classes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,20 +139,21 @@ def match_detections(
     video = index_of(detections.videos, ground_truth.videos)[detections.video]  # [rows] -1 for an unknown video
     row = np.argsort(label, kind="stable")
     row = row[label[row] >= 0]  # [N] by class
-    verdicts = np.zeros((len(thresholds), len(row)), np.bool_)  # [T, N]
+    found = np.full((len(thresholds), len(row)), -1, np.int64)  # [T, N]
     for index, (first, stop) in enumerate(_class_ranges(label[row], len(ground_truth.labels))):
         of_class = row[first:stop]
         of_class = of_class[_descending(detections.score[of_class], ties)]
         row[first:stop] = of_class
-        instances = ground_truth.label == index
-        verdicts[:, first:stop] = true_positives(
+        instances = np.flatnonzero(ground_truth.label == index)  # [M]
+        matched = matched_instances(
             video[of_class],
             detections.segments_s[of_class],
             ground_truth.video[instances],
             ground_truth.segments_s[instances],
             thresholds,
         )
-    return Matches(tiou=thresholds, row=row, label=label[row], video=video[row], true_positive=verdicts)
+        found[:, first:stop] = np.append(instances, -1)[matched]  # -1 reads the appended -1
+    return Matches(tiou=thresholds, row=row, label=label[row], video=video[row], instance=found)
 
 
 def average_precision(
@@ -163,10 +173,10 @@ def average_precision(
     weight = np.ones(len(ground_truth.videos) + 1) if video_weight is None else np.append(video_weight, 1.0)
     of_detection = weight[matches.video]  # [N] video -1 reads the appended 1
     positives = np.bincount(ground_truth.label, weight[ground_truth.video], len(ground_truth.labels))  # [K]
-    ranges = _class_ranges(matches.label, len(ground_truth.labels))
+    ranges, found = matches.class_ranges(len(ground_truth.labels)), matches.true_positive
     return np.array(
         [
-            interpolated_average_precision(matches.true_positive[:, first:stop], of_detection[first:stop], count)
+            interpolated_average_precision(found[:, first:stop], of_detection[first:stop], count)
             for (first, stop), count in zip(ranges, positives, strict=True)
         ]
     )
@@ -190,8 +200,13 @@ def interpolated_average_precision(
     hits = np.cumsum(true_positive * weight, axis=1)  # [T, N]
     detections = np.cumsum(weight)  # [N]
     precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)  # [T, N]
+    return interpolated_area(precision, hits / positives)
+
+
+def interpolated_area(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area under curves of precision `[T, N]` over recall `[T, N]`, precision made non-increasing first. Shape `[T]`."""
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # [T, N] best from this recall on
-    gained = np.diff(hits / positives, axis=1, prepend=0.0)  # [T, N] recall gained by each detection
+    gained = np.diff(recall, axis=1, prepend=0.0)  # [T, N] recall gained by each detection
     return (gained * envelope).sum(axis=1)
 
 

@@ -29,14 +29,14 @@ class Candidates:
     """`[P]` temporal intersection over union."""
 
 
-def true_positives(
+def matched_instances(
     detection_video: NDArray[np.int64],
     detection_segments: NDArray[np.float64],
     instance_video: NDArray[np.int64],
     instance_segments: NDArray[np.float64],
     tiou: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Tell for the detections of one class which are true positives.
+) -> NDArray[np.int64]:
+    """Tell for the detections of one class which instance each of them found.
 
     Args:
         detection_video: `[N]` video of each detection, by descending score; -1 where the video has no ground truth.
@@ -46,11 +46,13 @@ def true_positives(
         tiou: `[T]` thresholds in (0, 1].
 
     Returns:
-        `[T, N]`, true where the detection is matched at that threshold. All others are false positives.
+        `[T, N]` index of the instance that the detection is matched to at that threshold: a true positive. -1 for all
+        others, which are false positives.
     """
     candidates = _candidates(detection_video, detection_segments, instance_video, instance_segments, float(tiou.min()))
-    matched = np.zeros((len(tiou), len(detection_video)), np.bool_)
-    matched.reshape(-1)[_deferred_acceptance(candidates, matched.shape[1], len(instance_video), tiou)] = True
+    matched = np.full((len(tiou), len(detection_video)), -1, np.int64)
+    proposers, instances = _deferred_acceptance(candidates, matched.shape[1], len(instance_video), tiou)
+    matched.reshape(-1)[proposers] = instances
     return matched
 
 
@@ -68,7 +70,7 @@ def _candidates(
     detection = np.repeat(np.arange(len(count)), count)  # [P]
     within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)  # [P] place within the video
     instance = by_video[np.repeat(first, count) + within]  # [P]
-    tiou = _paired_tiou(detection_segments[detection], instance_segments[instance])  # [P]
+    tiou = paired_tiou(detection_segments[detection], instance_segments[instance])  # [P]
     near = np.flatnonzero(tiou >= floor)
     detection, instance, tiou = detection[near], instance[near], tiou[near]
     # Of equal overlaps the later instance first: what the reversed ascending argsort of public evaluators does.
@@ -76,7 +78,7 @@ def _candidates(
     return Candidates(detection=detection[order], instance=instance[order], tiou=tiou[order])
 
 
-def _paired_tiou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+def paired_tiou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """tIoU of row i of `a` with row i of `b`, both `[P, 2]`; 0 where the union is empty. Shape `[P]`."""
     overlap = (np.minimum(a[:, 1], b[:, 1]) - np.maximum(a[:, 0], b[:, 0])).clip(min=0.0)
     union = (a[:, 1] - a[:, 0]) + (b[:, 1] - b[:, 0]) - overlap
@@ -85,8 +87,9 @@ def _paired_tiou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.f
 
 def _deferred_acceptance(
     candidates: Candidates, detections: int, instances: int, tiou: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Run all thresholds side by side; return the flat indices into `[T, N]` of the detections that hold an instance.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Run all thresholds side by side; return the flat indices into `[T, N]` of the detections that hold an instance, and
+    that instance.
 
     A proposer is (threshold, detection) as `t * N + n`, an instance's place is `t * M + m`. Within one threshold a
     smaller proposer has the higher score, so the minimum of those who ask for a place is the one that keeps it.
@@ -106,6 +109,6 @@ def _deferred_acceptance(
         np.minimum.at(keeper, place, proposers)
         refused = proposers[keeper[place] != proposers]
         if not refused.size:
-            return proposers
+            return proposers, candidates.instance[asks[proposers]]
         asks[refused] += 1
         proposers = proposers[asks[proposers] < last[proposers]]
