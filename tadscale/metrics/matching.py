@@ -63,19 +63,26 @@ def _candidates(
     instance_segments: NDArray[np.float64],
     floor: float,
 ) -> Candidates:
-    """Join detections and instances on the video, and keep the pairs whose tIoU is at least `floor`."""
-    by_video = np.argsort(instance_video, kind="stable")  # [M]
-    first = np.searchsorted(instance_video[by_video], detection_video, side="left")  # [N]
-    count = np.searchsorted(instance_video[by_video], detection_video, side="right") - first  # [N]
-    detection = np.repeat(np.arange(len(count)), count)  # [P]
-    within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)  # [P] place within the video
-    instance = by_video[np.repeat(first, count) + within]  # [P]
+    """The pairs of one video whose tIoU is at least `floor`."""
+    detection, instance = same_video_pairs(detection_video, instance_video)
     tiou = paired_tiou(detection_segments[detection], instance_segments[instance])  # [P]
     near = np.flatnonzero(tiou >= floor)
     detection, instance, tiou = detection[near], instance[near], tiou[near]
     # Of equal overlaps the later instance first: what the reversed ascending argsort of public evaluators does.
     order = np.lexsort((-instance, -tiou, detection))
     return Candidates(detection=detection[order], instance=instance[order], tiou=tiou[order])
+
+
+def same_video_pairs(
+    detection_video: NDArray[np.int64], instance_video: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs of a detection and an instance of the same video, as two columns of rows `[P]`, sorted by detection."""
+    by_video = np.argsort(instance_video, kind="stable")  # [M]
+    first = np.searchsorted(instance_video[by_video], detection_video, side="left")  # [N]
+    count = np.searchsorted(instance_video[by_video], detection_video, side="right") - first  # [N]
+    detection = np.repeat(np.arange(len(count)), count)  # [P]
+    within = np.arange(len(detection)) - np.repeat(np.cumsum(count) - count, count)  # [P] place within the video
+    return detection, by_video[np.repeat(first, count) + within]
 
 
 def paired_tiou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,3 +89,39 @@ def suppressed(
             if labels[row] == labels[best] or not same_class:
                 left[row] *= weight(tiou(tuple(segments[best]), tuple(segments[row])))
     return kept[:top_k]
+
+
+def walk(detections: DetectionTable, truth: GroundTruth, threshold: float) -> dict[int, list[tuple[int, int | None]]]:
+    """The ActivityNet protocol: of each class its detections by descending score, and the instance that each found."""
+    walked: dict[int, list[tuple[int, int | None]]] = {}
+    for k, label in enumerate(truth.labels):
+        rows = [n for n in range(len(detections)) if detections.labels[detections.label[n]] == label]
+        rows.sort(key=lambda n: (-detections.score[n], -n))
+        taken: set[int] = set()
+        walked[k] = []
+        for n in rows:
+            choices = [
+                (tiou(detections.segments_s[n], truth.segments_s[m]), m)
+                for m in range(len(truth))
+                if truth.label[m] == k and m not in taken and same_video(detections, n, truth, m)
+            ]
+            best = max(choices, default=(0.0, -1))
+            found = best[1] if best[0] >= threshold else None
+            taken.add(-1 if found is None else found)
+            walked[k].append((n, found))
+    return walked
+
+
+def same_video(detections: DetectionTable, n: int, truth: GroundTruth, m: int) -> bool:
+    """Whether a detection is on the video of an instance."""
+    return detections.videos[detections.video[n]] == truth.videos[truth.video[m]]
+
+
+def normalised_area(found: list[bool], instances: int, mean_instances: float) -> float:
+    """AP_N of one class from its verdicts by rank, each recall level with the best precision from there on."""
+    curve, hits = [], 0
+    for rank, hit in enumerate(found, start=1):
+        hits += hit
+        scaled = hits / instances * mean_instances
+        curve.append((hit, scaled / (scaled + rank - hits) if hits else 0.0))
+    return sum(max(p for _, p in curve[at:]) / instances for at, (hit, _) in enumerate(curve) if hit)

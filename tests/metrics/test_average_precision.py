@@ -7,46 +7,10 @@ import numpy as np
 import pytest
 
 from tadscale.data.annotations import ground_truth_table, parse_ground_truth, read_detections, read_document
-from tadscale.metrics import ACTIVITYNET_TIOU, THUMOS14_TIOU, DetectionTable, GroundTruth, evaluate_detections
+from tadscale.metrics import ACTIVITYNET_TIOU, THUMOS14_TIOU, DetectionTable, evaluate_detections
 from tadscale.metrics.average_precision import average_precision, match_detections
-from tadscale.segments import Detection, Segment
+from tests.metrics.problems import found, random_problem, truth
 from tests.metrics.reference import average_precisions
-
-
-def truth(**videos: list[tuple[str, float, float]]) -> GroundTruth:
-    return GroundTruth.from_segments({video: [Segment(*row) for row in rows] for video, rows in videos.items()})
-
-
-def found(*rows: tuple[str, str, float, float, float]) -> DetectionTable:
-    names = ("video", "label", "start_s", "end_s", "score")
-    return DetectionTable.from_detections(Detection(**dict(zip(names, row, strict=True))) for row in rows)
-
-
-def random_problem(seed: int) -> tuple[DetectionTable, GroundTruth]:
-    """Segments on a coarse grid and few distinct scores, so that scores and overlaps tie; unknown videos and classes."""
-    random = np.random.default_rng(seed)
-    videos, labels = ("a", "b", "c", "d"), ("jump", "run", "throw")
-
-    def segments(count: int) -> np.ndarray:
-        start = random.integers(0, 12, count)
-        return np.stack([start, start + random.integers(0, 7, count)], axis=1).astype(float)
-
-    instances, rows = 25, int(random.integers(0, 90))
-    instance_label = random.integers(2, size=instances)
-    return DetectionTable(
-        videos=("z", *videos[::-1]),
-        labels=("swim", *labels[::-1]),
-        video=random.integers(5, size=rows),
-        label=random.integers(4, size=rows),
-        segments_s=segments(rows),
-        score=random.integers(0, 6, rows) / 5,
-    ), GroundTruth(
-        videos=videos,
-        labels=labels[:2],
-        video=random.integers(4, size=instances),
-        label=instance_label,
-        segments_s=segments(instances),
-    )
 
 
 @pytest.mark.parametrize("seed", range(40))
