@@ -170,6 +170,16 @@ def detections_document(detections: DetectionTable) -> dict[str, Any]:
     return {"version": "tadscale", "results": results, "external_data": {}}
 
 
+def ground_truth_document(videos: Iterable[AnnotatedVideo]) -> dict[str, Any]:
+    """Ground truth as the JSON document that ActivityNet evaluators read; what `parse_ground_truth` understands."""
+    database = {}
+    for video in videos:
+        annotations = [{"label": label, "segment": [start_s, end_s]} for label, start_s, end_s in video.segments]
+        known = {} if video.duration_s is None else {"duration": video.duration_s}
+        database[video.video] = {"subset": video.subset, **known, "annotations": annotations}
+    return {"version": "tadscale", "database": database, "taxonomy": []}
+
+
 def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
     """What stands under a key of the document, each video once; see `tadscale.data.keys` for what is one video."""
     section = document.get(key) if isinstance(document, Mapping) else None

@@ -116,9 +116,13 @@ def evaluate_detections(
     Raises:
         UserError: the ground truth has no instance, or a threshold is out of range.
     """
-    matches = match_detections(detections, ground_truth, tiou, ties)
+    return mean_average_precision(match_detections(detections, ground_truth, tiou, ties), ground_truth)
+
+
+def mean_average_precision(matches: Matches, ground_truth: GroundTruth) -> MeanAveragePrecision:
+    """Score detections that are matched already."""
     return MeanAveragePrecision(
-        tiou=tuple(float(threshold) for threshold in tiou),
+        tiou=tuple(matches.tiou.tolist()),
         labels=ground_truth.labels,
         per_class=average_precision(matches, ground_truth),
         instances=np.bincount(ground_truth.label, minlength=len(ground_truth.labels)),

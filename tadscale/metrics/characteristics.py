@@ -99,8 +99,9 @@ def _bucketed(
 
 
 def _names(bounds: Bounds, unit: str) -> tuple[str, ...]:
-    """`XS, up to 3 s`, `S, 3 to 6 s`, ..., `XL, over 18 s`."""
+    """`XS, up to 3 s`, `S, 3 to 6 s`, ..., `XL, over 18 s`; without a unit whole numbers: `S, 2 to 4`."""
     ranges = [f"up to {bounds[0]:g}{unit}"] if np.isfinite(bounds[0]) else ["all"]
     for low, high in pairwise(bounds):
-        ranges.append(f"{low:g} to {high:g}{unit}" if np.isfinite(high) else f"over {low:g}{unit}")
+        lowest = low if unit else low + 1
+        ranges.append(f"{lowest:g} to {high:g}{unit}" if np.isfinite(high) else f"over {low:g}{unit}")
     return tuple(f"{size}, {text}" for size, text in zip(SIZES, ranges, strict=False))

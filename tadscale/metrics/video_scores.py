@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from tadscale.errors import UserError
 from tadscale.metrics.tables import DetectionTable, index_of
 
-TOP_K = 2
-"""Classes of a video that are kept, if nothing else is asked for (THUMOS14's convention)."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoScores:
@@ -28,7 +25,7 @@ class VideoScores:
     """`[videos, K]`, not negative; 0 for a class that was not scored."""
 
 
-def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: int = TOP_K) -> DetectionTable:
+def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: int) -> DetectionTable:
     """Weigh detections by what is in their video.
 
     A detection of a class keeps it and is multiplied by that class's score, if the class is among the video's best; else
@@ -41,8 +38,10 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
         top_k: best classes of a video.
 
     Raises:
-        UserError: a video has no scores, or some labels are classes of the scores and others are not.
+        UserError: `top_k` is not positive, a video has no scores, or some labels are classes of the scores and some not.
     """
+    if top_k < 1:
+        raise UserError(f"{top_k} classes of each video leave no detection: keep 1 or more")
     video = index_of(detections.videos, scores.videos)[detections.video]  # [N]
     _check_videos(detections, video)
     label = index_of(detections.labels, scores.labels)[detections.label]  # [N] -1 for a label that is not scored

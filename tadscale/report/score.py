@@ -6,8 +6,8 @@ a report names its file, digest, videos and instances before it names a figure.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tadscale.data.annotations import (
-    AnnotatedVideo,
     Document,
     ground_truth_table,
     normal_subset,
@@ -27,9 +26,10 @@ from tadscale.data.annotations import (
     read_document,
 )
 from tadscale.data.json_text import MAX_BYTES, parse_json
-from tadscale.errors import UserError, nearest
+from tadscale.errors import UserError
 from tadscale.metrics.average_precision import THUMOS14_TIOU, MeanAveragePrecision, evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.report.inputs import check_common, kept_classes, without_classes
 from tadscale.report.suspicions import Suspicions, find_suspicions, listed
 
 MIN_STEP = Decimal("0.001")
@@ -121,11 +121,9 @@ def score_files(
         given if isinstance(given, Document) else read_document(given) for given in (ground_truth, detections)
     )
     videos = parse_ground_truth(truth_file.content, truth_file.url)
-    truth = ground_truth_table(_without(videos, leave_out, truth_file.url), subset, truth_file.url)
-    table = _kept(parse_detections(table_file.content, table_file.url), leave_out)
-    if len(table):
-        _check_common("video", table.videos, truth.videos, table_file, truth_file)
-        _check_common("class", table.labels, truth.labels, table_file, truth_file)
+    truth = ground_truth_table(without_classes(videos, leave_out, truth_file.url), subset, truth_file.url)
+    table = kept_classes(parse_detections(table_file.content, table_file.url), leave_out)
+    check_common(table, truth, table_file, truth_file)
     result = evaluate_detections(table, truth, tiou)
     known = index_of(table.labels, truth.labels)[table.label] >= 0  # [N]
     on_video = index_of(table.videos, truth.videos)[table.video] >= 0  # [N]
@@ -224,42 +222,6 @@ def _expand(parts: list[Decimal]) -> list[Decimal]:
 
 def _listed(text: str) -> list[Decimal]:
     return [Decimal(part) for part in text.split(",")]
-
-
-def _check_common(
-    what: str, names: Sequence[str], known: Sequence[str], detections: Document, ground_truth: Document
-) -> None:
-    """Files that share nothing would score 0 without a word."""
-    if not set(names) & set(known):
-        raise UserError(
-            f"{detections.url} and {ground_truth.url} share no {what}: {names[:3]} there, {known[:3]} here (first three). "
-            'Names must be equal to the letter: beware of prefixes ("v_"), file suffixes and another subset.'
-        )
-
-
-def _without(videos: Iterable[AnnotatedVideo], labels: Sequence[str], source: str) -> list[AnnotatedVideo]:
-    """The ground truth without the instances of some classes; each of these must be there, in whatever subset."""
-    known = list(videos)
-    there = {segment.label for video in known for segment in video.segments}
-    for label in labels:
-        if label not in there:
-            raise UserError(f"{source} has no class {label!r} to leave out: {nearest(label, there)}")
-    return [
-        replace(video, segments=tuple(segment for segment in video.segments if segment.label not in labels))
-        for video in known
-    ]
-
-
-def _kept(table: DetectionTable, labels: Sequence[str]) -> DetectionTable:
-    """The detections without those of some classes."""
-    rows = index_of(table.labels, labels)[table.label] < 0  # [N]
-    return replace(
-        table,
-        video=table.video[rows],
-        label=table.label[rows],
-        segments_s=table.segments_s[rows],
-        score=table.score[rows],
-    )
 
 
 def _tied(table: DetectionTable, known: np.ndarray) -> int:

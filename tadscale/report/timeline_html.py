@@ -1,25 +1,17 @@
-"""Timelines as one HTML file that needs nothing else: opens from a disk, an artifact store or a mail.
-
-Every text from outside is escaped, and a content security policy forbids the page to load or send anything, so a video
-named `<script>` stays a name.
-"""
+"""Timelines as one HTML file: what was found in each video, beside what is there."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from tadscale.report.page import html_page, legend
 from tadscale.report.palette import class_colours, text_colour
 from tadscale.report.timeline import Timeline, lanes
 from tadscale.segments import Detection, Segment
 
 TICKS = 10
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --quiet: #888; }
-body { font: 14px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 2rem 0 .4rem; overflow-wrap: anywhere; }
 .none { position: absolute; bottom: .6rem; left: .5rem; }
-h2 small, .name, .none, .axis, caption { color: var(--quiet); font-weight: normal; }
-.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: .8rem 0; }
-.legend i { display: inline-block; width: .9em; height: .9em; border-radius: 2px; margin-right: .4em; }
+.name, .none, .axis { color: var(--quiet); }
 .controls { position: sticky; top: 0; background: Canvas; padding: .5rem 0; z-index: 9999;
   border-bottom: 1px solid var(--line); }
 .controls input { width: 16rem; vertical-align: middle; }
@@ -32,12 +24,7 @@ h2 small, .name, .none, .axis, caption { color: var(--quiet); font-weight: norma
 .bar:hover { outline: 2px solid CanvasText; }
 .axis { position: relative; height: 1.4em; font-size: 11px; }
 .axis span { position: absolute; transform: translateX(-50%); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0; }
-caption { text-align: left; padding-top: .5rem; }
-th, td { text-align: right; padding: .1rem .9rem; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; }
-details { margin: .5rem 0 0 9rem; } summary { cursor: pointer; color: var(--quiet); }
-[hidden] { display: none !important; }
+details { margin: .5rem 0 0 9rem; }
 """
 SCRIPT = """
 const slider = document.getElementById("score"), shown = document.getElementById("shown");
@@ -65,20 +52,13 @@ def timeline_html(timelines: Sequence[Timeline], title: str = "Detections") -> s
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
-            _legend(colours),
+            legend(colours),
             '<div class="controls"><label>show scores from <output id="shown">0.00</output> '
             f'<input id="score" type="range" min="0" max="{highest:.4f}" step="0.01" value="0"></label></div>',
             *(_video(timeline, colours) for timeline in timelines),
         ]
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style></head>\n"
-        f"<body>\n{body}\n<script>{SCRIPT}</script>\n</body></html>\n"
-    )
+    return html_page(title, body, STYLE, SCRIPT)
 
 
 def clock(time_s: float) -> str:
@@ -86,11 +66,6 @@ def clock(time_s: float) -> str:
     tenths = round(time_s * 10)
     hours, minutes, seconds = tenths // 36000, tenths // 600 % 60, tenths % 600 / 10
     return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"
-
-
-def _legend(colours: Mapping[str, str]) -> str:
-    entries = (f'<span><i style="background:{colour}"></i>{escape(label)}</span>' for label, colour in colours.items())
-    return f'<div class="legend">{"".join(entries)}</div>'
 
 
 def _video(timeline: Timeline, colours: Mapping[str, str]) -> str:

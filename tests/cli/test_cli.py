@@ -1,12 +1,14 @@
 """The command line: what it prints, what it refuses, and its exit codes."""
 
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tadscale.cli import main
+from tadscale.cli import main, protocol
+from tadscale.metrics.protocols import PROTOCOLS
 
 TRUTH = {
     "database": {
@@ -44,10 +46,45 @@ def test_score_as_a_table(files, capsys):
     assert "60.00" in text  # the mean of 1, .5, .5, .5, .5
 
 
+def test_a_protocol_names_subset_and_thresholds(files, capsys):
+    assert main(["score", *files, "--json", "--protocol", "thumos14"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiou"] == [0.3, 0.4, 0.5, 0.6, 0.7]
+    assert main(["score", *files, "--json", "--protocol", "activitynet13"]) == 1
+    assert "no video of subset 'validation'" in capsys.readouterr().err
+    assert main(["score", *files, "--json", "--protocol", "activitynet13", "--subset", "test"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiou"][-1] == 0.95
+    with pytest.raises(SystemExit):
+        main(["score", *files, "--protocol", "thumos14", "--tiou", "0.5"])
+
+
+def test_the_protocols_that_the_parser_offers_exist():
+    assert set(protocol.NAMES) == set(PROTOCOLS)
+
+
+def test_report_writes_a_page_and_says_the_figures(files, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert main(["report", *files, "--html", str(page)]) == 0
+    assert "detections: average mAP 60.00" in capsys.readouterr().out
+    assert "Error profile" in page.read_text()
+
+
+def test_rescore_is_read_by_score(files, tmp_path, capsys, monkeypatch):
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"results": {"a": [0.5, 0.1], "b": [0.9, 0.2]}, "class": ["jump", "run"]}))
+    assert main(["rescore", files[0], str(scores), "--top-k", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["results"] == {"a": [{"label": "jump", "score": 0.45, "segment": [1.0, 3.0]}], "b": []}
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(printed.encode())))
+    assert main(["score", "-", files[1], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["average_mAP"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["score", "nowhere.json", "nowhere.json"], "nowhere.json"),
+        (["report", "nowhere", "--html", "page.html"], "no folder of an evaluated run"),
+        (["rescore", "nowhere.json", "nowhere.json"], "nowhere.json"),
         (["run", "nowhere.yaml"], "no such job file"),
         (["data", "lint", "nowhere"], "nowhere"),
         (["detect", "nobody", "video.mp4", "--tracking-uri", "sqlite:///{tmp}/empty.db"], "nobody"),

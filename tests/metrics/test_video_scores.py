@@ -36,6 +36,6 @@ def test_more_classes_than_there_are_is_all_of_them() -> None:
 
 def test_videos_without_scores_and_half_known_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"1 of the videos .* \['x'\]"):
-        with_video_scores(found(("x", "jump", 0, 1, 0.5)), SCORES)
+        with_video_scores(found(("x", "jump", 0, 1, 0.5)), SCORES, 2)
     with pytest.raises(ValueError, match=r"others are not: \['Jump'\]"):
-        with_video_scores(found(("v", "Jump", 0, 1, 0.5), ("v", "run", 0, 1, 0.5)), SCORES)
+        with_video_scores(found(("v", "Jump", 0, 1, 0.5), ("v", "run", 0, 1, 0.5)), SCORES, 2)

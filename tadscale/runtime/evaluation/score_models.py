@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tadscale.data.annotations import detections_document
+import numpy as np
+
+from tadscale.data.annotations import AnnotatedVideo, detections_document, ground_truth_document
 from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
 from tadscale.data.storage import join, read_bytes, write_bytes
 from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.report.curves import plot_curves, read_log
+from tadscale.report.diagnosis import diagnose
+from tadscale.report.diagnosis_html import diagnosis_html
+from tadscale.report.inputs import EVALUATION, GROUND_TRUTH, SCORES
 from tadscale.report.timeline import Timeline, plot_timeline
 from tadscale.report.timeline_html import timeline_html
 from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected, detect_videos
@@ -48,6 +53,14 @@ class TestVideos:
         }
         return cls(segments, {row.key: float(row.duration_s) for row in rows})
 
+    def document(self, subset: str) -> bytes:
+        """The same as ActivityNet JSON."""
+        videos = (
+            AnnotatedVideo(video=video, subset=subset, duration_s=self.duration_s[video], segments=tuple(segments))
+            for video, segments in self.segments.items()
+        )
+        return json.dumps(ground_truth_document(videos)).encode()
+
 
 def evaluate_models(
     job: JobConfig, manifest: Manifest, stages: Mapping[str, StageResult], run: Run
@@ -70,11 +83,12 @@ def evaluate_models(
     )
     videos = TestVideos.of(manifest, job.data.test_subset)
     truth = GroundTruth.from_segments(videos.segments)
+    tables = {name: DetectionTable.from_detections(rows) for name, rows in detected.detections.items()}
     scores = {
-        name: evaluate_detections(DetectionTable.from_detections(rows), truth, job.evaluate.tiou, ties="stable")
-        for name, rows in detected.detections.items()
+        name: evaluate_detections(table, truth, job.evaluate.tiou, ties="stable") for name, table in tables.items()
     }
     _record(job, run, detected, scores)
+    _diagnose(job, run, videos, truth, tables)
     _picture(run, stages, videos, detected.detections)
     bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     for failure in detected.failures:
@@ -98,17 +112,30 @@ def _record(job: JobConfig, run: Run, detected: VideosDetected, scores: Mapping[
     """Detections and scores as files beside the stages and in the run."""
     for name, rows in detected.detections.items():
         document = json.dumps(detections_document(DetectionTable.from_detections(rows))).encode()
-        write_bytes(join(job.run_url, "evaluation", f"{name}.json"), document)
+        write_bytes(join(job.run_url, EVALUATION, f"{name}.json"), document)
         run.log_bytes(document, f"detections/{name}.json")
     tables = {name: score.to_dict() for name, score in scores.items()}
-    write_bytes(join(job.run_url, "evaluation", "scores.json"), json.dumps(tables, indent=1).encode())
-    run.log_dict(tables, "scores.json")
+    write_bytes(join(job.run_url, EVALUATION, SCORES), json.dumps(tables, indent=1).encode())
+    run.log_dict(tables, SCORES)
     run.log_bytes(
         "".join(json.dumps(entry._asdict()) + "\n" for entry in detected.failures).encode(), "quarantine.jsonl"
     )
     for name, score in scores.items():
         metrics = {f"{name}/mAP_{tiou:g}": value for tiou, value in zip(score.tiou, score.per_tiou, strict=True)}
         run.log_metrics(metrics | {f"{name}/average_mAP": score.average})
+
+
+def _diagnose(
+    job: JobConfig, run: Run, videos: TestVideos, truth: GroundTruth, tables: Mapping[str, DetectionTable]
+) -> None:
+    """The page of `tadscale report` in the run, and beside the detections the ground truth that the command reads."""
+    write_bytes(join(job.run_url, EVALUATION, GROUND_TRUTH), videos.document(job.data.test_subset))
+    duration_s = np.array([videos.duration_s[video] for video in truth.videos])
+    diagnoses = [
+        diagnose(name, table, truth, tiou=job.evaluate.tiou, duration_s=duration_s) for name, table in tables.items()
+    ]
+    source = f"subset {job.data.test_subset}: {len(truth.videos)} videos, {len(truth)} instances"
+    run.log_text(diagnosis_html(diagnoses, f"Report of {job.name}", source), "report.html")
 
 
 def _picture(

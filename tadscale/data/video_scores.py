@@ -1,0 +1,74 @@
+"""Class scores of whole videos, as found in the wild.
+
+Two forms are read: results of the ActivityNet classification task, `{"results": {VIDEO: [{"label", "score"}]}}`, and the
+form of the CUHK & ETHZ & SIAT submission of 2017 that detectors share, `{"results": {VIDEO: [SCORE, ...]}, "class": [LABEL,
+...]}`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tadscale.data.annotations import read_document
+from tadscale.data.keys import same_key
+from tadscale.errors import UserError
+from tadscale.metrics.video_scores import VideoScores
+
+
+def read_video_scores(url: str | Path) -> VideoScores:
+    """Read a file of video-level class scores.
+
+    Raises:
+        UserError: the file is of neither form, or a score is negative or no number.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    document = read_document(url)
+    return parse_video_scores(document.content, document.url)
+
+
+def parse_video_scores(document: Any, source: str) -> VideoScores:
+    """Understand scores that are already loaded.
+
+    Args:
+        document: what `json.load` returned.
+        source: what to call it in errors, usually the file's name.
+
+    Raises:
+        UserError: see `read_video_scores`; says where.
+    """
+    results = document.get("results") if isinstance(document, Mapping) else None
+    if not isinstance(results, Mapping) or not results:
+        raise UserError(
+            f'{source} has no object "results" at its top level, or none with a video: no video-level scores'
+        )
+    classes = document.get("class")
+    by_video = [_of_video(entries, classes, f"{source}: results[{video!r}]") for video, entries in results.items()]
+    labels = tuple(classes) if classes else tuple(sorted({label for scores in by_video for label in scores}))
+    score = np.array([[scores.get(label, 0.0) for label in labels] for scores in by_video], np.float64)
+    return VideoScores(videos=tuple(map(same_key, results)), labels=labels, score=score)
+
+
+def _of_video(entries: Any, classes: Sequence[str] | None, place: str) -> dict[str, float]:
+    """The scores of one video by label."""
+    if not isinstance(entries, list):
+        raise UserError(f"{place} is {type(entries).__name__}, expected a list of scores")
+    if classes is not None:
+        if len(entries) != len(classes):
+            raise UserError(f'{place} has {len(entries)} scores for the {len(classes)} names of "class"')
+        return {label: _score(value, place) for label, value in zip(classes, entries, strict=True)}
+    if not all(isinstance(entry, Mapping) and "label" in entry and "score" in entry for entry in entries):
+        raise UserError(f'{place} must hold "label" and "score" in each entry, or the file must name its "class" list')
+    return {str(entry["label"]): _score(entry["score"], place) for entry in entries}
+
+
+def _score(value: Any, place: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{place} holds {value!r}, expected a number") from error
+    if not (math.isfinite(number) and number >= 0):
+        raise UserError(f"{place} holds {value!r}: scores are multiplied, so logits must go through a softmax first")
+    return number

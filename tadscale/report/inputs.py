@@ -1,0 +1,147 @@
+"""What a report is of: one ground truth, and the detections of one or several detectors, out of files or a run's folder."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadscale.data.annotations import (
+    AnnotatedVideo,
+    Document,
+    ground_truth_table,
+    normal_subset,
+    parse_detections,
+    parse_ground_truth,
+    read_document,
+)
+from tadscale.data.faults import StorageError
+from tadscale.data.storage import join
+from tadscale.errors import UserError, nearest
+from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+
+EVALUATION, SCORES, GROUND_TRUTH = "evaluation", "scores.json", "ground_truth.json"
+"""Where a run leaves what a report needs: beside them lies `NAME.json` for each detector that the scores name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """Detectors on one ground truth."""
+
+    detections: Mapping[str, DetectionTable]
+    """By the detector's name."""
+    ground_truth: GroundTruth
+    duration_s: NDArray[np.float64]
+    """`[videos]` length of each video of the ground truth, NaN where the file does not say."""
+    source: str
+    """The ground truth in a sentence: file, digest, subset, and how much there is of it."""
+
+
+def read_files(
+    detections: Sequence[str], ground_truth: str, *, subset: str = "test", leave_out: Sequence[str] = ()
+) -> Inputs:
+    """Read detections files and the ground truth that they share, all ActivityNet JSON.
+
+    Args:
+        detections: paths or URLs; a detector is called by its file's name.
+        ground_truth: a path or URL.
+        subset: in any case and any of the usual words.
+        leave_out: classes that count on neither side.
+
+    Raises:
+        UserError: a file is malformed, the subset or a class to be left out is not there, or files share no video or class.
+        StorageError: a file is not there or cannot be reached.
+    """
+    document = read_document(ground_truth)
+    videos = without_classes(parse_ground_truth(document.content, document.url), leave_out, document.url)
+    truth = ground_truth_table(videos, subset, document.url)
+    duration_s = {video.video: np.nan if video.duration_s is None else video.duration_s for video in videos}
+    tables = {}
+    for name, url in zip(_names(detections), detections, strict=True):
+        found = read_document(url)
+        tables[name] = kept_classes(parse_detections(found.content, found.url), leave_out)
+        check_common(tables[name], truth, found, document)
+    return Inputs(
+        detections=tables,
+        ground_truth=truth,
+        duration_s=np.array([duration_s[video] for video in truth.videos]),
+        source=f"{PurePosixPath(document.url).name} (sha256 {document.sha256[:12]}), {_extent(truth, subset)}",
+    )
+
+
+def read_run(url: str) -> tuple[Inputs, tuple[float, ...]]:
+    """Read what a finished run's evaluation left, and the thresholds that it was scored at.
+
+    Args:
+        url: the run's folder, `STORAGE/NAME`.
+
+    Raises:
+        UserError: it holds no scores, or no ground truth.
+        StorageError: it cannot be reached.
+    """
+    folder = join(url, EVALUATION)
+    try:
+        scores = read_document(join(folder, SCORES)).content
+        truth = read_document(join(folder, GROUND_TRUTH))
+    except StorageError as error:
+        raise UserError(
+            f"{url} is no folder of an evaluated run: {error}. Name STORAGE/NAME of a finished job; of a run from before "
+            "evaluation kept its ground truth name the files: DETECTIONS.json ... GROUND_TRUTH.json."
+        ) from error
+    [subset] = {video.subset for video in parse_ground_truth(truth.content, truth.url)}
+    inputs = read_files([join(folder, f"{name}.json") for name in scores], truth.url, subset=subset)
+    return inputs, tuple(next(iter(scores.values()))["tiou"])
+
+
+def check_common(table: DetectionTable, truth: GroundTruth, detections: Document, ground_truth: Document) -> None:
+    """Refuse files that share no video or no class: they would score 0 without a word. No detection at all is no mistake.
+
+    Raises:
+        UserError: they share none.
+    """
+    for what, names, known in (("video", table.videos, truth.videos), ("class", table.labels, truth.labels)):
+        if len(table) and not set(names) & set(known):
+            raise UserError(
+                f"{detections.url} and {ground_truth.url} share no {what}: {names[:3]} there, {known[:3]} here (first "
+                'three). Names must be equal to the letter: beware of prefixes ("v_"), file suffixes and another subset.'
+            )
+
+
+def without_classes(videos: Iterable[AnnotatedVideo], labels: Sequence[str], source: str) -> list[AnnotatedVideo]:
+    """The ground truth without the instances of some classes.
+
+    Raises:
+        UserError: a class is nowhere in it, in whatever subset.
+    """
+    known = list(videos)
+    there = {segment.label for video in known for segment in video.segments}
+    for label in labels:
+        if label not in there:
+            raise UserError(f"{source} has no class {label!r} to leave out: {nearest(label, there)}")
+    return [
+        replace(video, segments=tuple(segment for segment in video.segments if segment.label not in labels))
+        for video in known
+    ]
+
+
+def kept_classes(table: DetectionTable, left_out: Sequence[str]) -> DetectionTable:
+    """The detections without those of some classes."""
+    rows = index_of(table.labels, left_out)[table.label] < 0  # [N]
+    return replace(
+        table,
+        video=table.video[rows],
+        label=table.label[rows],
+        segments_s=table.segments_s[rows],
+        score=table.score[rows],
+    )
+
+
+def _names(urls: Sequence[str]) -> Sequence[str]:
+    """The files' names without suffix, or all of their URLs where two are called alike."""
+    names = [PurePosixPath(url).stem for url in urls]
+    return names if len(set(names)) == len(names) else urls
+
+
+def _extent(truth: GroundTruth, subset: str) -> str:
+    return f"subset {normal_subset(subset)}: {len(truth.videos)} videos, {len(truth)} instances, {len(truth.labels)} classes"

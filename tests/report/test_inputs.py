@@ -1,0 +1,46 @@
+"""What a report reads: files that share a ground truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tadscale.report.inputs import read_files, read_run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two detectors' files and their ground truth; of one video the length is unknown."""
+    jump = {"label": "jump", "segment": [0, 2]}
+    videos = {
+        "v": {"subset": "test", "duration": 10, "annotations": [jump]},
+        "w": {"subset": "test", "annotations": [jump | {"label": "unclear"}]},
+    }
+    (tmp_path / "truth.json").write_text(json.dumps({"database": videos}))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "found.json").write_text(json.dumps({"results": {"v": [jump | {"score": 0.5}]}}))
+    return tmp_path
+
+
+def test_detectors_are_called_by_their_files(folder: Path) -> None:
+    (folder / "other.json").write_text((folder / "one" / "found.json").read_text())
+    files = [str(folder / "other.json"), str(folder / "one" / "found.json")]
+    inputs = read_files(files, str(folder / "truth.json"), leave_out=["unclear"])
+    assert list(inputs.detections) == ["other", "found"]
+    assert inputs.ground_truth.labels == ("jump",)
+    np.testing.assert_equal(inputs.duration_s, [10, np.nan])
+    assert "subset test: 2 videos, 1 instances, 1 classes" in inputs.source
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None:
+    files = [str(folder / name / "found.json") for name in ("one", "two")]
+    assert list(read_files(files, str(folder / "truth.json")).detections) == files
+
+
+def test_a_run_without_its_ground_truth_says_what_to_name_instead(folder: Path) -> None:
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "scores.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"no folder of an evaluated run.*ground_truth.json.*name the files"):
+        read_run(str(folder))
