@@ -18,7 +18,7 @@ from tadscale.report.svg import STYLE as PLOT_STYLE
 from tadscale.report.svg import Colours, Point, Series, grouped_bars, lines, row_bars, stacked_bars
 
 STYLE = """
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem 2rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); gap: 1rem 2rem; }
 figure { margin: 0; } figcaption { font-weight: 600; margin: .3rem 0; } p { max-width: 48rem; }
 """
 NAMES = {
@@ -76,7 +76,7 @@ def _classes(diagnoses: Sequence[Diagnosis], colours: Colours) -> str:
         (label, str(count), *(f"{values[at]:.2f}" for values in series.values()))
         for at, (label, count) in enumerate(zip(labels, diagnoses[0].result.instances, strict=True))
     ]
-    return _section("Classes", "", plot + _figures(_table(head, rows)))
+    return _section("Classes", "", _plots([plot]) + _figures(_table(head, rows)))
 
 
 def _sizes(diagnoses: Sequence[Diagnosis], colours: Colours) -> str:

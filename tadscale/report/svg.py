@@ -10,7 +10,7 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 480.0, 250.0
-LEFT, RIGHT, TOP, BOTTOM = 34.0, 8.0, 8.0, 36.0
+LEFT, RIGHT, TOP, BOTTOM = 34.0, 14.0, 8.0, 36.0
 """Margins around the area in which values are drawn."""
 GAP = 0.2
 """Share of a group's width that is left free."""
