@@ -129,6 +129,5 @@ def _rank_range(matches: Matches, ground_truth: GroundTruth) -> NDArray[np.int64
 
 def _mean_count(is_kind: NDArray[np.bool_], rank: NDArray[np.int64]) -> NDArray[np.float64]:
     """How many of each range of rank are of a kind `[T, N]`, mean over the thresholds. Shape `[RANKS]`."""
-    ranked = rank < RANKS
-    share: NDArray[np.float64] = is_kind[:, ranked].mean(axis=0)
-    return np.bincount(rank[ranked], share, RANKS)
+    share = is_kind.mean(axis=0)  # [N] of the thresholds
+    return np.array([share[rank == place].sum() for place in range(RANKS)])

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 WIDTH, HEIGHT = 480.0, 250.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 14.0, 8.0, 36.0
 """Margins around the area in which values are drawn."""
@@ -23,7 +26,7 @@ STYLE = """
 .plot rect:hover { stroke: CanvasText; }
 """
 
-Series = Mapping[str, Sequence[float]]
+Series = Mapping[str, Sequence[float] | NDArray[np.float64]]
 """Values of several things, by their names."""
 Colours = Mapping[str, str]
 
