@@ -1,4 +1,4 @@
-"""`tadscale detect`, `score` and `rescore`: detections of videos, and what they are worth."""
+"""`tadscale detect` and `score`: detections of videos, and what they are worth."""
 
 import argparse
 import sys
@@ -9,8 +9,6 @@ from rich.console import Console
 from tadscale.cli.common import EXIT_OK, Commands
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
 
-TOP_K = 2
-"""Classes of a video that `rescore` keeps: the convention for THUMOS14; for ActivityNet papers keep 1 or 2."""
 READABLE_SCORE = 0.1
 """What tables and timelines show if nothing else is asked for: a detector writes hundreds of detections below."""
 
@@ -38,15 +36,6 @@ def add_to(commands: Commands) -> None:
     add_protocol_to(score)
     score.add_argument("--json", action="store_true")
     score.set_defaults(command=_score)
-    rescore = commands.add_parser(
-        "rescore", help="multiply detections by class scores of whole videos; prints JSON for `tadscale score -`"
-    )
-    rescore.add_argument("detections", metavar="DETECTIONS.json", help="a file, or - for what `detect --json` prints")
-    rescore.add_argument(
-        "video_scores", metavar="VIDEO_SCORES.json", help="as the ActivityNet classification task has them"
-    )
-    rescore.add_argument("--top-k", type=int, default=TOP_K, help=f"best classes of each video (default {TOP_K})")
-    rescore.set_defaults(command=_rescore)
 
 
 def _detect(options: argparse.Namespace, console: Console) -> int:
@@ -90,20 +79,4 @@ def _score(options: argparse.Namespace, console: Console) -> int:
         console.out(score_json(report), highlight=False)
     else:
         console.print(score_table(report))
-    return EXIT_OK
-
-
-def _rescore(options: argparse.Namespace, console: Console) -> int:
-    import json
-
-    from tadscale.data.annotations import detections_document, parse_detections, read_document
-    from tadscale.data.video_scores import read_video_scores
-    from tadscale.metrics.video_scores import with_video_scores
-    from tadscale.report.score import piped_document
-
-    piped = options.detections == "-"
-    document = piped_document(sys.stdin.buffer) if piped else read_document(options.detections)
-    detections = parse_detections(document.content, document.url)
-    weighed = with_video_scores(detections, read_video_scores(options.video_scores), options.top_k)
-    console.out(json.dumps(detections_document(weighed)), highlight=False)
     return EXIT_OK

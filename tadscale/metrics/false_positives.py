@@ -13,7 +13,7 @@ Of equal overlaps the instance of its own class decides: THUMOS14 annotates ever
 the two stands first in the file says nothing about a detection.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -77,15 +77,13 @@ def false_positives(matches: Matches, detections: DetectionTable, ground_truth: 
         detections: of any videos and classes.
         ground_truth: the videos of one subset.
     """
-    verdict = verdicts(matches, detections, ground_truth)  # [T, N]
-    rank = _rank_range(matches, ground_truth)  # [N]
-    ranked = rank < RANKS  # [N]
-    count = np.bincount(rank[ranked], minlength=RANKS)  # [RANKS]
+    best = _best_ranked(matches, ground_truth)
+    rank = _rank_range(best, ground_truth)  # [N]
+    verdict = verdicts(best, detections, ground_truth)  # [T, N]
+    count = np.bincount(rank, minlength=RANKS)  # [RANKS]
     of_kind = np.stack([_mean_count(verdict == kind, rank) for kind in Verdict], axis=1)  # [RANKS, verdicts]
-    base = normalised_average_precision(matches, ground_truth, np.broadcast_to(ranked, verdict.shape)).mean()
-    without = [
-        normalised_average_precision(matches, ground_truth, ranked & (verdict != error)).mean() for error in ERRORS
-    ]
+    base = normalised_average_precision(best, ground_truth).mean()
+    without = [normalised_average_precision(best, ground_truth, verdict != error).mean() for error in ERRORS]
     return FalsePositives(
         detections=count,
         share=of_kind / np.maximum(count, 1)[:, None],
@@ -118,6 +116,18 @@ def _best_overlaps(
     np.maximum.at(best, detection, tiou)
     np.maximum.at(best_of_class, detection[own], tiou[own])
     return best, best_of_class
+
+
+def _best_ranked(matches: Matches, ground_truth: GroundTruth) -> Matches:
+    """The 10 G best detections of each class. What is below takes no instance from them, so their matches stand."""
+    rows = np.flatnonzero(_rank_range(matches, ground_truth) < RANKS)
+    return replace(
+        matches,
+        row=matches.row[rows],
+        label=matches.label[rows],
+        video=matches.video[rows],
+        instance=matches.instance[:, rows],
+    )
 
 
 def _rank_range(matches: Matches, ground_truth: GroundTruth) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ import pytest
 
 from tadscale.data.annotations import (
     detections_document,
+    ground_truth_document,
     ground_truth_table,
     normal_subset,
     parse_detections,
@@ -148,3 +149,21 @@ def test_the_published_thumos14_file(shared_data: Path) -> None:
     table = ground_truth_table(videos, "test", "thumos")
     assert (len(table.videos), len(table), len(table.labels)) == (210, 3311, 20)
     assert len(ground_truth_table(videos, "Training", "thumos")) == 3007
+
+
+def test_ground_truth_is_read_as_it_was_written() -> None:
+    videos = parse_ground_truth(
+        {
+            "database": {
+                "v": {
+                    "subset": "Testing",
+                    "duration": "9.5",
+                    "annotations": [{"label": "jump", "segment": [1, "2.5"]}],
+                },
+                "w": {"subset": "train", "annotations": []},
+            }
+        },
+        "file",
+    )
+    written = json.loads(json.dumps(ground_truth_document(videos)))
+    assert parse_ground_truth(written, "file") == videos
