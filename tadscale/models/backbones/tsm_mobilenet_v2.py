@@ -8,17 +8,18 @@ way. Parameter names are torchvision's.
 from collections.abc import Mapping
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from tadscale.models.backbones.base import Backbone, BackboneSettings
+from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
+from tadscale.models.backbones.pooling import pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
-from tadscale.models.backbones.tsm_resnet import pool_time, temporal_shift
+from tadscale.models.backbones.published.settings import PublishedSettings
+from tadscale.models.backbones.same_padding import pad_same
+from tadscale.models.backbones.temporal_shift import temporal_shift
 from tadscale.weights import Match
 
 STEM, LAST = 32, 1280  # channels of the first and the last convolution
@@ -36,7 +37,7 @@ STAGES = len(BOTTLENECKS) + 2
 HINT = "give MobileNetV2's weights at width 1.0, or choose the backbone that the file is of"
 
 
-class TsmMobileNetV2Config(BackboneSettings):
+class TsmMobileNetV2Config(PublishedSettings):
     """MobileNetV2 with temporal shift: 2.2 million parameters, made to start from published weights."""
 
     name: Literal["tsm_mobilenet_v2"] = "tsm_mobilenet_v2"
@@ -51,23 +52,9 @@ class TsmMobileNetV2Config(BackboneSettings):
     padding: Literal["torch", "tensorflow"] = "torch"
     """How the start's network padded at stride 2: evenly (torchvision, TSM), or as TensorFlow's SAME, which adds to even
     sizes one pixel right and below. The wrong one shifts features by a pixel."""
-    frozen_norm: bool = True
-    """Whether batch normalisation stays as it was loaded. Else it learns, from the windows of one worker at a time."""
     frozen_stages: int = Field(default=0, ge=0, le=STAGES)
     """How many of the 9 stages stay as they were loaded, norms included: the first convolution, 7 stages of bottlenecks,
     the last convolution."""
-    checkpoint: bool = False
-    """Whether a block's insides are computed again on the way back instead of kept: less memory for about a third more
-    time."""
-
-    @model_validator(mode="after")
-    def _count_statistics_once(self) -> "TsmMobileNetV2Config":
-        if self.checkpoint and not self.frozen_norm:
-            raise ValueError(
-                "checkpoint computes a block twice, and batch normalisation would count its statistics twice: "
-                "set frozen_norm to true, or checkpoint to false"
-            )
-        return self
 
     def build(self, in_channels: int) -> "TsmMobileNetV2":
         """See `BackboneSettings`."""
@@ -79,14 +66,7 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C_in, H, W]` to `[N, C_out, ceil(H / stride), ceil(W / stride)]`."""
-        sides = [_same(x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]) for axis in (1, 0)]
-        return super().forward(F.pad(x, (*sides[0], *sides[1])))
-
-
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    outputs = -(-size // stride)
-    total = max(0, (outputs - 1) * stride + kernel - size)
-    return total // 2, total - total // 2
+        return super().forward(pad_same(x, self.kernel_size, self.stride))
 
 
 class _Layers:
@@ -163,7 +143,7 @@ class TsmMobileNetV2(Backbone):
         batch, frames = video.shape[0], video.shape[2]
         x = self.features[0](video.transpose(1, 2).flatten(0, 1))  # [B*T, 32, H/2, W/2]
         for block in self.features[1:-1]:
-            x = self._through(block, x, frames)
+            x = through(block, x, frames, saving=self._checkpoints)
         return pool_time(self.features[-1](x).unflatten(0, (batch, frames)), self.stride)
 
     def normalise(self, frames: Tensor) -> Tensor:
@@ -173,8 +153,3 @@ class TsmMobileNetV2(Backbone):
     def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
         """See `Backbone`: torchvision's MobileNetV2, and TSM's with or without shift."""
         return load_canonical(self, tensors, where, first="features.0.0.weight", hint=HINT)
-
-    def _through(self, block: nn.Module, x: Tensor, frames: int) -> Tensor:
-        if self._checkpoints and torch.is_grad_enabled():
-            return checkpoint(block, x, frames, use_reentrant=False, preserve_rng_state=False)
-        return block(x, frames)
