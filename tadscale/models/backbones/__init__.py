@@ -6,7 +6,14 @@ from typing import Annotated
 from tadscale.config import ChosenByName
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
-from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
+from tadscale.models.backbones.tsm_resnet import TsmR18Config, TsmR50Config, TsmResNet18Config
 
-BackboneConfig = Annotated[Small3dConfig | TsmResNet18Config | TsmMobileNetV2Config, ChosenByName()]
+BackboneConfig = Annotated[
+    Small3dConfig
+    | TsmResNet18Config
+    | TsmR18Config
+    | TsmR50Config
+    | TsmMobileNetV2Config,
+    ChosenByName(),
+]
 """Which backbone, and its settings: the one list of backbones."""

@@ -1,31 +1,35 @@
-"""ResNet-18 with temporal shift: a 2-D network that exchanges channels between neighbouring frames.
+"""ResNets with temporal shift: 2-D networks that exchange channels between neighbouring frames.
 
 He et al., Deep Residual Learning, CVPR 2016; Lin, Gan, Han, TSM: Temporal Shift Module, ICCV 2019 (residual shift of one
-eighth of the channels each way). Parameter names are torchvision's.
+eighth of the channels each way, before the first convolution of every block). Parameter names are torchvision's, and as in
+torchvision a bottleneck's stride is in its 3 x 3 convolution.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from tadscale.models.backbones.base import Backbone, BackboneSettings
+from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
+from tadscale.models.backbones.initial import keep_variances
+from tadscale.models.backbones.pooling import pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
+from tadscale.models.backbones.published.settings import PublishedSettings
+from tadscale.models.backbones.temporal_shift import temporal_shift
 from tadscale.weights import Match
 
 NormName = Literal["group", "batch"]
 Norm = Callable[[int], nn.Module]
-HINT = "published weights of ResNet-18 want width 64 and norm: batch; else choose the backbone that the file is of"
-SHIFTED_SHARE = 8  # one channel in eight moves forward in time, one in eight backward
+PUBLISHED_WIDTH = 64
 
 
 class TsmResNet18Config(BackboneSettings):
-    """ResNet-18 with temporal shift, for pictures of any size."""
+    """ResNet-18 with temporal shift, for pictures of any size; narrow and normalised by groups, to learn from nothing."""
 
     name: Literal["tsm_resnet18"] = "tsm_resnet18"
     """TSM (Lin, Gan, Han, ICCV 2019) on ResNet-18."""
@@ -37,30 +41,49 @@ class TsmResNet18Config(BackboneSettings):
     """`group` learns, and does not depend on how a batch is spread over workers. `batch` is for published weights: as it
     was loaded and frozen, and with it pictures are normalised as those weights' were (ImageNet's mean and deviation)."""
 
-    def build(self, in_channels: int) -> "TsmResNet18":
+    def build(self, in_channels: int) -> "TsmResNet":
         """See `BackboneSettings`."""
-        return TsmResNet18(in_channels, width=self.width, stride=self.stride, norm=self.norm)
+        norm = NORMS[self.norm]
+        imagenet = self.norm == "batch"
+        return TsmResNet(in_channels, 18, width=self.width, stride=self.stride, norm=norm, imagenet=imagenet)
 
 
-def temporal_shift(x: Tensor, frames: int) -> Tensor:
-    """Shift an eighth of the channels one frame on, an eighth one frame back; zeros enter at the ends.
+class _AsPublished(PublishedSettings):
+    """A ResNet with temporal shift as it was published."""
 
-    Args:
-        x: `[B * T, C, H, W]`, the frames of each clip adjacent.
-        frames: T.
-    """
-    clip = x.unflatten(0, (-1, frames))  # [B, T, C, H, W]
-    fold = x.shape[1] // SHIFTED_SHARE
-    later = F.pad(clip[:, :-1, :fold], (0, 0, 0, 0, 0, 0, 1, 0))
-    earlier = F.pad(clip[:, 1:, fold : 2 * fold], (0, 0, 0, 0, 0, 0, 0, 1))
-    return torch.cat([later, earlier, clip[:, :, 2 * fold :]], dim=2).flatten(0, 1)
+    width: int = Field(default=PUBLISHED_WIDTH, ge=8, multiple_of=8)
+    """Channels of the first stage. Published weights want 64."""
+    stride: PositiveInt = 2
+    """Temporal stride r: frames per feature step."""
+
+    def _build(self, in_channels: int, depth: int) -> "TsmResNet":
+        norm: Norm = FrozenBatchNorm2d if self.frozen_norm else nn.BatchNorm2d
+        network = TsmResNet(in_channels, depth, width=self.width, stride=self.stride, norm=norm, saving=self.checkpoint)
+        blocks = [block for block in network.modules() if isinstance(block, Block)]
+        keep_variances(network, [block.get_submodule(block.LAST) for block in blocks])
+        return network
 
 
-def pool_time(maps: Tensor, stride: int) -> Tensor:
-    """Maps of single frames `[B, T, C, h, w]` averaged over `stride` frames, `[B, C, ceil(T / stride), h, w]`."""
-    rows = maps.permute(0, 2, 3, 4, 1).flatten(1, 3)  # [B, C * h * w, T]
-    pooled = F.avg_pool1d(rows, stride, ceil_mode=True).unflatten(1, maps.shape[2:])
-    return pooled.permute(0, 1, 4, 2, 3)
+class TsmR18Config(_AsPublished):
+    """ResNet-18 with temporal shift, 11.2 million parameters, made to start from published weights."""
+
+    name: Literal["tsm_r18"] = "tsm_r18"
+    """TSM (Lin, Gan, Han, ICCV 2019) on ResNet-18, full width and batch norm: `tsm_resnet18` is the one without a start."""
+
+    def build(self, in_channels: int) -> "TsmResNet":
+        """See `BackboneSettings`."""
+        return self._build(in_channels, 18)
+
+
+class TsmR50Config(_AsPublished):
+    """ResNet-50 with temporal shift, 23.5 million parameters, made to start from published weights."""
+
+    name: Literal["tsm_r50"] = "tsm_r50"
+    """TSM (Lin, Gan, Han, ICCV 2019) on ResNet-50, its authors' own choice."""
+
+    def build(self, in_channels: int) -> "TsmResNet":
+        """See `BackboneSettings`."""
+        return self._build(in_channels, 50)
 
 
 def _group_norm(channels: int) -> nn.Module:
@@ -70,8 +93,17 @@ def _group_norm(channels: int) -> nn.Module:
 NORMS: dict[NormName, Norm] = {"group": _group_norm, "batch": FrozenBatchNorm2d}
 
 
+def _downsample(in_channels: int, channels: int, stride: int, norm: Norm) -> nn.Module:
+    if stride == 1 and in_channels == channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), norm(channels))
+
+
 class ShiftedBlock(nn.Module):
     """ResNet's basic block with the shift inside the residual branch, so the identity keeps the frame's own content."""
+
+    EXPANSION = 1
+    LAST = "conv2"
 
     def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -79,9 +111,7 @@ class ShiftedBlock(nn.Module):
         self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = norm(channels)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
-            self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), norm(channels))
+        self.downsample = _downsample(in_channels, channels, stride, norm)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
@@ -89,23 +119,73 @@ class ShiftedBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
 
-class TsmResNet18(Backbone):
-    """ResNet-18 over every frame with temporal shift in every block, averaged over space and over `stride` frames."""
+class ShiftedBottleneck(nn.Module):
+    """ResNet's bottleneck with the shift inside the residual branch, before the first convolution."""
 
-    def __init__(self, in_channels: int, *, width: int, stride: int, norm: NormName = "group") -> None:
+    EXPANSION = 4
+    LAST = "conv3"
+
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
         super().__init__()
-        make_norm = NORMS[norm]
-        self._imagenet = norm == "batch"
+        inner = channels // self.EXPANSION
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        self.bn1 = norm(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
+        self.bn2 = norm(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = norm(channels)
+        self.downsample = _downsample(in_channels, channels, stride, norm)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
+        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames))))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
+
+
+Block = ShiftedBlock | ShiftedBottleneck
+# By depth: the kind of block, and how many of them each of the four stages has (He et al., Table 1).
+STAGES: dict[int, tuple[type[Block], tuple[int, ...]]] = {
+    18: (ShiftedBlock, (2, 2, 2, 2)),
+    50: (ShiftedBottleneck, (3, 4, 6, 3)),
+}
+
+
+class TsmResNet(Backbone):
+    """A ResNet over every frame with temporal shift in every block, averaged over space and over `stride` frames.
+
+    Args:
+        depth: 18 or 50.
+        width: channels of the first convolution.
+        imagenet: whether pictures are normalised as ImageNet's were.
+        saving: whether a block's insides are computed again on the way back.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        depth: int,
+        *,
+        width: int,
+        stride: int,
+        norm: Norm,
+        imagenet: bool = True,
+        saving: bool = False,
+    ) -> None:
+        super().__init__()
+        self._depth, self._imagenet, self._saving = depth, imagenet, saving
         self.stride = stride
-        self.out_channels = 8 * width
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
-        self.bn1 = make_norm(width)
-        widths = [width, width, 2 * width, 4 * width, 8 * width]
-        for stage in range(1, 5):
-            before, after = widths[stage - 1], widths[stage]
-            first = ShiftedBlock(before, after, stride=1 if stage == 1 else 2, norm=make_norm)
-            second = ShiftedBlock(after, after, stride=1, norm=make_norm)
-            self.add_module(f"layer{stage}", nn.ModuleList([first, second]))
+        self.bn1 = norm(width)
+        kind, stages = STAGES[depth]
+        before = width
+        for stage, count in enumerate(stages, 1):
+            channels = kind.EXPANSION * width * 2 ** (stage - 1)
+            first = kind(before, channels, 1 if stage == 1 else 2, norm)
+            others = [kind(channels, channels, 1, norm) for _ in range(count - 1)]
+            self.add_module(f"layer{stage}", nn.ModuleList([first, *others]))
+            before = channels
+        self.out_channels = before
 
     def maps(self, video: Tensor) -> Tensor:
         """See `Backbone`: a 32nd of the picture a side, averaged over `stride` frames."""
@@ -114,13 +194,17 @@ class TsmResNet18(Backbone):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)  # [B*T, W, H/4, W/4]
         for stage in range(1, 5):
             for block in self.get_submodule(f"layer{stage}").children():
-                x = block(x, frames)
+                x = through(block, x, frames, saving=self._saving)
         return pool_time(x.unflatten(0, (batch, frames)), self.stride)
 
     def normalise(self, frames: Tensor) -> Tensor:
-        """See `Backbone`: in [-1, 1], with `norm: batch` as published weights' pictures were."""
+        """See `Backbone`: as published weights' pictures were; in [-1, 1] where norms are by groups."""
         return imagenet_normalised(frames) if self._imagenet else super().normalise(frames)
 
     def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
-        """See `Backbone`: torchvision's ResNet-18, and TSM's with or without shift; at width 64 with `norm: batch`."""
-        return load_canonical(self, tensors, where, first="conv1.weight", hint=HINT)
+        """See `Backbone`: torchvision's ResNet of its depth, and TSM's with or without shift; at width 64, batch norms."""
+        hint = (
+            f"published weights of ResNet-{self._depth} want width {PUBLISHED_WIDTH} and norm: batch, as tsm_r18 and "
+            "tsm_r50 have them; else choose the backbone that the file is of"
+        )
+        return load_canonical(self, tensors, where, first="conv1.weight", hint=hint)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tadscale.models.backbones.published.layouts import LAYOUTS, detect_layout
-from tadscale.models.backbones.tsm_resnet import TsmResNet18
+from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
 from tadscale.weights import match_weights, without_prefixes
 
 NORM = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
@@ -176,7 +176,7 @@ def test_a_wrapped_tsm_file_fits_our_network_but_for_its_norms():
     """Ours are group norms: they have no running statistics."""
     plain = [name for name in RESNET18 if not name.startswith("fc.")]
     with torch.device("meta"):
-        network = TsmResNet18(3, width=64, stride=2)
+        network = TsmResNet18Config(width=64).build(3)
         ours = network.state_dict() | {name: torch.empty(10) for name in linear("new_fc")}
         names = zip([*plain, *linear("new_fc")], tsm(RESNET18), strict=True)
         published = {f"module.{wrapped}": ours.get(name, torch.empty(1)) for name, wrapped in names}
