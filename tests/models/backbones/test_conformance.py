@@ -17,6 +17,7 @@ TINY = {
     "tsm_mobilenet_v2": {},  # at 32 pixels it is small enough as published
     "tsm_r18": {"width": 8},
     "tsm_r50": {"width": 8},
+    "i3d": {"width": 8},
 }
 BACKBONES = choices(BackboneConfig)
 
