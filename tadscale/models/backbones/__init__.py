@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tadscale.config import ChosenByName
 from tadscale.models.backbones.i3d import I3dConfig
+from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
 from tadscale.models.backbones.tsm_resnet import TsmR18Config, TsmR50Config, TsmResNet18Config
@@ -15,7 +16,8 @@ BackboneConfig = Annotated[
     | TsmR18Config
     | TsmR50Config
     | TsmMobileNetV2Config
-    | I3dConfig,
+    | I3dConfig
+    | SlowFastR50Config,
     ChosenByName(),
 ]
 """Which backbone, and its settings: the one list of backbones."""

@@ -18,6 +18,7 @@ TINY = {
     "tsm_r18": {"width": 8},
     "tsm_r50": {"width": 8},
     "i3d": {"width": 8},
+    "slowfast_r50": {"width": 32},  # below, units of the fast pathway die at once
 }
 BACKBONES = choices(BackboneConfig)
 

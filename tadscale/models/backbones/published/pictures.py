@@ -1,14 +1,26 @@
-"""Pictures as networks trained on ImageNet took them."""
+"""Pictures as the networks that others trained took them."""
 
 import torch
 from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's training pictures in [0, 1], R, G, B: what torchvision's and TSM's networks are published with."""
+"""Of ImageNet's training pictures in [0, 1], R, G, B: what torchvision's, TSM's and VideoMAE's networks took."""
+PYSLOWFAST_MEAN = (0.45, 0.45, 0.45)
+PYSLOWFAST_STD = (0.225, 0.225, 0.225)
+"""What PySlowFast's networks are published with."""
 
 
 def imagenet_normalised(frames: Tensor) -> Tensor:
     """Pictures `[B, T, H, W, 3]` uint8, less ImageNet's mean, over its deviation: `[B, 3, T, H, W]` float32."""
-    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1, 1) for values in (MEAN, STD))
+    return _normalised(frames, MEAN, STD)
+
+
+def pyslowfast_normalised(frames: Tensor) -> Tensor:
+    """The same with PySlowFast's mean and deviation."""
+    return _normalised(frames, PYSLOWFAST_MEAN, PYSLOWFAST_STD)
+
+
+def _normalised(frames: Tensor, *colours: tuple[float, ...]) -> Tensor:
+    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1, 1) for values in colours)
     return (frames.permute(0, 4, 1, 2, 3).to(torch.float32) / 255.0 - mean) / std

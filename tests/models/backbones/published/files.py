@@ -39,7 +39,7 @@ def _flat(name: str) -> str:
 
 
 def torchvision_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision's ResNet-18."""
+    """Torchvision's ResNet."""
     return state | linear("fc", 512)
 
 
@@ -47,3 +47,29 @@ def tsm_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """TSM's: the first convolution of every block is wrapped."""
     wrapped = {re.sub(r"(layer\d\.\d\.conv1)", r"\1.net", name): value for name, value in state.items()}
     return {f"module.base_model.{name}": value for name, value in wrapped.items()} | linear("module.new_fc", 512)
+
+
+def pytorch_i3d(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Pytorch-i3d's: the names are the network's own; older than batch norm's counters."""
+    classifier = {"logits.conv3d.weight": torch.zeros(10, 1024, 1, 1, 1), "logits.conv3d.bias": torch.zeros(10)}
+    return {name: value for name, value in state.items() if "num_batches" not in name} | classifier
+
+
+def pyslowfast(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """PySlowFast's: stages s1 to s5, two pathways side by side in each, and the fusion after all but the last."""
+    return {_pyslowfast_name(name): value for name, value in state.items()} | linear("head.projection", 2304)
+
+
+BRANCHES = {"conv1": "branch2.a", "conv2": "branch2.b", "conv3": "branch2.c", "downsample.0": "branch1"}
+BRANCHES |= {"bn1": "branch2.a_bn", "bn2": "branch2.b_bn", "bn3": "branch2.c_bn", "downsample.1": "branch1_bn"}
+
+
+def _pyslowfast_name(name: str) -> str:
+    if found := re.fullmatch(r"fuse(\d)\.(conv|bn)\.(\w+)", name):
+        return f"s{found[1]}_fuse.{'conv_f2s' if found[2] == 'conv' else 'bn'}.{found[3]}"
+    pathway = ("slow", "fast").index(name.partition(".")[0])
+    if found := re.fullmatch(r"\w+\.(conv|bn)1\.(\w+)", name):
+        return f"s1.pathway{pathway}_stem.{found[1]}.{found[2]}"
+    found = re.fullmatch(r"\w+\.layer(\d)\.(\d)\.(downsample\.\d|\w+)\.(\w+)", name)
+    assert found is not None, name
+    return f"s{int(found[1]) + 1}.pathway{pathway}_res{found[2]}.{BRANCHES[found[3]]}.{found[4]}"

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from tadscale.models.backbones.i3d import I3dConfig
+from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
-from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
+from tadscale.models.backbones.tsm_resnet import TsmR50Config, TsmResNet18Config
 from tadscale.weights import without_prefixes
 from tests.models.backbones.published import files
 
@@ -15,6 +17,10 @@ RESNET = TsmResNet18Config(width=64, norm="batch")
 MOBILENET_FILES = [files.torchvision_mobilenet, files.tsm_mobilenet]
 RESNET_FILES = [files.torchvision_resnet, files.tsm_resnet]
 PUBLISHED = [(MOBILENET, layout) for layout in MOBILENET_FILES] + [(RESNET, layout) for layout in RESNET_FILES]
+# Narrow ones: the names are those of the published, and narrow files are faster.
+PUBLISHED += [(TsmR50Config(width=8), layout) for layout in RESNET_FILES]
+PUBLISHED += [(I3dConfig(width=8), files.pytorch_i3d), (SlowFastR50Config(width=16), files.pyslowfast)]
+CLASSIFIERS = ("fc.", "classifier", "logits.", "head.projection")
 
 
 def random_state(settings, in_channels=3):
@@ -35,8 +41,10 @@ def test_a_checkpoint_loads_whole_without_its_classifier(settings, layout):
     match = backbone.load_published(tensors, "net.pth")
     state = backbone.state_dict()
     assert state.keys() == published.keys()
+    if layout is files.pytorch_i3d:  # its file is older than batch norm's counters
+        published = {name: value for name, value in published.items() if "num_batches" not in name}
     assert all(torch.equal(state[name], value) for name, value in published.items())
-    assert set(match.left_out) == {name for name in tensors if "fc" in name or "classifier" in name}
+    assert set(match.left_out) == {name for name in tensors if any(part in name for part in CLASSIFIERS)}
     assert len(match.left_out) == 2
 
 
@@ -45,10 +53,28 @@ def test_a_motion_backbone_gets_the_mean_over_colours_in_its_first_convolution(s
     published = random_state(settings)
     backbone = settings.build(2)
     backbone.load_published(without_prefixes(layout(published)), "net.pth")
-    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    colours = next(value for value in published.values() if value.ndim == 4)
-    expected = torch.stack([colours.mean(1), colours.mean(1)], dim=1) * 3 / 2
-    torch.testing.assert_close(first.weight, expected)
+    readers = {name: module for name, module in backbone.named_modules() if _reads_input(name, module, published)}
+    assert len(readers) == (2 if isinstance(settings, SlowFastR50Config) else 1)
+    for name, first in readers.items():
+        colours = published[f"{name}.weight"]
+        torch.testing.assert_close(first.weight, torch.stack([colours.mean(1), colours.mean(1)], dim=1) * 3 / 2)
+
+
+def _reads_input(name, module, published):
+    """Whether a convolution has two input channels here where it was published with three."""
+    is_conv = isinstance(module, nn.Conv2d | nn.Conv3d)
+    return is_conv and module.in_channels == 2 and published[f"{name}.weight"].shape[1] == 3
+
+
+def test_weights_on_flow_are_for_networks_on_flow():
+    settings = I3dConfig(width=8)
+    published = random_state(settings, in_channels=2)
+    backbone = settings.build(2)
+    backbone.load_published(files.pytorch_i3d(published), "flow.pt")
+    stem = "Conv3d_1a_7x7.conv3d.weight"
+    assert torch.equal(backbone.state_dict()[stem], published[stem])
+    with pytest.raises(ValueError, match=r"flow\.pt: .*1a_7x7\.conv3d\.weight is \[8, 2, 7, 7, 7\], not .*on motion"):
+        settings.build(3).load_published(files.pytorch_i3d(published), "flow.pt")
 
 
 @pytest.mark.parametrize(("settings", "layout"), PUBLISHED)
