@@ -22,7 +22,7 @@ from tadscale.errors import UserError
 
 PICKLES = (".pth", ".pt", ".pyth")
 SAFETENSORS = ".safetensors"
-STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model")
+STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "module")
 """Where training code puts the state dict in a checkpoint. Looked into in this order, one in another."""
 PREFIXES = ("module.", "model.", "backbone.")
 """What data parallelism and frameworks put before every name."""

@@ -44,7 +44,7 @@ def test_tensors_and_digest_of_a_file(name, data):
 
 
 @pytest.mark.parametrize(
-    "keys", [["state_dict"], ["model"], ["model_state"], ["model_state_dict"], ["model", "state_dict"]]
+    "keys", [["state_dict"], ["model"], ["model_state"], ["model_state_dict"], ["module"], ["model", "state_dict"]]
 )
 def test_a_state_dict_in_a_checkpoint_is_found(keys):
     document = STATE

@@ -1,4 +1,4 @@
-"""Backbones, a file each: video or motion in, one feature vector a time step out.
+"""Backbones, a file or a folder each: video or motion in, one feature vector a time step out.
 `BackboneConfig` lists them all: a job chooses by `model.backbone.name`."""
 
 from typing import Annotated
@@ -9,6 +9,7 @@ from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
 from tadscale.models.backbones.tsm_resnet import TsmR18Config, TsmR50Config, TsmResNet18Config
+from tadscale.models.backbones.vit.backbone import VitConfig
 
 BackboneConfig = Annotated[
     Small3dConfig
@@ -17,7 +18,8 @@ BackboneConfig = Annotated[
     | TsmR50Config
     | TsmMobileNetV2Config
     | I3dConfig
-    | SlowFastR50Config,
+    | SlowFastR50Config
+    | VitConfig,
     ChosenByName(),
 ]
 """Which backbone, and its settings: the one list of backbones."""

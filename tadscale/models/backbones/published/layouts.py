@@ -6,7 +6,8 @@ form, which is torchvision's wherever torchvision has the network:
 - ResNet, 2-D or 3-D: `conv1.weight`, `bn1.bias`, `layer1.0.conv2.weight`, `layer2.0.downsample.0.weight`;
 - SlowFast: the same twice, under `slow.` and `fast.`, and `fuse1.conv.weight`, `fuse1.bn.bias` from fast to slow;
 - MobileNetV2: `features.0.0.weight`, `features.1.conv.0.0.weight`;
-- I3D (Inception): the names of its port to PyTorch, `Mixed_3b.b1a.conv3d.weight`.
+- I3D (Inception): the names of its port to PyTorch, `Mixed_3b.b1a.conv3d.weight`;
+- ViT: VideoMAE's after fine-tuning, `blocks.0.attn.q_bias`, `blocks.0.mlp.fc1.weight`.
 
 Names are taken without the prefixes of wrappers (`tadscale.weights.without_prefixes`).
 """
@@ -92,6 +93,21 @@ INCEPTION_I3D: Rules = (
     (rf"(Mixed_[345][b-f]\.b(?:0|1a|1b|2a|2b|3b)\.(?:conv3d|bn)\.{PARAMETER})", r"\1"),
     (rf"logits\.conv3d\.{PARAMETER}", None),
 )
+VIT_PART = (
+    r"patch_embed\.proj\.(?:weight|bias)"
+    r"|blocks\.\d+\.(?:norm[12]\.(?:weight|bias)|attn\.(?:[qv]_bias|qkv\.weight|proj\.(?:weight|bias))"
+    r"|mlp\.fc[12]\.(?:weight|bias))"
+)
+VIDEOMAE: Rules = (
+    (rf"({VIT_PART}|fc_norm\.(?:weight|bias))", r"\1"),
+    (r"head\.(?:weight|bias)", None),
+)
+# Fine-tuning drops the norm that ends the encoder and begins another, on averages: here both are the last norm.
+VIDEOMAE_PRETRAINED: Rules = (
+    (rf"encoder\.({VIT_PART})", r"\1"),
+    (r"encoder\.norm\.(weight|bias)", r"fc_norm.\1"),
+    (r"decoder\..*|encoder_to_decoder\..*|mask_token", None),
+)
 
 
 def _flat_mobilenet_v2() -> Iterator[tuple[str, str | None]]:
@@ -132,6 +148,8 @@ LAYOUTS = (
     Layout("torchvision's MobileNetV2", r"features\.1\.conv\.0\.0\.weight", MOBILENET_V2),
     Layout("TSM's MobileNetV2", r"(base_model\.)?features\.1\.conv\.0\.weight", tuple(_flat_mobilenet_v2())),
     Layout("pytorch-i3d", r"Conv3d_1a_7x7\.conv3d\.weight", INCEPTION_I3D),
+    Layout("VideoMAE's ViT", r"blocks\.0\.attn\.q_bias", VIDEOMAE),
+    Layout("VideoMAE's ViT before fine-tuning", r"encoder\.blocks\.0\.attn\.q_bias", VIDEOMAE_PRETRAINED),
     Layout("PySlowFast's SlowFast", r"s1\.pathway1_stem\.conv\.weight", (*_slowfast(), *PYSLOWFAST_HEAD)),
     Layout("PySlowFast's C2D, I3D, Slow", r"s1\.pathway0_stem\.conv\.weight", (*_pathway(0, ""), *PYSLOWFAST_HEAD)),
 )

@@ -73,3 +73,18 @@ def _pyslowfast_name(name: str) -> str:
     found = re.fullmatch(r"\w+\.layer(\d)\.(\d)\.(downsample\.\d|\w+)\.(\w+)", name)
     assert found is not None, name
     return f"s{int(found[1]) + 1}.pathway{pathway}_res{found[2]}.{BRANCHES[found[3]]}.{found[4]}"
+
+
+def videomae(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """VideoMAE's after fine-tuning: the trunk's names are the network's own, and nobody published adapters."""
+    trunk = {name: value for name, value in state.items() if "adapter" not in name}
+    return trunk | linear("head", state["fc_norm.weight"].numel())
+
+
+def videomae_pretrained(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """VideoMAE's before: an encoder, and a decoder that nobody needs afterwards."""
+    trunk = {f"encoder.{name}": value for name, value in state.items() if "adapter" not in name}
+    names = {name: name.replace("fc_norm", "norm") for name in trunk}
+    decoder = {"mask_token": torch.zeros(1, 1, 96), "encoder_to_decoder.weight": torch.zeros(96, 192)}
+    decoder |= {"decoder.blocks.0.attn.q_bias": torch.zeros(96), "decoder.norm.weight": torch.zeros(96)}
+    return {names[name]: value for name, value in trunk.items()} | decoder

@@ -80,6 +80,15 @@ def inception_i3d():
     return names + linear("logits.conv3d")
 
 
+def videomae(prefix, norm):
+    names = [*linear(f"{prefix}patch_embed.proj"), *linear(f"{prefix}{norm}")]
+    for block in range(12):
+        stem = f"{prefix}blocks.{block}"
+        names += [f"{stem}.attn.q_bias", f"{stem}.attn.v_bias", f"{stem}.attn.qkv.weight", *linear(f"{stem}.attn.proj")]
+        names += [name for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2") for name in linear(f"{stem}.{part}")]
+    return names
+
+
 def tsm(names, head="new_fc", wrapped=r"layer.*conv1"):
     """What matches `wrapped` is inside a shift, under `net`."""
     body = [re.sub(f"({wrapped})", r"\1.net", name) for name in names if not name.startswith("fc.")]
@@ -154,8 +163,17 @@ def test_i3d_keeps_its_names():
     assert canonical(inception_i3d()) == ("pytorch-i3d", without("logits", inception_i3d()))
 
 
+def test_videomae_is_one_network_before_and_after_fine_tuning():
+    expected = set(videomae("", "fc_norm"))
+    assert canonical([*videomae("", "fc_norm"), *linear("head")]) == ("VideoMAE's ViT", expected)
+    decoder = ["mask_token", "encoder_to_decoder.weight", "decoder.blocks.0.attn.q_bias", *linear("decoder.head")]
+    pretrained = [*videomae("encoder.", "norm"), *decoder]
+    assert canonical(pretrained) == ("VideoMAE's ViT before fine-tuning", expected)
+
+
 def test_no_file_bears_the_marks_of_two_layouts_that_stand_in_the_wrong_order():
     files = [RESNET50, tsm(RESNET50), torchvision_mobilenet(), tsm_mobilenet(()), inception_i3d()]
+    files += [videomae("", "fc_norm"), videomae("encoder.", "norm")]
     files += [pyslowfast_resnet50(0) + pyslowfast_resnet50(1), pyslowfast_resnet50(0)]
     assert [detect_layout(names, where="net.pth") for names in files] == list(LAYOUTS)
 
