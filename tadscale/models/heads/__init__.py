@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tadscale.config import ChosenByName
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
+from tadscale.models.heads.tags.network import TagsConfig
 
-HeadConfig = Annotated[ActionFormerConfig, ChosenByName()]
+HeadConfig = Annotated[ActionFormerConfig | TagsConfig, ChosenByName()]
 """Which detection head, and its settings: the one list of heads."""

@@ -1,0 +1,199 @@
+"""The TAGS head: assignment against a slow loop, perfect predictions, decoding, imitation, consistency, and that it learns."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tadscale.models.heads.base import Predictions
+from tadscale.models.heads.objective import Targets
+from tadscale.models.heads.tags.network import TagsConfig, TagsHead
+from tadscale.models.heads.tags.objective import TagsObjective, branch_distance
+
+CLASSES, STRIDE_FRAMES, STEPS = 3, 2, 32
+SETTINGS = TagsConfig(dim=16, heads=2, mask_dim=8)
+OBJECTIVE = TagsObjective(SETTINGS, CLASSES)
+
+
+@pytest.fixture
+def head() -> TagsHead:
+    return built()
+
+
+def built() -> TagsHead:
+    torch.manual_seed(0)
+    return SETTINGS.build(in_dim=8, num_classes=CLASSES, stride_frames=STRIDE_FRAMES)
+
+
+@pytest.fixture
+def targets() -> Targets:
+    """Two apart; one in another, one that begins between two steps, and one that covers half of no step."""
+    segments = torch.tensor([[[5.0, 13.0], [21.0, 55.0], [0.0, 0.0]], [[30.4, 44.6], [33.0, 41.0], [48.6, 49.4]]])
+    return Targets(segments_frames=segments, labels=torch.tensor([[0, 2, -1], [1, 1, 0]]))
+
+
+def predict(head: TagsHead) -> Predictions:
+    mask = torch.ones(2, STEPS, dtype=torch.bool)
+    mask[1, 28:] = False
+    return head(torch.randn(2, 8, STEPS, generator=torch.Generator().manual_seed(1)), mask)
+
+
+def slow_assignment(mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Labels and masks, one snippet and one action at a time."""
+    labels = torch.full(mask.shape, CLASSES)
+    masks = torch.zeros(*mask.shape, mask.shape[1])
+    for b in range(mask.shape[0]):
+        shortest = [float("inf")] * mask.shape[1]
+        for (start, end), label in zip(targets.segments_frames[b].tolist(), targets.labels[b].tolist(), strict=True):
+            cells = [(STRIDE_FRAMES * t - 1, STRIDE_FRAMES * t + 1) for t in range(mask.shape[1])]
+            cover = [max(0.0, min(end, last) - max(start, first)) / STRIDE_FRAMES for first, last in cells]
+            cover = [share * bool(mask[b, t]) if label >= 0 else 0.0 for t, share in enumerate(cover)]
+            for t, share in enumerate(cover):
+                claims = share >= 0.5 or (share > 0 and share == max(cover))
+                if claims and end - start < shortest[t]:
+                    shortest[t], labels[b, t], masks[b, t] = end - start, label, torch.tensor(cover)
+    return labels, masks
+
+
+def test_assignment_equals_a_slow_loop(head, targets):
+    predictions = predict(head)
+    assigned = OBJECTIVE.assign(predictions["cells"], predictions["mask"], targets)
+    labels, masks = slow_assignment(predictions["mask"], targets)
+    assert set(labels.unique().tolist()) == {0, 1, 2, 3}
+    assert torch.equal(assigned.labels, labels)
+    assert torch.equal(assigned.foreground, labels < CLASSES)
+    torch.testing.assert_close(assigned.masks, masks)
+
+
+def perfect(head: TagsHead, targets: Targets) -> Predictions:
+    predictions = predict(head)
+    assigned = OBJECTIVE.assign(predictions["cells"], predictions["mask"], targets)
+    logits = torch.nn.functional.one_hot(assigned.labels, CLASSES + 1) * 20.0
+    return predictions | {"logits": logits, "masks": torch.logit(assigned.masks, eps=1e-6)}
+
+
+def test_loss_of_perfect_predictions_is_that_of_soft_steps_alone(head, targets):
+    """Cross-entropy to the share of a step that is covered has a least value above 0; dice and boundaries have not."""
+    objective = TagsObjective(SETTINGS.model_copy(update={"dice_share": 1.0, "consistency_weight": 0.0}), CLASSES)
+    assert objective.loss(perfect(head, targets), targets).max() < 1e-3
+    assert objective.loss(predict(head), targets).min() > 0.5
+
+
+def test_decode_returns_the_annotated_segments_of_perfect_predictions(head, targets):
+    found = head.decode(perfect(head, targets), top_k=1000, min_score=0.9)
+    for window, segments, labels in zip(found, targets.segments_frames, targets.labels, strict=True):
+        for segment, label in zip(segments, labels, strict=True):
+            if label >= 0 and segment[1] - segment[0] > STRIDE_FRAMES:
+                distance = (window.segments_frames - segment).abs().amax(dim=1)[window.labels == label]
+                assert distance.min() < 0.2 * STRIDE_FRAMES
+        assert (window.scores.diff() <= 0).all()
+
+
+def test_score_is_the_class_probability_times_the_mean_of_the_run(head):
+    predictions = predict(head)
+    predictions["logits"] = torch.zeros(2, STEPS, CLASSES + 1)
+    predictions["masks"] = torch.full((2, STEPS, STEPS), -20.0)
+    predictions["masks"][0, 10, 8:13] = torch.logit(torch.tensor(0.7))
+    found = head.decode(predictions, top_k=1, min_score=0.0)[0]
+    assert found.scores.item() == pytest.approx(0.7 / (CLASSES + 1), rel=1e-4)
+    assert found.segments_frames[0, 0] < 10 * STRIDE_FRAMES < found.segments_frames[0, 1]
+
+
+def test_imitating_is_zero_at_a_soft_teacher(head):
+    teacher = predict(head)
+    assert OBJECTIVE.imitate(teacher, teacher).abs().max() < 1e-5
+    for name in ("logits", "masks"):
+        other = teacher | {name: teacher[name] + torch.randn(teacher[name].shape)}
+        assert OBJECTIVE.imitate(other, teacher).min() > 0.05
+
+
+def test_masks_of_a_teacher_s_background_are_not_imitated(head):
+    teacher = predict(head)
+    sure = torch.zeros_like(teacher["logits"])
+    sure[..., -1] = 40.0
+    teacher = teacher | {"logits": sure}
+    student = teacher | {"masks": teacher["masks"] + 3.0}
+    assert OBJECTIVE.imitate(student, teacher).max() < 1e-5
+
+
+def test_branches_agree_where_classes_and_masks_mark_the_same_steps(head, targets):
+    agreeing = perfect(head, targets)
+    agreeing["masks"] = agreeing["masks"].round()  # whole steps, as the classes have them
+    shifted = agreeing | {"logits": agreeing["logits"].roll(10, dims=1)}
+    assert branch_distance(agreeing).max() < 0.1
+    assert branch_distance(shifted).min() > 0.2
+
+
+def drawn(windows: int, seed: int) -> tuple[Tensor, Targets]:
+    """Two segments a window, of two classes, that two channels mark under noise; `[B, 8, L]`."""
+    generator = torch.Generator().manual_seed(seed)
+    features = 0.3 * torch.randn(windows, 8, STEPS, generator=generator)
+    firsts = torch.stack([torch.randint(1, 6, (windows,), generator=generator) + shift for shift in (0, 16)], dim=1)
+    lasts = firsts + torch.randint(4, 9, (windows, 2), generator=generator)  # [B, 2], both in steps
+    labels = torch.randint(0, 2, (windows, 2), generator=generator)
+    steps = torch.arange(STEPS)
+    inside = (steps >= firsts.unsqueeze(2)) & (steps <= lasts.unsqueeze(2))  # [B, 2, L]
+    features[:, :2] += 2.0 * torch.einsum("bnl,bnk->bkl", inside.float(), torch.eye(2)[labels])
+    segments = torch.stack([firsts - 0.5, lasts + 0.5], dim=2) * STRIDE_FRAMES
+    return features, Targets(segments_frames=segments, labels=labels)
+
+
+def recall(head: TagsHead, features: Tensor, targets: Targets) -> float:
+    """The share of segments of which one of the ten best detections has the class and a tIoU of at least .5."""
+    with torch.no_grad():
+        found = head.decode(
+            head(features, torch.ones(features.shape[0], STEPS, dtype=torch.bool)), top_k=10, min_score=0.0
+        )
+    hits = []
+    for window, segments, labels in zip(found, targets.segments_frames, targets.labels, strict=True):
+        for (start, end), label in zip(segments, labels, strict=True):
+            first, last = window.segments_frames.unbind(dim=1)
+            shared = (last.clamp(max=end) - first.clamp(min=start)).clamp(min=0)
+            tiou = shared / ((last - first) + (end - start) - shared)
+            hits.append(bool(((tiou >= 0.5) & (window.labels == label)).any()))
+    return sum(hits) / len(hits)
+
+
+def trained(loss_of, steps: int) -> tuple[TagsHead, list[float]]:
+    """A head after so many steps on eight windows each, and the loss at every step."""
+    head = built()
+    optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
+    losses = []
+    for step in range(steps):
+        features, targets = drawn(8, seed=step)
+        optimizer.zero_grad()
+        loss = loss_of(head(features, torch.ones(8, STEPS, dtype=torch.bool)), features, targets).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return head, losses
+
+
+@pytest.fixture(scope="module")
+def teacher() -> tuple[TagsHead, list[float]]:
+    return trained(lambda predictions, _, targets: OBJECTIVE.loss(predictions, targets), steps=80)
+
+
+def test_it_learns_to_find_segments(teacher):
+    head, losses = teacher
+    features, targets = drawn(20, seed=1000)
+    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+    assert recall(head, features, targets) >= 0.9
+
+
+def test_a_student_that_sees_the_teacher_alone_finds_the_segments(teacher):
+    taught_by, _ = teacher
+
+    def imitation(predictions: Predictions, features: Tensor, _: Targets) -> Tensor:
+        with torch.no_grad():
+            known = taught_by(features, torch.ones(features.shape[0], STEPS, dtype=torch.bool))
+        return OBJECTIVE.imitate(predictions, known)
+
+    student, losses = trained(imitation, steps=80)
+    features, targets = drawn(20, seed=1000)
+    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+    assert recall(student, features, targets) >= 0.9
+
+
+def test_positions_need_pairs_of_channels():
+    with pytest.raises(ValueError, match="turn pairs of channels"):
+        TagsConfig(dim=20, heads=4)
