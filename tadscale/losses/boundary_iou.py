@@ -8,8 +8,8 @@ from torch import Tensor
 def boundary_iou_loss(predicted: Tensor, target: Tensor, eps: float = 1e-6) -> Tensor:
     """`1 - IoU` of two masks' boundaries: their steps up and down, each as large as the mask changes there.
 
-    Boundary IoU (Cheng et al., CVPR 2021) in one dimension; for soft masks IoU is the sum of minima over the sum of maxima.
-    Where a mask reaches the end of the window, that end is its boundary.
+    Boundary IoU (Cheng et al., CVPR 2021) in one dimension; for soft masks IoU is the sum of minima over the sum of
+    maxima. Where a mask reaches the end of the window, that end is its boundary.
 
     Args:
         predicted: `[..., L]` in [0, 1].

@@ -17,7 +17,7 @@ from tadscale.runtime.models.shipped_code import ROOT, shipped_files
 # Settings small enough that a head answers in milliseconds; every head of `HeadConfig` has a line.
 TINY = {
     "actionformer": {"dim": 8, "levels": 3, "heads": 2, "reach": 2, "min_positives": 1.0},
-    "tags": {"dim": 8, "heads": 2, "mask_dim": 4},
+    "tags": {"dim": 8, "blocks": 1, "heads": 2, "mask_dim": 4},
 }
 IN_DIM, CLASSES, STRIDE_FRAMES, STEPS = 6, 3, 4, 33
 ALL = 100_000  # more than any head here could find

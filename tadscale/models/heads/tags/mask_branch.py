@@ -13,14 +13,15 @@ from tadscale.models.temporal import ChannelNorm
 class MaskBranch(nn.Module):
     """A mask over the window for each of its snippets, from the product of the snippet's query and all steps' keys.
 
-    The paper's branch (Nag et al., ECCV 2022, sec. 3.2) is a stack of convolutions whose last has one output channel a step,
-    so its weights fix the length of a window. Ours keeps the stack and makes the last layer dynamic, for any length:
+    The paper's branch (Nag et al., ECCV 2022, sec. 3.2) is a stack of convolutions whose last has one output channel a
+    step, so its weights fix the length of a window. Ours keeps the stack and makes the last layer dynamic:
 
         mask[t, s] = sigmoid(<R_t q_t, R_s k_s> / sqrt(M) + b - crossed[t, s])
 
-    R is `rotated`: a mask follows what a step looks like and how far away it stands. `crossed` sums a barrier, which every
-    step has, from t to s: without it two actions of one class in a window are hard to tell apart, for they look alike (400
-    steps of 2 windows on drawn features, one seed, average mAP: 84.5 without, 92.1 with it, 86.9 with it alone).
+    R is `rotated`: a mask follows what a step looks like and how far away it stands. `crossed` sums a barrier, which
+    every step has, from t to s: without it two actions of one class in a window are hard to tell apart, for they look
+    alike (400 steps of 2 windows on drawn features, one seed, average mAP: 84.5 without, 92.1 with it, 86.9 with it
+    alone).
     """
 
     def __init__(self, dim: int, mask_dim: int) -> None:

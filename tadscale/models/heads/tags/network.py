@@ -1,7 +1,7 @@
 """TAGS: a proposal-free head. Every snippet has a class and a mask over the whole window.
 
-Nag, Zhu, Song, Xiang, Proposal-Free Temporal Action Detection via Global Segmentation Mask Learning, ECCV 2022. No anchors,
-no distances to boundaries: a segment is read off the mask. Written from the paper.
+Nag, Zhu, Song, Xiang, Proposal-Free Temporal Action Detection via Global Segmentation Mask Learning, ECCV 2022. No
+anchors, no distances to boundaries: a segment is read off the mask. Written from what the authors published.
 """
 
 from typing import Annotated, Literal, Self
@@ -21,32 +21,35 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 
 
 class TagsConfig(HeadSettings):
-    """Proposal-free, a mask over the whole window for each snippet. The paper's THUMOS14 setting is 256 snippets a window;
-    the authors' released settings, named below, are those of ActivityNet-1.3."""
+    """Proposal-free, a mask over the whole window for each snippet. The paper's THUMOS14 setting is 256 snippets a
+    window; the authors' released settings, named below, are those of ActivityNet-1.3."""
 
     name: Literal["tags"] = "tags"
     """TAGS (Nag, Zhu, Song, Xiang, ECCV 2022)."""
 
     dim: PositiveInt = 64
     """Channels of the snippet embedding and of both branches; the features' own 2048 in the authors' code."""
-    blocks: PositiveInt = 1
-    """Transformer blocks of the snippet embedding; 1 in the authors' code."""
+    blocks: PositiveInt = 2
+    """Transformer blocks of the snippet embedding; 1 in the authors' code. A second is worth a point (drawn features,
+    one seed: 95.2 and 96.2 average mAP), and a step still costs half of one of `actionformer`."""
     heads: PositiveInt = 4
     """Attention heads, 4 in the authors' code; each has an even number of `dim`'s channels."""
     mask_dim: PositiveInt = 32
     """Channels of a mask's query and of its keys; even (ours, see `MaskBranch`)."""
     mask_thresholds: tuple[Threshold, ...] = Field(default=(0.2, 0.4, 0.5, 0.6, 0.8), min_length=1)
-    """Where masks are cut when segments are read off them. The authors' code has 0, .2, .4, .6 and .8, of which 0 cuts
-    nothing off a sigmoid."""
+    """Where masks are cut when segments are read off them. The authors' code has 0, .2, .4, .6 and .8, of which 0
+    cuts nothing off a sigmoid."""
     focal_gamma: NonNegativeFloat = 0.0
-    """Exponent of the focal class loss; 2 in the authors' code. At 0 it is cross-entropy, whose scores need fewer steps to
-    tell good detections from bad ones."""
+    """Exponent of the focal class loss; 2 in the authors' code. At 0 it is cross-entropy, which asks for probabilities as
+    they are: they rank the detections."""
     dice_share: float = Field(default=0.5, ge=0, le=1)
     """Dice's share of the mask loss, the rest being balanced cross-entropy; .6 in the authors' code."""
-    boundary_weight: NonNegativeFloat = 0.5
-    """Weight of the boundaries' IoU loss; 1 in the paper, whose term has another form."""
+    boundary_weight: NonNegativeFloat = 0.0
+    """Weight of the boundaries' IoU loss; 1 in the paper, whose term has another form. Masks that hold shares of steps did
+    without (drawn features, one seed each: 95.2 at 0 and 94.3 at .2; 95.9 at 0 and 95.0 at .5)."""
     consistency_weight: NonNegativeFloat = 0.1
-    """Weight of the distance between what the two branches take for action; 0 in the authors' released settings."""
+    """Weight of the distance between what the two branches take for action; 0 in the authors' released settings. No
+    difference on drawn features (95.6 at .1, 95.9 at 0)."""
 
     @model_validator(mode="after")
     def _positions_turn_pairs_of_channels(self) -> Self:
@@ -106,9 +109,10 @@ class TagsHead(Head):
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best of all snippets, classes and thresholds, as segments in sampled frames.
 
-        A segment is the run of the snippet's mask around the snippet at one threshold; its score is the snippet's class
-        probability times the mean of the mask within the run (the paper's product). Of snippets with the same run the best
-        speaks for all.
+        A segment is the run of the snippet's mask around the snippet at one threshold. Its score is the snippet's class
+        probability times the IoU of the run with the mask. The authors multiply by the mean of the mask within the run,
+        which is the higher the more of the action a high threshold leaves out: 90.4 average mAP where IoU has 95.0
+        (drawn features, the same weights; at tIoU .7, 78.6 and 88.1). Of snippets with the same run the best speaks.
         """
         mask = predictions["mask"]
         masks = torch.sigmoid(predictions["masks"].float()) * mask.unsqueeze(1)  # [B, L, L]
@@ -116,7 +120,7 @@ class TagsHead(Head):
         scores, segments = [], []
         for threshold in self.mask_thresholds:
             runs = runs_around(masks, threshold)
-            score = classes * runs.means.unsqueeze(2)  # [B, L, K]
+            score = classes * runs.overlaps.unsqueeze(2)  # [B, L, K]
             scores.append(score * best_of_equal(runs, score.amax(dim=2)).unsqueeze(2))
             segments.append(runs.segments * self.stride_frames)
         return best_moments(torch.cat(scores, dim=1), torch.cat(segments, dim=1), top_k=top_k, min_score=min_score)

@@ -1,4 +1,4 @@
-"""How TAGS is taught: classes, masks with their boundaries, and that both branches mean the same; imitation and fusion."""
+"""How TAGS is taught: classes, masks and their boundaries, agreement of the two branches; imitation, late fusion."""
 
 from typing import NamedTuple
 
@@ -44,8 +44,8 @@ class TagsObjective(Objective):
     def assign(self, cells: Tensor, mask: Tensor, targets: Targets) -> SnippetTargets:
         """Which snippet answers for which action: the shortest that covers half of it.
 
-        The paper's masks are 0 or 1; ours hold the share of a step that the action covers, so that a boundary between two
-        steps is told. An action that covers half of no step belongs to the step that it covers most.
+        The paper's masks are 0 or 1; ours hold the share of a step that the action covers, so that a boundary between
+        two steps is told. An action that covers half of no step belongs to the step that it covers most.
         """
         start, end = cells[:, None, :, 0], cells[:, None, :, 1]  # [B, 1, L]
         first, last = targets.segments_frames.unbind(dim=2)  # [B, N]
@@ -65,7 +65,7 @@ class TagsObjective(Objective):
         return _mean(-chosen * (1 - chosen.exp()) ** self._settings.focal_gamma, predictions["mask"])
 
     def _mask_loss(self, stepwise: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
-        """Of each snippet's mask `[B, L, L]` against its action's, besides what it costs step by step `[B, L]`; `[B, L]`."""
+        """What each snippet's mask `[B, L, L]` costs, of which `[B, L]` step by step; `[B, L]`."""
         share, boundary = self._settings.dice_share, self._settings.boundary_weight
         whole = share * dice_loss(masks, targets) + (1 - share) * stepwise
         return whole + boundary * boundary_iou_loss(masks, targets)
@@ -73,10 +73,10 @@ class TagsObjective(Objective):
     def imitate(self, student: Predictions, teacher: Predictions) -> Tensor:
         """Divergence from the teacher's classes plus the mask loss to its masks where it sees an action; `[B]`.
 
-        The form is our choice. Classes: KL divergence of the student's distribution from the teacher's, mean over snippets.
-        Masks: dice and boundaries as with ground truth, and step by step the KL divergence, all of which are 0 at the teacher's
-        soft masks (balanced cross-entropy is not least there). A snippet's mask counts by the probability that the teacher
-        gives to an action in it, over their sum (at least 1).
+        The form is our choice. Classes: KL divergence of the student's distribution from the teacher's, mean over
+        snippets. Masks: dice and boundaries as with ground truth, and step by step the KL divergence, all of which are 0
+        at the teacher's soft masks (balanced cross-entropy is not least there). A snippet's mask counts by the
+        probability that the teacher gives to an action in it, over their sum (at least 1).
         """
         teacher = {name: value.detach() for name, value in teacher.items()}
         known = _log_classes(teacher)  # [B, L, K + 1]

@@ -10,8 +10,8 @@ SLOWEST_STEPS = 10_000.0
 def rotated(x: Tensor) -> Tensor:
     """Turn each pair of channels by an angle that grows with the step (Su et al., RoFormer, 2021, eq. 15).
 
-    The product of a query rotated at t and a key rotated at s depends on the two and on s - t alone, so the weights serve
-    any length. Angles are computed in float32 whatever the input's type: bfloat16 knows no step between 256 and 258.
+    The product of a query rotated at t and a key rotated at s depends on the two and on s - t alone, so the weights
+    serve any length. Angles are computed in float32 whatever the input's type: bfloat16 knows no step 257.
 
     Args:
         x: `[..., D, L]`, D even; channel i is paired with channel i + D / 2.
@@ -23,6 +23,6 @@ def rotated(x: Tensor) -> Tensor:
     pairs, length = first.shape[-2:]
     steps = torch.arange(length, device=x.device, dtype=torch.float32)
     exponents = torch.arange(pairs, device=x.device, dtype=torch.float32) / pairs
-    angles = torch.outer(SLOWEST_STEPS**-exponents, steps)  # [D / 2, L]
+    angles = (SLOWEST_STEPS**-exponents).unsqueeze(1) * steps  # [D / 2, L]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-2)

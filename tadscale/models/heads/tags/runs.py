@@ -14,16 +14,16 @@ class Runs(NamedTuple):
     """`[B, L, 2]` the low steps between which it lies; int64."""
     segments: Tensor
     """`[B, L, 2]` start and end, in steps and parts of them."""
-    means: Tensor
-    """`[B, L]` mean of the mask within the run; 0 where the snippet lies outside of its own mask: there is no run."""
+    overlaps: Tensor
+    """`[B, L]` IoU of the run with the mask that it was cut from; 0 where the snippet itself is low: there is no run."""
 
 
 def runs_around(masks: Tensor, threshold: float) -> Runs:
     """The connected run above `threshold` that holds the snippet, for every snippet at once.
 
-    A run's ends are where the mask, drawn as a line from step to step and to 0 beyond the window, crosses the threshold:
-    a soft mask says more of its boundary than the nearest step (ours; the paper takes the steps). Step s lasts from s - 1/2
-    to s + 1/2, so a mask of zeros and ones cut at 1/2 has the ends of its steps.
+    A run's ends are where the mask, drawn as a line from step to step and to 0 beyond the window, crosses the
+    threshold: a soft mask says more of its boundary than the nearest step (ours; the paper takes the steps). Step s
+    lasts from s - 1/2 to s + 1/2, so a mask of zeros and ones cut at 1/2 has the ends of its steps.
 
     Args:
         masks: `[B, L, L]` in [0, 1]; row t is the mask of snippet t.
@@ -37,16 +37,18 @@ def runs_around(masks: Tensor, threshold: float) -> Runs:
     before = torch.where(low & (place <= holder), place, -1).amax(dim=2)  # [B, L]
     after = torch.where(low & (place >= holder), place, length).amin(dim=2)  # [B, L]
     inside = (place > before.unsqueeze(2)) & (place < after.unsqueeze(2))  # [B, L, L]
-    means = (masks * inside).sum(dim=2) / inside.sum(dim=2).clamp(min=1)
+    within = (masks * inside).sum(dim=2)  # [B, L]
+    overlaps = within / (inside.sum(dim=2) + masks.sum(dim=2) - within).clamp(min=1e-6)
     ends = [_crossing(masks, before, before + 1, threshold), _crossing(masks, after, after - 1, threshold)]
-    return Runs(torch.stack([before, after], dim=2), torch.stack(ends, dim=2).clamp(min=0.0), means)
+    return Runs(torch.stack([before, after], dim=2), torch.stack(ends, dim=2).clamp(min=0.0), overlaps)
 
 
 def best_of_equal(runs: Runs, quality: Tensor) -> Tensor:
     """The snippet of best quality among those with the same run, the first of equals: `[B, L]` to bool `[B, L]`.
 
-    All snippets of an action say the same segment, and a window keeps its 200 best detections: an action of 40 steps would
-    fill them alone at five thresholds (ours; the authors' code takes the 10 best snippets and drops what is equal).
+    All snippets of an action say the same segment, and a window keeps its 200 best detections: an action of 40 steps
+    would fill them alone at five thresholds (ours; the authors' code takes the 10 best snippets and drops what is
+    equal).
     """
     same = (runs.steps.unsqueeze(2) == runs.steps.unsqueeze(1)).all(dim=3)  # [B, L, L]
     mine, others = quality.unsqueeze(2), quality.unsqueeze(1)

@@ -7,7 +7,7 @@ from tadscale.models.heads.tags.runs import Runs, best_of_equal, runs_around
 
 
 def slow_run(mask: list[float], snippet: int, threshold: float) -> tuple[float, float, float] | None:
-    """Start, end and mean of the run that holds the snippet; walks outward step by step."""
+    """Start and end of the run that holds the snippet, and its IoU with the mask; walks outward step by step."""
     if mask[snippet] <= threshold:
         return None
     first = last = snippet
@@ -18,7 +18,9 @@ def slow_run(mask: list[float], snippet: int, threshold: float) -> tuple[float, 
     below, above = (mask[first - 1] if first else 0.0), (mask[last + 1] if last + 1 < len(mask) else 0.0)
     start = first - (mask[first] - threshold) / (mask[first] - below)
     end = last + (mask[last] - threshold) / (mask[last] - above)
-    return max(start, 0.0), end, sum(mask[first : last + 1]) / (last + 1 - first)
+    run = [float(first <= step <= last) for step in range(len(mask))]
+    shared = sum(min(pair) for pair in zip(run, mask, strict=True))
+    return max(start, 0.0), end, shared / sum(max(pair) for pair in zip(run, mask, strict=True))
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
@@ -30,11 +32,11 @@ def test_runs_equal_a_slow_loop(threshold):
         for t in range(17):
             expected = slow_run(masks[b, t].tolist(), t, threshold)
             if expected is None:
-                assert runs.means[b, t] == 0
+                assert runs.overlaps[b, t] == 0
             else:
                 found += 1
                 assert runs.segments[b, t].tolist() == pytest.approx(expected[:2])
-                assert runs.means[b, t].item() == pytest.approx(expected[2])
+                assert runs.overlaps[b, t].item() == pytest.approx(expected[2])
     assert 10 < found < 3 * 17
 
 
@@ -49,7 +51,7 @@ def test_another_run_of_the_same_mask_is_left_out():
     masks[0, 1, [0, 1, 2, 6, 7, 8, 9]] = 1.0
     runs = runs_around(masks, 0.5)
     assert runs.segments[0, 1].tolist() == [0.0, 2.5]
-    assert runs.means[0].tolist() == [0.0, 1.0, *[0.0] * 8]
+    assert runs.overlaps[0].tolist() == pytest.approx([0.0, 3 / 7, *[0.0] * 8])
 
 
 @pytest.mark.parametrize("boundary", [9.0, 9.3, 9.5, 9.7])

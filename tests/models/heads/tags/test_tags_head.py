@@ -1,4 +1,4 @@
-"""The TAGS head: assignment against a slow loop, perfect predictions, decoding, imitation, consistency, and that it learns."""
+"""The TAGS head: assignment against a slow loop, perfect predictions, decoding, imitation, and that it learns."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tadscale.models.heads.tags.network import TagsConfig, TagsHead
 from tadscale.models.heads.tags.objective import TagsObjective, branch_distance
 
 CLASSES, STRIDE_FRAMES, STEPS = 3, 2, 32
-SETTINGS = TagsConfig(dim=16, heads=2, mask_dim=8)
+SETTINGS = TagsConfig(dim=16, blocks=1, heads=2, mask_dim=8)
 OBJECTIVE = TagsObjective(SETTINGS, CLASSES)
 
 
@@ -71,9 +71,11 @@ def perfect(head: TagsHead, targets: Targets) -> Predictions:
     return predictions | {"logits": logits, "masks": torch.logit(assigned.masks, eps=1e-6)}
 
 
-def test_loss_of_perfect_predictions_is_that_of_soft_steps_alone(head, targets):
-    """Cross-entropy to the share of a step that is covered has a least value above 0; dice and boundaries have not."""
-    objective = TagsObjective(SETTINGS.model_copy(update={"dice_share": 1.0, "consistency_weight": 0.0}), CLASSES)
+def test_loss_is_zero_for_perfect_predictions_and_not_for_others(head, targets):
+    """Without cross-entropy, whose least value for a step that is covered in part is above 0."""
+    objective = TagsObjective(
+        SETTINGS.model_copy(update={"dice_share": 1.0, "boundary_weight": 1.0, "consistency_weight": 0.0}), CLASSES
+    )
     assert objective.loss(perfect(head, targets), targets).max() < 1e-3
     assert objective.loss(predict(head), targets).min() > 0.5
 
@@ -88,7 +90,7 @@ def test_decode_returns_the_annotated_segments_of_perfect_predictions(head, targ
         assert (window.scores.diff() <= 0).all()
 
 
-def test_score_is_the_class_probability_times_the_mean_of_the_run(head):
+def test_score_is_the_class_probability_times_the_iou_of_run_and_mask(head):
     predictions = predict(head)
     predictions["logits"] = torch.zeros(2, STEPS, CLASSES + 1)
     predictions["masks"] = torch.full((2, STEPS, STEPS), -20.0)
