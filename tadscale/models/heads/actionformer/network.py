@@ -13,20 +13,24 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import ChannelNorm, TimeConv
+from tadscale.models.heads.actionformer.towers import JoinedLevels, Tower
 from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
 from tadscale.models.local_attention import TransformerBlock
-from tadscale.models.temporal import ChannelNorm
 
 
 class ActionFormerConfig(HeadSettings):
-    """Anchor-free, a local-attention pyramid. The paper's THUMOS14 setting is dim 512, 2 stem blocks, 6 levels, 4 heads,
-    reach 9."""
+    """Anchor-free, a local-attention pyramid. The paper's THUMOS14 setting is dim 512, 2 embedding layers, 2 stem blocks,
+    6 levels, 4 heads, reach 9."""
 
     name: Literal["actionformer"] = "actionformer"
     """ActionFormer (Zhang, Wu, Li, ECCV 2022)."""
 
     dim: PositiveInt = 64
     """Channels of the transformer."""
+    embed_layers: PositiveInt = 1
+    """Convolutions before the transformer. The paper has two, on features as they are stored; here the network's temporal
+    mapping, two convolutions itself, goes before the head."""
     stem_blocks: NonNegativeInt = 1
     """Transformer blocks before the pyramid."""
     levels: PositiveInt = 4
@@ -68,8 +72,11 @@ class ActionFormerHead(Head):
         super().__init__()
         self.stride_frames = stride_frames
         dim = config.dim
-        self.embed = nn.Conv1d(in_dim, dim, 3, padding=1)
+        self.embed = TimeConv(in_dim, dim, 3, padding=1)
         self.embed_norm = ChannelNorm(dim)
+        self.embed_more = nn.ModuleList(
+            nn.Sequential(TimeConv(dim, dim, 3, padding=1), ChannelNorm(dim)) for _ in range(config.embed_layers - 1)
+        )
         self.stem = nn.ModuleList(
             TransformerBlock(dim, heads=config.heads, reach=config.reach) for _ in range(config.stem_blocks)
         )
@@ -77,43 +84,59 @@ class ActionFormerHead(Head):
             TransformerBlock(dim, heads=config.heads, reach=config.reach, stride=2) for _ in range(config.levels - 1)
         )
         self.level_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(config.levels))
-        self.classify = _tower(dim, num_classes)
-        self.regress = _tower(dim, 2)
+        self.classify = Tower(dim, num_classes)
+        self.regress = Tower(dim, 2)
         self.scales = nn.Parameter(torch.ones(config.levels))
         # Start at a score of 0.01 everywhere (Lin et al. 2017, sec. 3.3): negatives must not swamp the first steps.
         nn.init.constant_(self.classify[-1].bias, -math.log(99.0))  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, mask: Tensor) -> Predictions:
         """Features `[B, D_in, L]` and validity `[B, L]` to predictions over all moments."""
-        valid = mask.unsqueeze(1).to(features.dtype)
-        x = F.relu(self.embed_norm(self.embed(features * valid))) * valid  # [B, D, L]
+        x = self._embed(features.transpose(1, 2), mask)  # [B, L, D]
         for block in self.stem:
             x, mask = block(x, mask)
-        levels = [self._predict(0, x, mask)]
-        for level, block in enumerate(self.pyramid, start=1):
+        levels, masks = [x], [mask]
+        for block in self.pyramid:
             x, mask = block(x, mask)
-            levels.append(self._predict(level, x, mask))
-        return {name: torch.cat([level[name] for level in levels], dim=1) for name in levels[0]}
+            levels.append(x)
+            masks.append(mask)
+        return self._predict(levels, masks)
 
-    def _predict(self, level: int, x: Tensor, mask: Tensor) -> Predictions:
-        """One level's moments, `[B, D, L_l]` to `[B, L_l, ...]`."""
-        x = self.level_norms[level](x) * mask.unsqueeze(1)
-        stride = self.stride_frames * 2**level
-        place = torch.arange(x.shape[2], device=x.device, dtype=x.dtype) * stride  # [L_l]
-        distances = F.relu(self.regress(x).transpose(1, 2) * self.scales[level] + 1.0) * stride  # [B, L_l, 2]
-        segments = torch.stack([place - distances[..., 0], place + distances[..., 1]], dim=-1)
-        points = torch.stack([place, torch.full_like(place, stride)], dim=-1).expand(x.shape[0], -1, -1)
-        return {"logits": self.classify(x).transpose(1, 2), "segments": segments, "points": points, "mask": mask}
+    def _embed(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[B, L, D_in]` to `[B, L, D]`, zero where masked."""
+        valid = mask.unsqueeze(2).to(x.dtype)
+        x = F.relu(self.embed_norm(self.embed(x * valid))) * valid
+        for layer in self.embed_more:
+            x = F.relu(layer(x)) * valid
+        return x
+
+    def _predict(self, levels: list[Tensor], masks: list[Tensor]) -> Predictions:
+        """All levels' moments from their maps `[B, L_l, D]` and masks `[B, L_l]`."""
+        maps = JoinedLevels.of(
+            [norm(x) * mask.unsqueeze(2) for norm, x, mask in zip(self.level_norms, levels, masks, strict=True)]
+        )
+        points = self._points(levels)  # [P, 2]
+        lengths = [x.shape[1] for x in levels]
+        scales = torch.cat([scale.expand(length, 1) for scale, length in zip(self.scales, lengths, strict=True)])
+        place, stride = points.split(1, dim=1)  # [P, 1]
+        distances = F.relu(self.regress(maps) * scales + 1.0) * stride  # [B, P, 2]
+        return {
+            "logits": self.classify(maps),
+            "segments": torch.cat([place - distances[..., :1], place + distances[..., 1:]], dim=-1),
+            "points": points.expand(len(distances), -1, -1),
+            "mask": torch.cat(masks, dim=1),
+        }
+
+    def _points(self, levels: list[Tensor]) -> Tensor:
+        """Place and stride of all moments in sampled frames, `[P, 2]`."""
+        points = []
+        for level, x in enumerate(levels):
+            stride = self.stride_frames * 2**level
+            place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype) * stride
+            points.append(torch.stack([place, torch.full_like(place, stride)], dim=1))
+        return torch.cat(points)
 
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best moment-and-class pairs of each window, as segments in sampled frames."""
         scores = torch.sigmoid(predictions["logits"]) * predictions["mask"].unsqueeze(2)  # [B, P, K]
         return best_moments(scores, predictions["segments"], top_k=top_k, min_score=min_score)
-
-
-def _tower(dim: int, out: int) -> nn.Sequential:
-    """Two convolutions and a projection, shared by all levels."""
-    layers: list[nn.Module] = []
-    for _ in range(2):
-        layers += [nn.Conv1d(dim, dim, 3, padding=1, bias=False), ChannelNorm(dim), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv1d(dim, out, 3, padding=1))

@@ -1,0 +1,55 @@
+"""Convolution towers that all levels of a pyramid share, run over the levels as one sequence."""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from tadscale.models.channels_last import ChannelNorm, TimeConv
+
+
+class JoinedLevels:
+    """Levels one after the other with an empty step after each, which is all that a convolution of width 3 sees of a
+    level's surroundings. One call for six levels reads a tower's weights once, and fills the processor where the upper
+    levels alone (72 steps of 2304) do not."""
+
+    def __init__(self, x: Tensor, real: Tensor, lengths: list[int]) -> None:
+        self.x = x
+        """`[B, M, D]`, M the steps of all levels and of the gaps."""
+        self.real = real
+        """`[M, 1]`, 0 in the gaps and 1 elsewhere."""
+        self.lengths = lengths
+        """Steps of each level."""
+
+    @classmethod
+    def of(cls, levels: list[Tensor]) -> Self:
+        """Join `[B, L_l, D]` each."""
+        lengths = [level.shape[1] for level in levels]
+        gap = levels[0].new_zeros(len(levels[0]), 1, levels[0].shape[2])
+        x = torch.cat([part for level in levels for part in (level, gap)], dim=1)
+        real = torch.cat([part for length in lengths for part in (x.new_ones(length, 1), x.new_zeros(1, 1))])
+        return cls(x, real, lengths)
+
+    def without_gaps(self, x: Tensor) -> Tensor:
+        """`[B, M, ...]` to the moments of all levels `[B, P, ...]`."""
+        parts = x.split([length + 1 for length in self.lengths], dim=1)
+        return torch.cat([part[:, :-1] for part in parts], dim=1)
+
+
+class Tower(nn.Sequential):
+    """Two convolutions and a projection."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [TimeConv(dim, dim, 3, padding=1, bias=False), ChannelNorm(dim), nn.ReLU(inplace=True)]
+        super().__init__(*layers, TimeConv(dim, out, 3, padding=1))
+
+    def forward(self, levels: JoinedLevels) -> Tensor:
+        """Levels of D channels to `[B, P, out]`."""
+        x = levels.x
+        for layer in self:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                x = x * levels.real  # the norm's offset has filled the gaps
+        return levels.without_gaps(x)

@@ -1,0 +1,44 @@
+"""Layers with the channels last against torch's own with the steps last."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tadscale.models.channels_last import StepLinear, TimeConv, max_pool
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+@pytest.mark.parametrize(("stride", "groups"), [(1, 1), (1, 6), (2, 6), (2, 1)])
+def test_a_convolution_is_that_of_torch(steps, stride, groups):
+    settings = {"stride": stride, "padding": 1, "groups": groups}
+    ours, plain = TimeConv(6, 6, 3, **settings).double(), nn.Conv1d(6, 6, 3, **settings).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 6, steps).double().requires_grad_()
+    found, expected = ours(x.transpose(1, 2)).transpose(1, 2), plain(x)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    sides = [
+        torch.autograd.grad((out * weights).sum(), [x, *layer.parameters()])
+        for out, layer in ((found, ours), (expected, plain))
+    ]
+    torch.testing.assert_close(*sides)
+
+
+def test_a_linear_map_of_steps_is_a_convolution_of_width_one():
+    ours, plain = StepLinear(6, 4), nn.Conv1d(6, 4, 1)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 5, 6)
+    torch.testing.assert_close(ours(x), plain(x.transpose(1, 2)).transpose(1, 2))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10])
+def test_pooling_is_that_of_torch(steps):
+    x = torch.randn(2, steps, 4)
+    assert torch.equal(max_pool(x, 3, 2), F.max_pool1d(x.transpose(1, 2), 3, 2, padding=1).transpose(1, 2))
+
+
+def test_the_output_has_its_channels_side_by_side():
+    x = torch.randn(2, 9, 6)
+    assert TimeConv(6, 8, 3, padding=1)(x).is_contiguous()
+    assert max_pool(x, 3, 2).is_contiguous()
