@@ -41,6 +41,9 @@ class ActionFormerConfig(HeadSettings):
     """Steps seen to each side of a step."""
     centre_radius: PositiveFloat = 1.5
     """A moment is positive within this many steps (of its level) of an action's centre."""
+    overlapping_classes: Literal["shortest", "all"] = "shortest"
+    """What class is taught where several actions claim a moment: that of the shortest, whose segment is regressed (the
+    paper), or those of all. Of equally short ones, all."""
     min_positives: PositiveFloat = 8.0
     """Floor of the number of positive moments that a window's loss is divided by: a window without an action weighs
     as much as one with this many (our choice; the paper divides by a running average over batches)."""

@@ -32,10 +32,12 @@ class ActionFormerObjective(Objective):
 
         A moment is positive for an action if it lies inside it, within `centre_radius` strides of its centre, and the
         farther of its two distances is in the level's range (below 4 strides at the first level, 2 to 4 strides between,
-        above 2 strides at the last: the paper's ranges, in strides). The shortest such action is regressed.
+        above 2 strides at the last: the paper's ranges, in strides). The shortest such action gives the segment, and the
+        class with it, unless `overlapping_classes` asks for the classes of all. Where several are equally short, the
+        first gives the segment and each its class: THUMOS14 labels every CliffDiving as Diving, too.
 
         Returns:
-            Class targets `[B, P, K]` 0/1 (all actions that claim the moment), segments `[B, P, 2]`, positives `[B, P]`.
+            Class targets `[B, P, K]` 0/1, segments `[B, P, 2]`, positives `[B, P]`.
         """
         place, stride = points[..., 0:1], points[..., 1:2]  # [B, P, 1]
         start, end = targets.segments_frames[:, None, :, 0], targets.segments_frames[:, None, :, 1]  # [B, 1, N]
@@ -46,10 +48,11 @@ class ActionFormerObjective(Objective):
         suits = (first | (reach >= 2)) & (last | (reach < 4))
         claims = inside & central & suits & (targets.labels >= 0)[:, None] & mask.unsqueeze(2)  # [B, P, N]
         length = (end - start).expand_as(reach).masked_fill(~claims, torch.inf)
-        shortest = length.argmin(dim=2)  # [B, P]
-        segments = targets.segments_frames.gather(1, shortest.unsqueeze(2).expand(-1, -1, 2))
+        least, shortest = length.min(dim=2, keepdim=True)  # [B, P, 1]
+        segments = targets.segments_frames.gather(1, shortest.expand(-1, -1, 2))
         classes = F.one_hot(targets.labels.clamp(min=0), self._num_classes)
-        labels = torch.einsum("bpn,bnk->bpk", claims.to(points.dtype), classes.to(points.dtype)).clamp(max=1)
+        named = claims if self._settings.overlapping_classes == "all" else claims & (length == least)
+        labels = torch.einsum("bpn,bnk->bpk", named.to(points.dtype), classes.to(points.dtype)).clamp(max=1)
         return labels, segments, claims.any(dim=2)
 
     def imitate(self, student: Predictions, teacher: Predictions) -> Tensor:

@@ -39,7 +39,14 @@ def test_every_level_predicts_and_masked_moments_are_marked(head):
     assert predictions["points"][0, :, 1].unique().tolist() == [2.0, 4.0, 8.0]
 
 
-def slow_assignment(head, points, mask, targets):
+@pytest.fixture
+def crowded() -> Targets:
+    """A short action within a longer one, and two of one extent within a longer one: all of them claim some moments."""
+    segments = torch.tensor([[[3.0, 13.0], [4.0, 12.0], [20.0, 56.0]], [[29.0, 41.0], [30.0, 40.0], [30.0, 40.0]]])
+    return Targets(segments_frames=segments, labels=torch.tensor([[2, 0, 2], [0, 1, 2]]))
+
+
+def slow_assignment(points, mask, targets, overlapping_classes):
     """Centre sampling, one moment and one action at a time."""
     labels = torch.zeros(*mask.shape, CLASSES)
     segments, positive = torch.zeros(*mask.shape, 2), torch.zeros_like(mask)
@@ -49,32 +56,49 @@ def slow_assignment(head, points, mask, targets):
             place, stride = points[b, p].tolist()
             low = 0.0 if stride == strides.min() else 2 * stride
             high = float("inf") if stride == strides.max() else 4 * stride
-            shortest = float("inf")
+            claiming = []
             for (start, end), label in zip(
                 targets.segments_frames[b].tolist(), targets.labels[b].tolist(), strict=True
             ):
                 reach = max(place - start, end - place)
                 central = abs(place - (start + end) / 2) <= SETTINGS.centre_radius * stride
-                if label < 0 or not mask[b, p] or not start <= place <= end or not central or not low <= reach < high:
-                    continue
-                labels[b, p, label] = 1
+                if label >= 0 and mask[b, p] and start <= place <= end and central and low <= reach < high:
+                    claiming.append((end - start, start, end, label))
+            if claiming:
+                least = min(length for length, *_ in claiming)
                 positive[b, p] = True
-                if end - start < shortest:
-                    shortest = end - start
-                    segments[b, p] = torch.tensor([start, end])
+                segments[b, p] = torch.tensor(
+                    next([start, end] for length, start, end, _ in claiming if length == least)
+                )
+                for length, _, _, label in claiming:
+                    if overlapping_classes == "all" or length == least:
+                        labels[b, p, label] = 1
     return labels, segments, positive
 
 
-def test_assignment_equals_a_slow_loop(head, targets):
+@pytest.mark.parametrize("overlapping_classes", ["shortest", "all"])
+@pytest.mark.parametrize("given", ["targets", "crowded"])
+def test_assignment_equals_a_slow_loop(head, given, overlapping_classes, request):
+    given = request.getfixturevalue(given)
+    objective = ActionFormerObjective(SETTINGS.model_copy(update={"overlapping_classes": overlapping_classes}), CLASSES)
     predictions = _predict(head)
-    labels, segments, positive = OBJECTIVE.assign(predictions["points"], predictions["mask"], targets)
+    labels, segments, positive = objective.assign(predictions["points"], predictions["mask"], given)
     slow_labels, slow_segments, slow_positive = slow_assignment(
-        head, predictions["points"], predictions["mask"], targets
+        predictions["points"], predictions["mask"], given, overlapping_classes
     )
     assert positive.sum() > 10
     assert torch.equal(positive, slow_positive)
     assert torch.equal(labels, slow_labels)
     assert torch.equal(segments[positive], slow_segments[positive])
+
+
+def test_the_shortest_action_gives_the_class_unless_all_are_asked_for(head, crowded):
+    predictions = _predict(head)
+    moment = (predictions["points"][0] == torch.tensor([8.0, 2.0])).all(dim=1).nonzero().item()  # in both of window 0
+    shortest, _, _ = OBJECTIVE.assign(predictions["points"], predictions["mask"], crowded)
+    every = ActionFormerObjective(SETTINGS.model_copy(update={"overlapping_classes": "all"}), CLASSES)
+    assert shortest[0, moment].tolist() == [1, 0, 0]
+    assert every.assign(predictions["points"], predictions["mask"], crowded)[0][0, moment].tolist() == [1, 0, 1]
 
 
 def _perfect(head, targets):
