@@ -81,11 +81,11 @@ def attend_locally(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, h
     distance = _distances(block, reach, mask.device)
     # A step sees itself even where it is masked: the softmax of nothing is NaN.
     visible = (distance <= reach) & seen.transpose(2, 3) | (distance == 0)  # [B, N, block, block + 2 reach]
-    per_head = (side.flatten(0, 1).unflatten(2, (heads, -1)).transpose(1, 2) for side in (query, key, value))
-    mixed = F.scaled_dot_product_attention(
-        *per_head, attn_mask=visible.flatten(0, 1).unsqueeze(1)
-    )  # [B N, H, block, d]
-    return mixed.transpose(1, 2).reshape(len(mask), -1, query.shape[3])[:, :steps]
+    query, key, value = (  # [B N, H, block ..., d]
+        side.flatten(0, 1).unflatten(2, (heads, -1)).transpose(1, 2) for side in (query, key, value)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible.flatten(0, 1).unsqueeze(1))
+    return mixed.transpose(1, 2).flatten(2).unflatten(0, (len(mask), -1)).flatten(1, 2)[:, :steps]
 
 
 def _in_blocks(x: Tensor, block: int) -> Tensor:
