@@ -35,7 +35,7 @@ class StepLinear(nn.Conv1d):
         return F.linear(x, self.weight.squeeze(2), self.bias)
 
 
-class ChannelNorm(nn.Module):
+class StepNorm(nn.Module):
     """Layer normalisation over the channels of each step of `[B, L, D]`."""
 
     def __init__(self, dim: int) -> None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.channels_last import ChannelNorm, StepLinear, TimeConv, max_pool
+from tadscale.models.channels_last import StepLinear, StepNorm, TimeConv, max_pool
 
 BLOCK_STEPS = 32
 """Queries that share their keys. With a reach of 9, 32 queries have 50 keys, where each alone would have 19: less is
@@ -24,7 +24,7 @@ class LocalAttention(nn.Module):
         self.mixers = nn.ModuleList(
             TimeConv(dim, dim, 3, stride=stride, padding=1, groups=dim, bias=False) for _ in range(3)
         )
-        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in range(3))
+        self.norms = nn.ModuleList(StepNorm(dim) for _ in range(3))
         self.projections = nn.ModuleList(StepLinear(dim, dim) for _ in range(3))
         self.out = StepLinear(dim, dim)
 
@@ -44,9 +44,9 @@ class TransformerBlock(nn.Module):
     def __init__(self, dim: int, *, heads: int, reach: int, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
-        self.attention_norm = ChannelNorm(dim)
+        self.attention_norm = StepNorm(dim)
         self.attention = LocalAttention(dim, heads=heads, reach=reach, stride=stride)
-        self.mlp_norm = ChannelNorm(dim)
+        self.mlp_norm = StepNorm(dim)
         self.mlp = nn.Sequential(StepLinear(dim, 4 * dim), nn.GELU(), StepLinear(4 * dim, dim))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,19 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.channels_last import ChannelNorm, TimeConv
+from tadscale.models.channels_last import StepNorm, TimeConv
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each time step of `[B, D, L]`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, D, L]` to `[B, D, L]`."""
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
 
 
 class TemporalMapping(nn.Module):
@@ -12,9 +24,9 @@ class TemporalMapping(nn.Module):
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
         self.first = TimeConv(in_channels, dim, 3, padding=1)
-        self.first_norm = ChannelNorm(dim)
+        self.first_norm = StepNorm(dim)
         self.second = TimeConv(dim, dim, 3, padding=1)
-        self.second_norm = ChannelNorm(dim)
+        self.second_norm = StepNorm(dim)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Features `[B, C, L]`, mask `[B, L]`, to `[B, D, L]`."""

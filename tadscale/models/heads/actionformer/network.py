@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from tadscale.models.channels_last import ChannelNorm, TimeConv
+from tadscale.models.channels_last import StepNorm, TimeConv
 from tadscale.models.heads.actionformer.towers import JoinedLevels, Tower
 from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
 from tadscale.models.local_attention import TransformerBlock
@@ -76,9 +76,9 @@ class ActionFormerHead(Head):
         self.stride_frames = stride_frames
         dim = config.dim
         self.embed = TimeConv(in_dim, dim, 3, padding=1)
-        self.embed_norm = ChannelNorm(dim)
+        self.embed_norm = StepNorm(dim)
         self.embed_more = nn.ModuleList(
-            nn.Sequential(TimeConv(dim, dim, 3, padding=1), ChannelNorm(dim)) for _ in range(config.embed_layers - 1)
+            nn.Sequential(TimeConv(dim, dim, 3, padding=1), StepNorm(dim)) for _ in range(config.embed_layers - 1)
         )
         self.stem = nn.ModuleList(
             TransformerBlock(dim, heads=config.heads, reach=config.reach) for _ in range(config.stem_blocks)
@@ -86,7 +86,7 @@ class ActionFormerHead(Head):
         self.pyramid = nn.ModuleList(
             TransformerBlock(dim, heads=config.heads, reach=config.reach, stride=2) for _ in range(config.levels - 1)
         )
-        self.level_norms = nn.ModuleList(ChannelNorm(dim) for _ in range(config.levels))
+        self.level_norms = nn.ModuleList(StepNorm(dim) for _ in range(config.levels))
         self.classify = Tower(dim, num_classes)
         self.regress = Tower(dim, 2)
         self.scales = nn.Parameter(torch.ones(config.levels))

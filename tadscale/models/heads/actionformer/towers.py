@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tadscale.models.channels_last import ChannelNorm, TimeConv
+from tadscale.models.channels_last import StepNorm, TimeConv
 
 
 class JoinedLevels:
@@ -42,7 +42,7 @@ class Tower(nn.Sequential):
     def __init__(self, dim: int, out: int) -> None:
         layers: list[nn.Module] = []
         for _ in range(2):
-            layers += [TimeConv(dim, dim, 3, padding=1, bias=False), ChannelNorm(dim), nn.ReLU(inplace=True)]
+            layers += [TimeConv(dim, dim, 3, padding=1, bias=False), StepNorm(dim), nn.ReLU(inplace=True)]
         super().__init__(*layers, TimeConv(dim, out, 3, padding=1))
 
     def forward(self, levels: JoinedLevels) -> Tensor:
