@@ -1,17 +1,22 @@
-"""Divergence of yes-or-no predictions."""
+"""How far predicted probabilities are from a teacher's: 0 where they are equal, whatever the teacher's doubt."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def bernoulli_divergence(logits: Tensor, teacher: Tensor) -> Tensor:
-    """KL divergence of `sigmoid(logits)` from `sigmoid(teacher)`, element by element, any shape.
+def binary_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two yes-or-no probabilities, from logits, element by element, any shape.
 
-    Cross-entropy to soft targets less its least value: 0 where the two agree, however unsure the teacher is.
-
-    Args:
-        logits: of the prediction that is to come closer.
-        teacher: logits of the same shape.
+    Cross-entropy less the teacher's own entropy; no gradient flows into the teacher.
     """
-    return torch.sigmoid(teacher) * (teacher - logits) + F.softplus(logits) - F.softplus(teacher)
+    teacher = teacher.detach()
+    target = torch.sigmoid(teacher)
+    crossed = F.binary_cross_entropy_with_logits(student, target, reduction="none")
+    return crossed - F.binary_cross_entropy_with_logits(teacher, target, reduction="none")
+
+
+def class_divergence(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two softmax distributions, from logits `[..., K]` to `[...]`; none into the teacher."""
+    student, teacher = student.log_softmax(dim=-1), teacher.detach().log_softmax(dim=-1)
+    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)

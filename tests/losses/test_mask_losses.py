@@ -8,7 +8,7 @@ import torch
 from tadscale.losses.balanced_bce import balanced_bce
 from tadscale.losses.boundary_iou import boundary_iou_loss
 from tadscale.losses.dice import dice_loss
-from tadscale.losses.divergence import bernoulli_divergence
+from tadscale.losses.divergence import binary_divergence
 
 PREDICTED = [0.1, 0.7, 0.9, 0.4, 0.2]
 TARGET = [0.0, 0.25, 1.0, 1.0, 0.0]
@@ -74,5 +74,5 @@ def test_empty_masks_have_finite_losses_and_gradients():
 def test_divergence_equals_its_formula_and_is_zero_at_the_teacher():
     p, q = 1 / (1 + math.exp(-0.4)), 1 / (1 + math.exp(1.5))
     expected = p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))
-    assert bernoulli_divergence(tensor(-1.5), tensor(0.4)).item() == pytest.approx(expected)
-    assert bernoulli_divergence(tensor(0.4), tensor(0.4)).item() == pytest.approx(0)
+    assert binary_divergence(tensor(-1.5), tensor(0.4)).item() == pytest.approx(expected)
+    assert binary_divergence(tensor(0.4), tensor(0.4)).item() == pytest.approx(0)

@@ -9,7 +9,7 @@ from torch import Tensor
 from tadscale.losses.balanced_bce import balanced_bce
 from tadscale.losses.boundary_iou import boundary_iou_loss
 from tadscale.losses.dice import dice_loss
-from tadscale.losses.divergence import bernoulli_divergence
+from tadscale.losses.divergence import binary_divergence
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Objective, Targets
 from tadscale.models.heads.tags.network import TagsConfig
@@ -82,7 +82,7 @@ class TagsObjective(Objective):
         known = _log_classes(teacher)  # [B, L, K + 1]
         classes = (known.exp() * (known - _log_classes(student))).sum(dim=2)  # [B, L]
         confidence = actionness(teacher)  # [B, L]
-        steps = bernoulli_divergence(student["masks"].float(), teacher["masks"].float())  # [B, L, L]
+        steps = binary_divergence(student["masks"].float(), teacher["masks"].float())  # [B, L, L]
         stepwise = _mean(steps, student["mask"].unsqueeze(1))  # [B, L]
         masks = (self._mask_loss(stepwise, _masks(student), _masks(teacher)) * confidence).sum(dim=1)
         return _mean(classes, student["mask"]) + masks / confidence.sum(dim=1).clamp(min=1)
