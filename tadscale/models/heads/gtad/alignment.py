@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONTEXT = 0.5
-"""An anchor is seen with this part of its duration before and after it (Xu et al. 2020)."""
+"""An anchor is seen with this part of its duration before and after it (published code)."""
 
 
 class SubGraphAlignment(nn.Module):
-    """Sub-graph of interest alignment (Xu et al. 2020, sec. 3.3) and the linear layer on what it aligns, in one.
+    """Sub-graph of interest alignment (Xu et al. 2020, sec. 3) and the linear layer on what it aligns, in one.
 
     An anchor with its context is cut into `places` equal parts. Of each part the features at `samples` points are
     interpolated and averaged, all parts are concatenated and projected to `out_dim`. Interpolation and projection are

@@ -8,7 +8,7 @@ from tadscale.models.temporal import ChannelNorm
 
 
 def nearest_steps(x: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Semantic edges: the steps whose features are nearest to each step's own (Xu et al. 2020, sec. 3.2).
+    """Semantic edges: the steps whose features are nearest to each step's own (Xu et al. 2020, sec. 3).
 
     A step is not its own neighbour: the edge would say what the step says already. It stands in where a window has too
     few valid steps.
@@ -37,12 +37,12 @@ def of_steps(x: Tensor, index: Tensor) -> Tensor:
 
 
 class GCNeXt(nn.Module):
-    """Graph convolution over temporal and semantic edges, split-transform-merge (Xu et al. 2020, sec. 3.2, Fig. 3).
+    """Graph convolution over temporal and semantic edges, split-transform-merge (Xu et al. 2020, sec. 3).
 
     Temporal edges join neighbours in time: a convolution of width 3. Semantic edges join a step to those nearest in
     feature space, chosen anew in every block: of each pair of features the same paths make a message, and the maximum
     over neighbours is kept. Both are added to the input. Layer normalisation before the last ReLU is ours: it trains at
-    rates of 1e-3 where the paper takes 4e-5.
+    rates of 1e-3 where the published one is 4e-5.
     """
 
     def __init__(self, dim: int, *, paths: int, path_width: int, neighbours: int) -> None:

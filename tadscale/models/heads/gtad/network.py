@@ -2,7 +2,7 @@
 
 Xu, Zhao, Rojas, Thabet, Ghanem, G-TAD: Sub-Graph Localization for Temporal Action Detection, CVPR 2020. Steps are nodes;
 graph convolutions join them along time and along likeness; every anchor, a start and a duration, is a sub-graph that is
-aligned to a fixed size and scored. Written from the paper.
+aligned to a fixed size and scored. Written from the paper; published settings are those of the authors' code.
 
 The published head proposes segments of any class, and a classifier of whole videos names them. Ours is a detector by
 itself: beside its two confidences every anchor has class probabilities of its own, which take that classifier's place in
@@ -24,7 +24,7 @@ from tadscale.models.temporal import ChannelNorm
 
 
 class GTADConfig(HeadSettings):
-    """Anchor-based, on a graph of time steps. The paper's THUMOS14 setting: dim 256, 32 paths of width 4, 3 neighbours,
+    """Anchor-based, on a graph of time steps. The published THUMOS14 setting: dim 256, 32 paths of width 4, 3 neighbours,
     32 places and 4 context places, map_dim 512 and then 128, max_duration 64 of windows of 256 steps, every duration."""
 
     name: Literal["gtad"] = "gtad"
@@ -52,7 +52,7 @@ class GTADConfig(HeadSettings):
     duration_overlap: float = Field(default=0.85, gt=0.5, le=1)
     """tIoU of neighbouring durations (see `spaced_durations`): the map has 23 of the 64. The paper's 1: all."""
     node_radius: PositiveFloat = 1.5
-    """A node is a start (an end) within this many steps of one; the paper's regions are 3 steps wide."""
+    """A node is a start (an end) within this many steps of one; published regions are 3 steps wide."""
     iou_weight: NonNegativeFloat = 10.0
     """Weight of the regression of tIoU beside the other losses; the paper's 10."""
 
@@ -94,18 +94,14 @@ class GTADHead(Head):
         x, nodes = self._graph(features, mask)  # [B, D, L], [B, L, 2]
         batch, steps = mask.shape
         durations = torch.tensor([each for each in self.durations if each <= steps], device=mask.device)
-        anchors = anchor_steps(durations, steps)  # [D, L, 2]
-        exist = anchors_exist(anchors, mask)  # [B, D, L]
-        flat = anchors.flatten(0, 1)  # [A, 2]
-        context = of_steps(x, nearest_steps(x, mask, self.neighbours)).mean(dim=3) * mask.unsqueeze(1)  # [B, D, L]
-        aligned = self.align(x, flat) + self.align_context(context, flat)  # [B, A, D]
-        scores = self.localise(aligned.transpose(1, 2).unflatten(2, anchors.shape[:2]), exist)  # [B, 2 + K, D, L]
-        scores = scores.flatten(2).transpose(1, 2)  # [B, A, 2 + K]
+        anchors = anchor_steps(durations, steps)  # [durations, L, 2]
+        exist = anchors_exist(anchors, mask)  # [B, durations, L]
+        scores = self._score(x, mask, anchors, exist)  # [B, A, 2 + K]
         places = torch.arange(steps, device=mask.device, dtype=torch.float32) * self.stride_frames  # [L]
         return {
             "logits": scores[..., 2:],
             "confidences": scores[..., :2],
-            "segments": (flat.float() * self.stride_frames).expand(batch, -1, -1),
+            "segments": (anchors.flatten(0, 1).float() * self.stride_frames).expand(batch, -1, -1),
             "mask": exist.flatten(1),
             "nodes": nodes,
             "points": torch.stack([places, torch.full_like(places, self.stride_frames)], dim=1).expand(batch, -1, -1),
@@ -125,6 +121,16 @@ class GTADHead(Head):
             nodes = [self.start(self.at_start(x, mask)), self.end(self.at_end(x, mask))]
             return self.behind(x, mask), torch.cat(nodes, dim=1).transpose(1, 2)
 
+    def _score(self, x: Tensor, mask: Tensor, anchors: Tensor, exist: Tensor) -> Tensor:
+        """Nodes `[B, D, L]` and the map of anchors `[durations, L, 2]` to both confidences and classes `[B, A, 2 + K]`."""
+        neighbours = of_steps(x, nearest_steps(x, mask, self.neighbours))  # [B, D, L, k]
+        context = neighbours.mean(dim=3) * mask.unsqueeze(1)  # [B, D, L]
+        flat = anchors.flatten(0, 1)  # [A, 2]
+        aligned = self.align(x, flat) + self.align_context(context, flat)  # [B, A, M]
+        as_map = aligned.transpose(1, 2).unflatten(2, anchors.shape[:2])  # [B, M, durations, L]
+        scores: Tensor = self.localise(as_map, exist)
+        return scores.flatten(2).transpose(1, 2)
+
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best anchor-and-class pairs: class probability times the geometric mean of both confidences (the paper's
         score, with our class probability)."""
@@ -135,7 +141,7 @@ class GTADHead(Head):
 
 class LocalisationModule(nn.Module):
     """Scores of every anchor from its aligned features and those of its neighbours in start and duration (Xu et al. 2020,
-    sec. 3.4). The first, linear layer on aligned features is `SubGraphAlignment`'s; layer normalisation is ours."""
+    sec. 3). The first, linear layer on aligned features is `SubGraphAlignment`'s; layer normalisation is ours."""
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from tadscale.models.heads.gtad.network import GTADConfig
 from tadscale.models.heads.objective import Objective, Targets
 
 POSITIVE_TIOU = 0.5
-"""An anchor of a higher tIoU with an action is positive (Xu et al. 2020, sec. 3.4)."""
+"""An anchor of a higher tIoU with an action is positive (Xu et al. 2020, sec. 3)."""
 LOW_TIOU, HIGH_TIOU = 0.3, 0.7
 """Anchors up to the one, above the other and between them are regressed with equal weight (published code)."""
 
@@ -28,7 +28,7 @@ class AnchorTargets(NamedTuple):
 
 
 class GTADObjective(Objective):
-    """Xu et al., CVPR 2020, sec. 3.4; predictions are those of `GTADHead`."""
+    """Xu et al., CVPR 2020, sec. 3; predictions are those of `GTADHead`."""
 
     def __init__(self, settings: GTADConfig, num_classes: int) -> None:
         self._settings = settings

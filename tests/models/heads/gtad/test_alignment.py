@@ -44,9 +44,9 @@ def test_aligned_anchors_equal_a_slow_loop(places, samples):
     )
 
 
-def test_gradient_reaches_what_an_anchor_covers_and_nothing_else():
+def test_gradient_reaches_what_an_anchor_samples_and_nothing_else():
     layer = SubGraphAlignment(3, 6, places=4, samples=1)
     x = torch.randn(1, 3, 20, requires_grad=True)
     layer(x, torch.tensor([[8, 12]])).square().sum().backward()
     read = x.grad.abs().sum(dim=(0, 1)).nonzero().flatten().tolist()
-    assert read == [7, 8, 9, 10, 11, 12, 13] or read == [7, 9, 11, 13]  # from 6 to 14, sampled in four places
+    assert read == [7, 9, 11, 13]  # the middles of four places from 6 to 14
