@@ -18,6 +18,7 @@ from tadscale.errors import UserError
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
+from tadscale.models.heads.base import HeadSettings
 from tadscale.models.pretext import PretextNetwork, backbone_state
 from tadscale.models.student import Student, inference_state
 from tadscale.weights import check_finite, digest
@@ -40,7 +41,13 @@ class InferenceConfig(Config):
     window_top_k: PositiveInt = 200
     """The most detections taken from one window, before suppression."""
     nms: NmsConfig = NmsConfig()
-    """How the detections of a video's overlapping windows are thinned out; its `min_score` holds for windows, too."""
+    """How the detections of a video's overlapping windows are thinned out; its `min_score` holds for windows, too. What a
+    job leaves out of it is the head's choice: `method: none` for `tadtr`, the defaults below for the others."""
+
+    def with_suppression_of(self, head: HeadSettings) -> "InferenceConfig":
+        """The same, with the head's suppression in place of what was left to its default."""
+        named = {name: getattr(self.nms, name) for name in self.nms.model_fields_set}
+        return self.model_copy(update={"nms": head.suppression.model_copy(update=named)})
 
 
 class NetworkSpec(Config):

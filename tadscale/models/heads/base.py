@@ -1,11 +1,12 @@
 """What a detection head is as a network: the interface that every family fulfils, and the types it speaks."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from tadscale.config import Config
+from tadscale.metrics.nms import NmsConfig
 
 Predictions = dict[str, Tensor]
 """What a head puts out; the keys are the head's own, every value has the batch as its leading dimension."""
@@ -55,6 +56,9 @@ def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: flo
 
 class HeadSettings(Config):
     """Base of a head's settings: a subclass gives `name` its default and builds the head."""
+
+    suppression: ClassVar[NmsConfig] = NmsConfig()
+    """How this family's detections are thinned out, unless a job says otherwise: no setting, but where one's default is."""
 
     name: str
     """The word by which a job chooses the head."""

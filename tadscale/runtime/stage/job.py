@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tadscale.config import Config
 from tadscale.credentials import has_credentials
@@ -82,6 +82,15 @@ class JobConfig(Config):
     """What the run may use of the machines."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded and the model registered."""
+
+    @field_validator("evaluate")
+    @classmethod
+    def _the_head_names_its_suppression(cls, evaluate: EvaluateConfig, info: ValidationInfo) -> EvaluateConfig:
+        """`model` stands above and is read by then; it is missing where it was refused."""
+        if "model" not in info.data:
+            return evaluate
+        inference = evaluate.inference.with_suppression_of(info.data["model"].head)
+        return evaluate.model_copy(update={"inference": inference})
 
     @model_validator(mode="after")
     def _workers_share_the_batch(self) -> "JobConfig":
