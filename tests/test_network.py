@@ -8,7 +8,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.network import load_network, read_spec, save_network, spec_digest
+from tadscale.serving.path import DetectionPath
 from tadscale.serving.predictor import Predictor
 from tests.serving.tiny import SPEC, clip, student_weights
 
@@ -49,6 +51,15 @@ def test_a_model_of_format_1_detects_the_same(tmp_path):
     assert old.spec.model == SPEC.model and old.spec.inference == SPEC.inference
     assert len(old.detect(video, "v")[1]) > 3
     assert old.detect(video, "v") == new.detect(video, "v")
+
+
+def test_what_a_description_says_of_suppression_is_what_is_done(tmp_path):
+    """Whatever the head would choose today: a registered model detects as it did."""
+    head = TadTRConfig(dim=8, heads=2, queries=4)
+    spec = SPEC.model_copy(update={"mode": "baseline", "model": SPEC.model.model_copy(update={"head": head})})
+    save_network(str(tmp_path), spec, spec.build().state_dict())
+    assert SPEC.inference.nms.method == "soft" != head.suppression.method
+    assert DetectionPath.of(read_spec(str(tmp_path))).inference == SPEC.inference
 
 
 def test_damaged_weights_are_never_parsed(tmp_path):

@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import _validate_model_name
 
 from tadscale.data.pack import Transcode
+from tadscale.metrics.nms import NmsConfig
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.tracking.track import check_registrable
 
@@ -52,3 +53,27 @@ def test_a_name_that_we_let_pass_the_registry_takes(name):
 def test_names_that_cannot_be_searched_or_stored_are_refused_too(name):
     with pytest.raises(ValueError, match="registry takes no model named"):
         check_registrable(name)
+
+
+def suppression(head: str, nms: dict[str, Any] | None = None) -> NmsConfig:
+    """How detections are thinned out in a job with this head that says this of it."""
+    evaluate = {} if nms is None else {"evaluate": {"inference": {"nms": nms}}}
+    job = JobConfig.model_validate(
+        {"kind": "distill", "name": "a", "storage": "s", "data": {"url": "d"}, "model": {"head": {"name": head}}}
+        | evaluate
+    )
+    again = JobConfig.model_validate(job.model_dump())
+    assert again.evaluate == job.evaluate
+    return job.evaluate.inference.nms
+
+
+def test_a_head_names_its_suppression():
+    assert suppression("actionformer") == NmsConfig(method="soft")
+    assert suppression("tadtr") == NmsConfig(method="none")
+
+
+def test_what_a_job_says_of_suppression_goes_before_its_heads_choice():
+    assert suppression("tadtr", {"method": "soft"}) == NmsConfig(method="soft")
+    assert suppression("actionformer", {"method": "hard", "tiou": 0.3}) == NmsConfig(method="hard", tiou=0.3)
+    assert suppression("tadtr", {"top_k": 7}) == NmsConfig(method="none", top_k=7)
+    assert suppression("tadtr", {}) == NmsConfig(method="none")

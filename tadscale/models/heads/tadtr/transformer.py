@@ -1,0 +1,67 @@
+"""TadTR's layers: the encoder's, in which steps read steps, and the decoder's, in which action queries read steps."""
+
+from torch import Tensor, nn
+
+from tadscale.models.heads.tadtr.deformable_attention import DeformableAttention, Level
+
+
+class EncoderLayer(nn.Module):
+    """Every step of every level reads places around itself (Liu et al., TIP 2022, sec. III-B); pre-norm, our choice."""
+
+    def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = DeformableAttention(dim, heads=heads, levels=levels, points=points)
+        self.mlp = _mlp(dim)
+
+    def forward(self, x: Tensor, position: Tensor, centre: Tensor, unit: Tensor, pyramid: list[Level]) -> Tensor:
+        """Steps of all levels one after the other.
+
+        Args:
+            x: `[B, P, D]`.
+            position: what tells steps apart, `[P, D]`.
+            centre: `[B, P]`; see `DeformableAttention`.
+            unit: see `DeformableAttention`.
+            pyramid: the same steps, level by level.
+        """
+        normed = self.attention_norm(x)
+        levels = [
+            Level(part, level.valid)
+            for part, level in zip(normed.split([level.x.shape[1] for level in pyramid], dim=1), pyramid, strict=True)
+        ]
+        x = x + self.attention(normed + position, centre, unit, levels)
+        return x + self.mlp(x)
+
+
+class DecoderLayer(nn.Module):
+    """Queries see each other, so that one of them claims an action, then read the video within their segments."""
+
+    def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
+        super().__init__()
+        self.points = points
+        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross_attention = DeformableAttention(dim, heads=heads, levels=levels, points=points)
+        self.mlp = _mlp(dim)
+
+    def forward(self, x: Tensor, position: Tensor, reference: Tensor, pyramid: list[Level]) -> Tensor:
+        """Queries `[B, Q, D]`, what tells them apart (the same shape) and their segments to refined queries.
+
+        Args:
+            x: `[B, Q, D]`.
+            position: `[B, Q, D]`.
+            reference: `[B, Q, 2]` centre and width in steps. At the start the places read fill the segment.
+            pyramid: the encoder's, finest level first.
+        """
+        normed = self.self_norm(x)
+        seeing = normed + position
+        x = x + self.self_attention(seeing, seeing, normed, need_weights=False)[0]
+        unit = reference[..., 1:] / (2 * self.points)  # [B, Q, 1]: `points` units reach from the centre to an end
+        x = x + self.cross_attention(self.cross_norm(x) + position, reference[..., 0], unit, pyramid)
+        return x + self.mlp(x)
+
+
+def _mlp(dim: int) -> nn.Sequential:
+    """The feed-forward part, four times as wide within, as published."""
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
