@@ -8,7 +8,6 @@ import torch
 from tadscale.losses.diou import diou_loss
 from tadscale.losses.feature import feature_distance
 from tadscale.losses.focal import quality_focal, sigmoid_focal
-from tadscale.losses.tiou import temporal_iou
 
 
 @pytest.mark.parametrize(("logit", "target"), [(0.3, 1.0), (-2.0, 0.0), (4.0, 0.0)])
@@ -48,26 +47,6 @@ def test_diou_draws_a_distant_segment_closer():
     diou_loss(far, torch.tensor([0.0, 4.0])).backward()
     assert far.grad is not None
     assert far.grad.sum() > 0  # descending moves it to the left
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "expected"),
-    [
-        ((0.0, 4.0), (0.0, 4.0), 1.0),
-        ((0.0, 4.0), (2.0, 6.0), 2 / 6),
-        ((0.0, 10.0), (2.0, 4.0), 0.2),
-        ((0.0, 1.0), (9.0, 10.0), 0.0),
-        ((3.0, 3.0), (3.0, 3.0), 0.0),
-    ],
-)
-def test_temporal_iou_equals_its_formula(a, b, expected):
-    assert temporal_iou(torch.tensor(a).double(), torch.tensor(b).double()).item() == pytest.approx(expected)
-
-
-def test_temporal_iou_of_sets_has_all_pairs():
-    first, second = torch.tensor([[0.0, 4.0], [2.0, 3.0]]), torch.tensor([[0.0, 2.0], [2.0, 4.0], [5.0, 6.0]])
-    expected = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.0]])
-    torch.testing.assert_close(temporal_iou(first.unsqueeze(1), second), expected)
 
 
 def test_feature_distance_ignores_scale_and_masked_steps():

@@ -36,12 +36,15 @@ class DeformableAttention(nn.Module):
         self._start_evenly()
 
     def _start_evenly(self) -> None:
-        """Zhu et al.: even heads look 1, 2, ... units ahead, odd ones as far back, all places weighing the same."""
-        heads, levels, points = self.shape
-        ahead = torch.arange(1, points + 1, dtype=torch.float32).expand(levels, points)
-        sides = torch.tensor([1.0, -1.0]).repeat(heads)[:heads]
+        """Heads share the places from `points` units back to as many ahead: each has a part of them, from end to end.
+
+        Ours: with published starts (1, 2, ... units ahead, or as far back) heads of one side read the same, and what a head
+        has read does not say how far from the centre it was, which a boundary is regressed from.
+        """
+        heads, _, points = self.shape
+        places = (torch.arange(heads * points) + 0.5) / (heads * points) * 2 - 1  # in -1..1
         nn.init.normal_(self.offset.weight, std=0.01)
-        self.offset.bias.data.copy_((sides[:, None, None] * ahead).flatten())
+        self.offset.bias.data.copy_((points * places).view(heads, 1, points).expand(self.shape).flatten())
         nn.init.normal_(self.weight.weight, std=0.01)
         nn.init.zeros_(self.weight.bias)
 

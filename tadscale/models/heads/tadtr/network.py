@@ -83,7 +83,8 @@ class TadTRHead(Head):
         self.stride_frames, self.bins = stride_frames, config.bins
         dim, heads, levels, points = config.dim, config.heads, config.levels, config.points
         self.encoder = Encoder(in_dim, dim, heads=heads, levels=levels, layers=config.encoder_layers, points=points)
-        self.query = nn.Parameter(torch.randn(config.queries, dim))
+        # Small: what queries read must weigh more than who they are, which on a pre-norm residual path is never scaled down.
+        self.query = nn.Parameter(torch.randn(config.queries, dim) * 0.02)
         self.reference = nn.Parameter(spread_references(config.queries))
         self.position = nn.Linear(2 * dim, dim)
         self.decoder = nn.ModuleList(

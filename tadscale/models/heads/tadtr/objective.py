@@ -5,18 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tadscale.losses.focal import quality_focal, sigmoid_focal
-from tadscale.losses.tiou import temporal_iou
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Objective, Targets
 from tadscale.models.heads.tadtr.matching import match
 from tadscale.models.heads.tadtr.network import TadTRConfig
+from tadscale.models.tiou import temporal_iou
 
 
 class TadTRObjective(Objective):
     """Liu et al., TIP 2022, sec. III-E; predictions are those of `TadTRHead`.
 
-    Published losses are divided by the batch's mean number of actions and summed over the decoder's layers. Here by the
-    window's own number, at least 1, and averaged over layers, so that a loss is as large as with one layer.
+    Published losses are divided by the batch's mean number of actions and summed over the decoder's layers. Here they are
+    divided by the window's own number, at least 1, and by the layers, so that their number does not make the loss larger.
     """
 
     def __init__(self, settings: TadTRConfig, num_classes: int) -> None:
@@ -32,7 +32,7 @@ class TadTRObjective(Objective):
             for logits, segments in zip(predictions["logits"].unbind(1), predictions["segments"].unbind(1), strict=True)
         ]
         actionness = self._actionness_loss(predictions, targets.segments_frames, exists)
-        return torch.stack(layers).mean(dim=0) / count + self._settings.actionness_weight * actionness
+        return (torch.stack(layers).sum(dim=0) / count + self._settings.actionness_weight * actionness) / len(layers)
 
     def _layer_loss(self, logits: Tensor, segments: Tensor, frames: Tensor, targets: Targets) -> Tensor:
         """One layer's class and segment losses, summed over its queries, `[B]`."""
@@ -82,7 +82,7 @@ class TadTRObjective(Objective):
             *(self._imitate_layer(student, teacher, place) for place in range(-depth, 0)), strict=True
         )
         actionness = _actionness_imitation(student, teacher, answers[-1])
-        return torch.stack(layers).mean(dim=0) + self._settings.actionness_weight * actionness
+        return (torch.stack(layers).sum(dim=0) + self._settings.actionness_weight * actionness) / depth
 
     def _imitate_layer(self, student: Predictions, teacher: Predictions, place: int) -> tuple[Tensor, Tensor]:
         """One layer's distance from the teacher, `[B]`, and which of its queries each of the student's follows, `[B, Q]`."""

@@ -1,8 +1,10 @@
 """TadTR's layers: the encoder's, in which steps read steps, and the decoder's, in which action queries read steps."""
 
+import torch
 from torch import Tensor, nn
 
 from tadscale.models.heads.tadtr.deformable_attention import DeformableAttention, Level
+from tadscale.models.heads.tadtr.query_attention import QueryAttention
 
 
 class EncoderLayer(nn.Module):
@@ -40,7 +42,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.points = points
         self.self_norm = nn.LayerNorm(dim)
-        self.self_attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.self_attention = QueryAttention(dim, heads=heads)
         self.cross_norm = nn.LayerNorm(dim)
         self.cross_attention = DeformableAttention(dim, heads=heads, levels=levels, points=points)
         self.mlp = _mlp(dim)
@@ -51,14 +53,15 @@ class DecoderLayer(nn.Module):
         Args:
             x: `[B, Q, D]`.
             position: `[B, Q, D]`.
-            reference: `[B, Q, 2]` centre and width in steps. At the start the places read fill the segment.
+            reference: `[B, Q, 2]` centre and width in steps. At the start the places read are the segment and half as much
+                to each side.
             pyramid: the encoder's, finest level first.
         """
-        normed = self.self_norm(x)
-        seeing = normed + position
-        x = x + self.self_attention(seeing, seeing, normed, need_weights=False)[0]
-        unit = reference[..., 1:] / (2 * self.points)  # [B, Q, 1]: `points` units reach from the centre to an end
-        x = x + self.cross_attention(self.cross_norm(x) + position, reference[..., 0], unit, pyramid)
+        centre, width = reference.unbind(2)  # [B, Q] each
+        segments = torch.stack([centre - width / 2, centre + width / 2], dim=2)
+        x = x + self.self_attention(self.self_norm(x), position, segments)
+        unit = width.unsqueeze(2) / self.points  # `points` units reach a width to either side
+        x = x + self.cross_attention(self.cross_norm(x) + position, centre, unit, pyramid)
         return x + self.mlp(x)
 
 

@@ -57,10 +57,11 @@ def test_it_equals_its_equation(attention, unit):
             torch.testing.assert_close(found[b, q], expected)
 
 
-def test_at_the_start_heads_look_ahead_and_back_by_turns():
+def test_at_the_start_heads_have_each_a_part_of_the_places():
     attention = DeformableAttention(DIM, heads=HEADS, levels=LEVELS, points=POINTS)
     bias = attention.offset.bias.reshape(HEADS, LEVELS, POINTS)
-    assert bias.tolist() == [[[1.0, 2.0, 3.0]] * LEVELS, [[-1.0, -2.0, -3.0]] * LEVELS]
+    expected = torch.tensor([[[-2.5, -1.5, -0.5]] * LEVELS, [[0.5, 1.5, 2.5]] * LEVELS])
+    torch.testing.assert_close(bias.detach(), expected)
 
 
 def test_invalid_steps_are_not_read(attention):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadscale.losses.tiou import temporal_iou
 from tadscale.models.heads.objective import Targets
 from tadscale.models.heads.tadtr.network import TadTRConfig, TadTRHead
 from tadscale.models.heads.tadtr.objective import TadTRObjective
+from tadscale.models.tiou import temporal_iou
 
 CLASSES, CHANNELS, STEPS, STRIDE_FRAMES, WINDOWS = 2, 6, 32, 2, 32
 SETTINGS = TadTRConfig(dim=32, heads=4, decoder_layers=2, queries=8)

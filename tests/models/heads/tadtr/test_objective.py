@@ -89,7 +89,7 @@ def slow_loss(given: Predictions, targets: Targets, window: int) -> float:
     for query in range(QUERIES):
         best = max(tiou(given["segments"][window, -1, query].tolist(), segment) for segment, _ in actions)
         fit = 1 / (1 + math.exp(-float(given["actionness"][window, query])))
-        total += 2.0 * abs(fit - best) / QUERIES
+        total += 2.0 * abs(fit - best) / QUERIES / LAYERS
     return total
 
 
@@ -147,7 +147,7 @@ def slow_imitation(student: Predictions, teacher: Predictions, window: int, answ
             segments = student["segments"][window, -1, query], teacher["segments"][window, -1, answer]
             own, fit = torch.sigmoid(student["actionness"][window, query]), teacher["actionness"][window, answer]
             agreement = tiou(*(segment.tolist() for segment in segments))
-            total += 2.0 * agreement * abs(float(own - torch.sigmoid(fit))) / len(answers[-1])
+            total += 2.0 * agreement * abs(float(own - torch.sigmoid(fit))) / len(answers[-1]) / LAYERS
     return total
 
 
