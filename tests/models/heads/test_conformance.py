@@ -96,6 +96,15 @@ def test_every_prediction_is_led_by_the_batch_at_any_length(head: Head, steps: i
     assert len(head.decode(predictions, top_k=5, min_score=0.0)) == 3
 
 
+def test_shapes_are_known_without_data(settings: HeadSettings) -> None:
+    """On the meta device, where a job's networks are tried before anything is spent."""
+    with torch.device("meta"):
+        head = settings.build(in_dim=IN_DIM, num_classes=CLASSES, stride_frames=STRIDE_FRAMES)
+        tried = head(torch.zeros(2, IN_DIM, STEPS), torch.ones(2, STEPS, dtype=torch.bool))
+    real = built(settings)(*inputs(2))
+    assert {name: value.shape for name, value in tried.items()} == {name: value.shape for name, value in real.items()}
+
+
 def test_a_window_is_predicted_alike_alone_and_among_others(head: Head) -> None:
     head = head.double().eval()
     features, mask = inputs(4)

@@ -9,6 +9,7 @@ itself: beside its two confidences every anchor has class probabilities of its o
 the score (our choice).
 """
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -114,7 +115,9 @@ class GTADHead(Head):
         In float32 also under autocast: with 8 bits a step may take another for its nearest, and the output jumps.
         """
         valid = mask.unsqueeze(1).to(features.dtype)
-        with torch.autocast(features.device.type, enabled=False):
+        # Without data (`meta`, where shapes alone are asked for) there is no autocast that could be switched off.
+        exact = nullcontext() if features.is_meta else torch.autocast(features.device.type, enabled=False)
+        with exact:
             x = (features * valid).to(self.embed.weight.dtype)
             x = F.relu(self.embed_norm(self.embed(x))) * valid  # [B, D, L]
             x = self.before(x, mask)
