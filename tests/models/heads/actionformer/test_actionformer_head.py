@@ -39,6 +39,19 @@ def test_every_level_predicts_and_masked_moments_are_marked(head):
     assert predictions["points"][0, :, 1].unique().tolist() == [2.0, 4.0, 8.0]
 
 
+def test_weights_are_named_and_shaped_as_in_models_that_are_registered(head):
+    """They are convolutions' in every file, however they are applied."""
+    shapes = {name: tuple(weight.shape) for name, weight in head.state_dict().items()}
+    assert len(shapes) == 102
+    assert shapes["embed.weight"] == (16, 8, 3)
+    assert shapes["embed_norm.norm.weight"] == (16,)
+    assert shapes["stem.0.attention.mixers.0.weight"] == (16, 1, 3)
+    assert shapes["pyramid.1.attention.projections.2.weight"] == shapes["stem.0.attention.out.weight"] == (16, 16, 1)
+    assert shapes["pyramid.0.mlp.0.weight"] == (64, 16, 1)
+    assert shapes["classify.0.weight"] == shapes["regress.3.weight"] == (16, 16, 3)
+    assert shapes["classify.6.weight"] == (CLASSES, 16, 3)
+
+
 @pytest.fixture
 def crowded() -> Targets:
     """A short action within a longer one, and two of one extent within a longer one: all of them claim some moments."""
