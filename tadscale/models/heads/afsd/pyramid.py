@@ -1,0 +1,91 @@
+"""The feature pyramid, and all its levels laid end to end in one sequence."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tadscale.models.temporal import ChannelNorm
+
+
+class Moments(NamedTuple):
+    """All levels end to end. Each is followed by one invalid moment, which is the zero padding between two levels for a
+    convolution of width 3: what is shared by all levels then runs once, and no level sees its neighbour."""
+
+    features: Tensor
+    """`[B, D, P]`, zero where invalid."""
+    mask: Tensor
+    """`[B, P]` bool."""
+    level: Tensor
+    """`[P]` int64, 0 the finest."""
+    step: Tensor
+    """`[P]` int64, the moment's place in its level."""
+    first: Tensor
+    """`[P]` int64, where in the sequence the moment's level begins."""
+    last: Tensor
+    """`[P]` int64, where in the sequence the last step of the moment's level is."""
+
+    def in_sequence(self, regions: Tensor) -> Tensor:
+        """Regions `[B, P, 2]` in steps of each moment's own level, as steps of the sequence; cut to that level."""
+        first, last = self.first.unsqueeze(1), self.last.unsqueeze(1)  # [P, 1]
+        return (first + regions).clamp(first, last)
+
+
+class FeaturePyramid(nn.Module):
+    """One convolution for the first level, a strided one for every further level (sec. 3.2); the second level is added to
+    the first as the published network does, so that the finest moments see farther than they reach."""
+
+    def __init__(self, in_dim: int, dim: int, levels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConvNorm(in_dim if level == 0 else dim, dim, stride=min(level + 1, 2)) for level in range(levels)
+        )
+
+    def forward(self, features: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`[B, D_in, L]` and `[B, L]` to each level's `[B, D, L_l]` and `[B, L_l]`, with L_l = ceil(L / 2^l)."""
+        levels = []
+        x = features * mask.unsqueeze(1)
+        for level, layer in enumerate(self.layers):
+            mask = mask if level == 0 else mask[:, ::2]
+            x = layer(x, mask)
+            levels.append((x, mask))
+        if len(levels) > 1:
+            finest, mask = levels[0]
+            upsampled = levels[1][0].repeat_interleave(2, dim=2)[:, :, : finest.shape[2]]
+            levels[0] = ((finest + upsampled) * mask.unsqueeze(1), mask)
+        return levels
+
+
+class ConvNorm(nn.Module):
+    """A convolution of width 3, layer normalisation, ReLU; invalid steps are kept at zero.
+
+    The published network normalises groups of channels over the whole window; that would make a window's padding part of
+    its statistics.
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_dim, dim, 3, stride=stride, padding=1, bias=False)
+        self.norm = ChannelNorm(dim)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[B, D_in, L]` and the mask of the *output* `[B, L']`, to `[B, D, L']`."""
+        return F.relu(self.norm(self.conv(x))) * mask.unsqueeze(1)
+
+
+def lay_out(levels: list[tuple[Tensor, Tensor]]) -> Moments:
+    """The levels of a pyramid, end to end."""
+    device = levels[0][1].device
+    lengths = [mask.shape[1] for _, mask in levels]
+    sizes = torch.tensor([length + 1 for length in lengths], device=device)
+    level = torch.cat([torch.full((length + 1,), index, device=device) for index, length in enumerate(lengths)])
+    first = (sizes.cumsum(0) - sizes)[level]  # [P]
+    return Moments(
+        features=torch.cat([F.pad(x, (0, 1)) for x, _ in levels], dim=2),
+        mask=torch.cat([F.pad(mask, (0, 1)) for _, mask in levels], dim=1),
+        level=level,
+        step=torch.arange(level.shape[0], device=device) - first,
+        first=first,
+        last=first + sizes[level] - 2,
+    )

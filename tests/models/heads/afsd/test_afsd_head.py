@@ -1,0 +1,93 @@
+"""The AFSD head: what it reads around coarse boundaries, what refines what, decoding against a plain loop."""
+
+import math
+
+import pytest
+import torch
+
+from tadscale.models.heads.afsd.frame_level import FrameLevelFeature
+from tadscale.models.heads.afsd.network import AfsdConfig, AfsdHead
+from tadscale.models.heads.base import Predictions
+
+CLASSES, STRIDE_FRAMES, STEPS = 3, 4, 33
+MOMENTS = 33 + 17 + 9 + 3  # an invalid one after each level
+SETTINGS = AfsdConfig(dim=16, levels=3, min_positives=1.0)
+
+
+@pytest.fixture
+def head() -> AfsdHead:
+    torch.manual_seed(0)
+    return SETTINGS.build(in_dim=8, num_classes=CLASSES, stride_frames=STRIDE_FRAMES)
+
+
+@pytest.fixture
+def predictions(head: AfsdHead) -> Predictions:
+    mask = torch.ones(2, STEPS, dtype=torch.bool)
+    mask[1, 28:] = False
+    return head(torch.randn(2, 8, STEPS), mask)
+
+
+def test_every_level_predicts_and_what_does_not_exist_is_marked(predictions: Predictions) -> None:
+    assert predictions["logits"].shape == predictions["coarse_logits"].shape == (2, MOMENTS, CLASSES)
+    assert predictions["segments"].shape == predictions["coarse_segments"].shape == (2, MOMENTS, 2)
+    assert predictions["mask"].sum(dim=1).tolist() == [33 + 17 + 9, 28 + 14 + 7]
+    assert predictions["activations"].shape == (2, 32 * STRIDE_FRAMES + 1, 2)
+    assert predictions["frame_mask"].sum(dim=1).tolist() == [129, 112]
+    assert predictions["points"][0, :, 1].unique().tolist() == [4.0, 8.0, 16.0]
+
+
+def test_a_step_stands_at_its_frame_in_the_frame_level_feature() -> None:
+    torch.manual_seed(0)
+    feature = FrameLevelFeature(4, STRIDE_FRAMES)
+    moved = [torch.rand(1, 4, 9) for _ in range(2)]
+    moved[1][:, :, 1:] = moved[0][:, :, 1:]  # the first step alone differs
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    first, second = (feature(each, mask)[0] for each in moved)
+    differs = (first - second).abs().sum(dim=1)[0] > 1e-7
+    assert differs.nonzero().max() == STRIDE_FRAMES - 1 + 2  # its ramp ends before frame 4; two convolutions reach on
+
+
+def test_coarse_segments_hold_their_moment(predictions: Predictions) -> None:
+    place, (start, end) = predictions["points"][..., 0], predictions["coarse_segments"].unbind(-1)
+    assert (start < place).all() and (place < end).all()
+
+
+def test_refinement_sends_no_gradient_into_the_coarse_segments(head: AfsdHead, predictions: Predictions) -> None:
+    refined = predictions["segments"].sum() + predictions["logits"].sum() + predictions["quality"].sum()
+    assert torch.autograd.grad(refined, head.regress.weight, allow_unused=True, retain_graph=True) == (None,)
+    assert torch.autograd.grad(predictions["coarse_segments"].sum(), head.regress.weight)[0].any()
+
+
+def test_refinement_reads_what_lies_at_the_coarse_boundaries(head: AfsdHead) -> None:
+    """A feature farther than the convolutions see is noticed where a coarse segment ends at it, and there alone."""
+    features, mask = torch.randn(1, 8, 65), torch.ones(1, 65, dtype=torch.bool)
+    other = features.clone()
+    other[:, :, 50] += 5.0
+    read = {}
+    for end_steps in (10.0, 30.0):  # of the first level
+        torch.nn.init.zeros_(head.regress.weight)
+        assert head.regress.bias is not None
+        head.regress.bias.data = torch.tensor([0.0, math.log(end_steps)])
+        changed = head(other, mask)["quality"] - head(features, mask)["quality"]
+        read[end_steps] = changed[0, 20].abs().item()
+    assert read[10.0] == 0.0 and read[30.0] > 1e-4
+
+
+def test_decode_equals_a_plain_loop(head: AfsdHead, predictions: Predictions) -> None:
+    predictions = {name: value.detach() for name, value in predictions.items()}
+    for window, found in enumerate(head.decode(predictions, top_k=10_000, min_score=0.004)):
+        expected = []
+        for p in range(MOMENTS):
+            place = float(predictions["points"][window, p, 0])
+            start, end = predictions["segments"][window, p].tolist()
+            quality = 1 / (1 + math.exp(-float(predictions["quality"][window, p])))
+            for k in range(CLASSES):
+                pair = (float(predictions[name][window, p, k]) for name in ("coarse_logits", "logits"))
+                score = quality * sum(1 / (1 + math.exp(-logit)) for logit in pair) / 2
+                if predictions["mask"][window, p] and score >= 0.004:
+                    expected.append((score, k, min(start, place), max(end, place)))
+        expected.sort(reverse=True)
+        assert 10 < len(expected) < MOMENTS * CLASSES
+        assert found.labels.tolist() == [row[1] for row in expected]
+        torch.testing.assert_close(found.scores, torch.tensor([row[0] for row in expected]))
+        torch.testing.assert_close(found.segments_frames, torch.tensor([row[2:] for row in expected]))
