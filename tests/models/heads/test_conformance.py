@@ -21,6 +21,7 @@ TINY = {
     "gtad": {"dim": 8, "paths": 2, "places": 8, "map_dim": 16, "max_duration": 32},
     "tadtr": {"dim": 8, "heads": 2, "levels": 2, "encoder_layers": 1, "decoder_layers": 2, "queries": 5, "bins": 4},
     "afsd": {"dim": 8, "levels": 3, "min_positives": 1.0},
+    "afsd": {"dim": 8, "levels": 3, "heads": 2, "reach": 2, "min_positives": 1.0},
 }
 IN_DIM, CLASSES, STRIDE_FRAMES, STEPS = 6, 3, 4, 33
 ALL = 100_000  # more than any head here could find

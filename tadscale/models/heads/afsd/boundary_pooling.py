@@ -31,8 +31,10 @@ def boundary_pool(features: Tensor, regions: tuple[Tensor, Tensor]) -> Tensor:
     Returns:
         `[B, P, C]`.
     """
-    halves = features.chunk(2, dim=2)
-    return torch.cat([range_max(half, region) for half, region in zip(halves, regions, strict=True)], dim=2)
+    batch = features.shape[0]
+    halves = features.unflatten(2, (2, -1)).movedim(2, 1).flatten(0, 1)  # [2 B, T, C / 2], start and end of each window
+    pooled = range_max(halves, torch.stack(regions, dim=1).flatten(0, 1))  # [2 B, P, C / 2]
+    return pooled.unflatten(0, (batch, 2)).movedim(1, 2).flatten(2)
 
 
 def range_max(features: Tensor, regions: Tensor) -> Tensor:
@@ -92,4 +94,5 @@ def _span_maxima(features: Tensor) -> Tensor:
 def _take(rows: Tensor, index: Tensor) -> Tensor:
     """Rows `[B, R, C]` at `index` `[B, ...]`, as `[B, ..., C]`."""
     batch = torch.arange(rows.shape[0], device=rows.device).view(-1, *[1] * (index.dim() - 1))
-    return rows.flatten(0, 1)[batch * rows.shape[1] + index]
+    flat = (batch * rows.shape[1] + index).flatten()
+    return rows.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)

@@ -48,17 +48,25 @@ class AfsdObjective(Objective):
         return losses.sum(dim=1) / weight.sum(dim=1).clamp(min=self._settings.min_positives)
 
     def assign(self, points: Tensor, mask: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-        """Every moment inside an action answers for the shortest action that it is in (sec. 3.2).
+        """Every moment inside an action that suits its level answers for the shortest such action.
+
+        It suits if the farther of the moment's two distances is in the level's range, in strides: below 4 at the first
+        level, 2 to 4 between, above 2 at the last. The ranges are ours, after FCOS (Tian et al., ICCV 2019, sec. 3.2); the
+        published network answers at all levels, which costs half the mAP after 400 steps.
 
         Returns:
             Class targets `[B, P, K]` 0/1, segments `[B, P, 2]`, positives `[B, P]`.
         """
-        place = points[..., :1]  # [B, P, 1]
+        place, stride = points[..., :1], points[..., 1:]  # [B, P, 1]
         start, end = targets.segments_frames[:, None, :, 0], targets.segments_frames[:, None, :, 1]  # [B, 1, N]
+        farther = torch.maximum(place - start, end - place) / stride  # [B, P, N]
+        first, last = stride == stride.amin(dim=1, keepdim=True), stride == stride.amax(dim=1, keepdim=True)
+        suits = (first | (farther >= 2)) & (last | (farther < 4))
         inside = (place >= start) & (place <= end) & (targets.labels >= 0)[:, None] & mask.unsqueeze(2)  # [B, P, N]
-        shortest = (end - start).expand_as(inside).masked_fill(~inside, torch.inf).argmin(dim=2)  # [B, P]
+        claims = inside & suits
+        shortest = (end - start).expand_as(claims).masked_fill(~claims, torch.inf).argmin(dim=2)  # [B, P]
         segments = targets.segments_frames.gather(1, shortest.unsqueeze(2).expand(-1, -1, 2))
-        positive = inside.any(dim=2)
+        positive = claims.any(dim=2)
         labels = F.one_hot(targets.labels.clamp(min=0).gather(1, shortest), self._num_classes) * positive.unsqueeze(2)
         return labels.to(points.dtype), segments, positive
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tadscale.models.local_attention import TransformerBlock
 from tadscale.models.temporal import ChannelNorm
 
 
@@ -33,27 +34,28 @@ class Moments(NamedTuple):
 
 
 class FeaturePyramid(nn.Module):
-    """One convolution for the first level, a strided one for every further level (sec. 3.2); the second level is added to
-    the first as the published network does, so that the finest moments see farther than they reach."""
+    """A block of local attention a level, each of which halves the sequence.
 
-    def __init__(self, in_dim: int, dim: int, levels: int) -> None:
+    The published pyramid is a strided convolution a level, over features of a deep network with wide temporal context
+    that is trained along. Behind a small backbone it learned far more slowly: after 200 steps on noisy features 3 mAP, with
+    attention 5 to 7 (docs/method.md).
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, levels: int, heads: int, reach: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            ConvNorm(in_dim if level == 0 else dim, dim, stride=min(level + 1, 2)) for level in range(levels)
+        self.embed = ConvNorm(in_dim, dim)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dim, heads=heads, reach=reach, stride=min(level + 1, 2)) for level in range(levels)
         )
+        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in range(levels))
 
     def forward(self, features: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """`[B, D_in, L]` and `[B, L]` to each level's `[B, D, L_l]` and `[B, L_l]`, with L_l = ceil(L / 2^l)."""
         levels = []
-        x = features * mask.unsqueeze(1)
-        for level, layer in enumerate(self.layers):
-            mask = mask if level == 0 else mask[:, ::2]
-            x = layer(x, mask)
-            levels.append((x, mask))
-        if len(levels) > 1:
-            finest, mask = levels[0]
-            upsampled = levels[1][0].repeat_interleave(2, dim=2)[:, :, : finest.shape[2]]
-            levels[0] = ((finest + upsampled) * mask.unsqueeze(1), mask)
+        x = self.embed(features * mask.unsqueeze(1), mask)
+        for block, norm in zip(self.blocks, self.norms, strict=True):
+            x, mask = block(x, mask)
+            levels.append((norm(x) * mask.unsqueeze(1), mask))
         return levels
 
 
@@ -64,13 +66,13 @@ class ConvNorm(nn.Module):
     its statistics.
     """
 
-    def __init__(self, in_dim: int, dim: int, *, stride: int = 1) -> None:
+    def __init__(self, in_dim: int, dim: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(in_dim, dim, 3, stride=stride, padding=1, bias=False)
+        self.conv = nn.Conv1d(in_dim, dim, 3, padding=1, bias=False)
         self.norm = ChannelNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`[B, D_in, L]` and the mask of the *output* `[B, L']`, to `[B, D, L']`."""
+        """`[B, D_in, L]` and `[B, L]` to `[B, D, L]`."""
         return F.relu(self.norm(self.conv(x))) * mask.unsqueeze(1)
 
 

@@ -11,7 +11,7 @@ from tadscale.models.heads.base import Predictions
 
 CLASSES, STRIDE_FRAMES, STEPS = 3, 4, 33
 MOMENTS = 33 + 17 + 9 + 3  # an invalid one after each level
-SETTINGS = AfsdConfig(dim=16, levels=3, min_positives=1.0)
+SETTINGS = AfsdConfig(dim=16, levels=3, heads=2, reach=2, min_positives=1.0)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_step_stands_at_its_frame_in_the_frame_level_feature() -> None:
     mask = torch.ones(1, 9, dtype=torch.bool)
     first, second = (feature(each, mask)[0] for each in moved)
     differs = (first - second).abs().sum(dim=1)[0] > 1e-7
-    assert differs.nonzero().max() == STRIDE_FRAMES - 1 + 2  # its ramp ends before frame 4; two convolutions reach on
+    assert differs.nonzero().max() == STRIDE_FRAMES - 1 + 1  # its ramp ends before frame 4; the convolution reaches on
 
 
 def test_coarse_segments_hold_their_moment(predictions: Predictions) -> None:
@@ -59,7 +59,7 @@ def test_refinement_sends_no_gradient_into_the_coarse_segments(head: AfsdHead, p
 
 
 def test_refinement_reads_what_lies_at_the_coarse_boundaries(head: AfsdHead) -> None:
-    """A feature farther than the convolutions see is noticed where a coarse segment ends at it, and there alone."""
+    """A feature farther than the network sees (10 steps) is noticed where a coarse segment ends at it, and there alone."""
     features, mask = torch.randn(1, 8, 65), torch.ones(1, 65, dtype=torch.bool)
     other = features.clone()
     other[:, :, 50] += 5.0

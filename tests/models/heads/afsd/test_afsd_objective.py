@@ -11,7 +11,9 @@ from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Targets
 
 CLASSES, STRIDE_FRAMES = 3, 2
-SETTINGS = AfsdConfig(dim=16, levels=3, min_positives=2.0, localisation_weight=3.0, activation_weight=0.5)
+SETTINGS = AfsdConfig(
+    dim=16, levels=3, heads=2, reach=2, min_positives=2.0, localisation_weight=3.0, activation_weight=0.5
+)
 OBJECTIVE = AfsdObjective(SETTINGS, CLASSES)
 
 
@@ -19,6 +21,7 @@ OBJECTIVE = AfsdObjective(SETTINGS, CLASSES)
 def predictions() -> Predictions:
     torch.manual_seed(0)
     head = SETTINGS.build(in_dim=8, num_classes=CLASSES, stride_frames=STRIDE_FRAMES)
+    torch.nn.init.normal_(head.correct.weight, std=0.1)
     mask = torch.ones(3, 32, dtype=torch.bool)
     mask[1, 28:] = False
     with torch.no_grad():
@@ -38,11 +41,18 @@ def targets() -> Targets:
     return Targets(segments_frames=segments, labels=torch.tensor([[0, 2, -1], [1, 1, 0], [-1, -1, -1]]))
 
 
-def slow_action(place: float, targets: Targets, window: int) -> tuple[float, float, int] | None:
-    """The shortest action that a moment is in."""
-    rows = zip(targets.segments_frames[window].tolist(), targets.labels[window].tolist(), strict=True)
-    inside = [(end - start, start, end, label) for (start, end), label in rows if label >= 0 and start <= place <= end]
-    return min(inside)[1:] if inside else None
+def slow_action(point: list[float], targets: Targets, window: int) -> tuple[float, float, int] | None:
+    """The shortest action that a moment is in and that suits its level, one action at a time."""
+    place, stride = point
+    low = 0.0 if stride == STRIDE_FRAMES else 2 * stride
+    high = math.inf if stride == 4 * STRIDE_FRAMES else 4 * stride
+    claims = []
+    for (start, end), label in zip(
+        targets.segments_frames[window].tolist(), targets.labels[window].tolist(), strict=True
+    ):
+        if label >= 0 and start <= place <= end and low <= max(place - start, end - place) < high:
+            claims.append((end - start, start, end, label))
+    return min(claims)[1:] if claims else None
 
 
 def slow_iou(first: list[float], second: list[float]) -> float:
@@ -65,7 +75,7 @@ def slow_loss(predictions: Predictions, targets: Targets, window: int) -> float:
     for p, exists in enumerate(of["mask"]):
         if not exists:
             continue
-        action = slow_action(of["points"][p][0], targets, window)
+        action = slow_action(of["points"][p], targets, window)
         label, good = None, False
         if action is not None:
             start, end, label = action
@@ -98,7 +108,7 @@ def test_assignment_equals_a_plain_loop(predictions: Predictions, targets: Targe
     assert 10 < positive.sum() < positive.numel()
     for b in range(3):
         for p in range(mask.shape[1]):
-            action = slow_action(float(points[b, p, 0]), targets, b) if mask[b, p] else None
+            action = slow_action(points[b, p].tolist(), targets, b) if mask[b, p] else None
             assert bool(positive[b, p]) == (action is not None)
             assert labels[b, p].nonzero().flatten().tolist() == ([] if action is None else [action[2]])
             assert action is None or segments[b, p].tolist() == list(action[:2])

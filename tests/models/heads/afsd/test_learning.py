@@ -10,7 +10,7 @@ from tadscale.models.heads.afsd.network import AfsdConfig, AfsdHead
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Targets, build_objective
 
-SETTINGS = AfsdConfig(dim=16, levels=3)
+SETTINGS = AfsdConfig(dim=16, levels=3, heads=2)
 OBJECTIVE = build_objective(SETTINGS, 2)
 STEPS, STRIDE_FRAMES, WINDOWS = 32, 2, 8
 

@@ -14,7 +14,9 @@ def levels() -> list[tuple[Tensor, Tensor]]:
     torch.manual_seed(0)
     mask = torch.ones(2, STEPS, dtype=torch.bool)
     mask[1, 9:] = False
-    return FeaturePyramid(5, 6, 3).double()(torch.randn(2, 5, STEPS, dtype=torch.float64), mask)
+    return FeaturePyramid(5, 6, levels=3, heads=2, reach=2).double()(
+        torch.randn(2, 5, STEPS, dtype=torch.float64), mask
+    )
 
 
 def test_every_level_halves_the_sequence_and_is_zero_where_invalid(levels: list[tuple[Tensor, Tensor]]) -> None:
