@@ -20,7 +20,6 @@ TINY = {
     "tags": {"dim": 8, "blocks": 1, "heads": 2, "mask_dim": 4},
     "gtad": {"dim": 8, "paths": 2, "places": 8, "map_dim": 16, "max_duration": 32},
     "tadtr": {"dim": 8, "heads": 2, "levels": 2, "encoder_layers": 1, "decoder_layers": 2, "queries": 5, "bins": 4},
-    "afsd": {"dim": 8, "levels": 3, "min_positives": 1.0},
     "afsd": {"dim": 8, "levels": 3, "heads": 2, "reach": 2, "min_positives": 1.0},
 }
 IN_DIM, CLASSES, STRIDE_FRAMES, STEPS = 6, 3, 4, 33

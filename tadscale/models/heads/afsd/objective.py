@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tadscale.losses.focal import quality_focal, sigmoid_focal
-from tadscale.losses.tiou import temporal_iou, tiou_loss
 from tadscale.models.heads.afsd.network import AfsdConfig, class_scores
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Objective, Targets
+from tadscale.models.tiou import temporal_iou
 
 
 class AfsdObjective(Objective):
@@ -27,7 +27,7 @@ class AfsdObjective(Objective):
         labels, segments, positive = self.assign(predictions["points"], predictions["mask"], targets)
         refined = positive & (temporal_iou(predictions["coarse_segments"], segments) >= self._settings.refined_tiou)
         coarse = self._classification(predictions, "coarse_logits", labels)
-        coarse = coarse + self._localisation(tiou_loss(predictions["coarse_segments"], segments), positive)
+        coarse = coarse + self._localisation(1 - temporal_iou(predictions["coarse_segments"], segments), positive)
         fit = temporal_iou(predictions["segments"].detach(), segments)  # [B, P]
         coarse = coarse + F.binary_cross_entropy_with_logits(predictions["quality"], fit, reduction="none") * positive
         fine = self._classification(predictions, "logits", labels * refined.unsqueeze(2))
@@ -85,7 +85,7 @@ class AfsdObjective(Objective):
         scores = torch.sigmoid(torch.cat([teacher["coarse_logits"], teacher["logits"]], dim=2))
         losses = quality_focal(logits, scores).sum(dim=2) * mask  # [B, P]
         losses = losses + quality_focal(student["quality"], torch.sigmoid(teacher["quality"])) * confidence
-        coarse = tiou_loss(student["coarse_segments"], teacher["coarse_segments"])
+        coarse = 1 - temporal_iou(student["coarse_segments"], teacher["coarse_segments"])
         near = temporal_iou(student["coarse_segments"], teacher["segments"]) >= self._settings.refined_tiou
         losses = losses + self._localisation(coarse, confidence)
         losses = losses + self._localisation(offset_error(student, teacher["segments"]), confidence * near)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import StepNorm
 from tadscale.models.local_attention import TransformerBlock
 from tadscale.models.temporal import ChannelNorm
 
@@ -47,15 +48,15 @@ class FeaturePyramid(nn.Module):
         self.blocks = nn.ModuleList(
             TransformerBlock(dim, heads=heads, reach=reach, stride=min(level + 1, 2)) for level in range(levels)
         )
-        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in range(levels))
+        self.norms = nn.ModuleList(StepNorm(dim) for _ in range(levels))
 
     def forward(self, features: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """`[B, D_in, L]` and `[B, L]` to each level's `[B, D, L_l]` and `[B, L_l]`, with L_l = ceil(L / 2^l)."""
         levels = []
-        x = self.embed(features * mask.unsqueeze(1), mask)
+        x = self.embed(features * mask.unsqueeze(1), mask).transpose(1, 2)  # [B, L, D]
         for block, norm in zip(self.blocks, self.norms, strict=True):
             x, mask = block(x, mask)
-            levels.append((norm(x) * mask.unsqueeze(1), mask))
+            levels.append(((norm(x) * mask.unsqueeze(2)).transpose(1, 2), mask))
         return levels
 
 

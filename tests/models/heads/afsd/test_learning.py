@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tadscale.losses.tiou import temporal_iou
 from tadscale.metrics.nms import NmsConfig, suppress
 from tadscale.models.heads.afsd.network import AfsdConfig, AfsdHead
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Targets, build_objective
+from tadscale.models.tiou import temporal_iou
 
 SETTINGS = AfsdConfig(dim=16, levels=3, heads=2)
 OBJECTIVE = build_objective(SETTINGS, 2)
