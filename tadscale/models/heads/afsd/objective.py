@@ -52,7 +52,7 @@ class AfsdObjective(Objective):
 
         It suits if the farther of the moment's two distances is in the level's range, in strides: below 4 at the first
         level, 2 to 4 between, above 2 at the last. The ranges are ours, after FCOS (Tian et al., ICCV 2019, sec. 3.2); the
-        published network answers at all levels, which costs half the mAP after 400 steps.
+        published network answers at all levels, which nearly halves the mAP after 400 steps.
 
         Returns:
             Class targets `[B, P, K]` 0/1, segments `[B, P, 2]`, positives `[B, P]`.

@@ -38,8 +38,8 @@ class FeaturePyramid(nn.Module):
     """A block of local attention a level, each of which halves the sequence.
 
     The published pyramid is a strided convolution a level, over features of a deep network with wide temporal context
-    that is trained along. Behind a small backbone it learned far more slowly: after 200 steps on noisy features 3 mAP, with
-    attention 5 to 7 (docs/method.md).
+    that is trained along. Behind a small backbone it learned far more slowly: 3 mAP after 200 steps on noisy features, with
+    attention 5 (docs/method.md says what they are).
     """
 
     def __init__(self, in_dim: int, dim: int, *, levels: int, heads: int, reach: int) -> None:
