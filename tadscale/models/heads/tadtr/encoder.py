@@ -12,7 +12,7 @@ from tadscale.models.temporal import ChannelNorm
 
 
 class Encoder(nn.Module):
-    """Deformable self-attention over all steps of all levels (Liu et al., TIP 2022, sec. III-B).
+    """Deformable self-attention over all steps of all levels (Liu et al., TIP 2022).
 
     The embedding is a convolution of width 3 where the paper has one of width 1 (our choice): a boundary is a difference
     of neighbours, and the first layers need not learn to look for it.
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         )
         x = torch.cat([level.x for level in pyramid], dim=1)  # [B, P, D]
         for layer in self.layers:
-            x = layer(x, position, centre, unit, pyramid)
+            x = layer(x, position.to(x.dtype), centre, unit, pyramid)
         return self._split(self.norm(x), pyramid)
 
     def _pyramid(self, features: Tensor, mask: Tensor) -> list[Level]:

@@ -10,7 +10,7 @@ import math
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from tadscale.metrics.nms import NmsConfig
@@ -25,7 +25,7 @@ class TadTRConfig(HeadSettings):
     """A set of action queries. The published THUMOS14 setting: dim 256, 8 heads, 4 encoder and 4 decoder layers, 1 level,
     4 points, 40 queries for windows of 128 steps, 16 bins."""
 
-    suppression: ClassVar[NmsConfig] = NmsConfig(method="none")
+    suppression: ClassVar[NmsConfig] = NmsConfig(method="none")  # one query answers for an action
 
     name: Literal["tadtr"] = "tadtr"
     """TadTR (Liu et al., IEEE TIP 2022)."""
@@ -36,7 +36,7 @@ class TadTRConfig(HeadSettings):
     """Attention heads; their number divides `dim`."""
     levels: PositiveInt = 1
     """Levels of the feature pyramid that the attention reads, each half as long as the one before."""
-    encoder_layers: NonNegativeInt = 1
+    encoder_layers: PositiveInt = 1
     """Layers in which steps read steps."""
     decoder_layers: PositiveInt = 3
     """Layers in which queries read steps; each refines the segments."""
@@ -118,9 +118,9 @@ class TadTRHead(Head):
             reference = reference.detach()
         segments = torch.stack([_ends(extent) for extent in extents], dim=1)  # [B, M, Q, 2] in steps
         return {
-            "logits": torch.stack(logits, dim=1),
+            "logits": torch.stack(logits, dim=1).to(exact),
             "segments": segments * self.stride_frames,
-            "actionness": self._actionness(segments[:, -1], pyramid[0]),
+            "actionness": self._actionness(segments[:, -1], pyramid[0]).to(exact),
             "frames": steps * self.stride_frames,
         }
 
@@ -135,7 +135,8 @@ class TadTRHead(Head):
         published; no gradient to the segments. `[B, Q, 2]` in steps to `[B, Q]`."""
         margin = (segments[..., 1:] - segments[..., :1]) / 4
         wide = torch.cat([segments[..., :1] - margin, segments[..., 1:] + margin], dim=-1).detach()
-        return self.fit(roi_align(finest.x, wide, bins=self.bins).flatten(2)).squeeze(2)
+        parts = roi_align(finest.x, wide, bins=self.bins).to(finest.x.dtype)  # [B, Q, bins, D]
+        return self.fit(parts.flatten(2)).squeeze(2)
 
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best query-and-class pairs of the last layer; a score is that of the class times the actionness."""

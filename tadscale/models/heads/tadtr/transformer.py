@@ -8,7 +8,7 @@ from tadscale.models.heads.tadtr.query_attention import QueryAttention
 
 
 class EncoderLayer(nn.Module):
-    """Every step of every level reads places around itself (Liu et al., TIP 2022, sec. III-B); pre-norm, our choice."""
+    """Every step of every level reads places around itself (Liu et al., TIP 2022); pre-norm, our choice."""
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
         super().__init__()

@@ -81,6 +81,13 @@ def test_a_score_is_the_class_times_the_actionness_of_the_last_layer(head):
     assert len(nothing.scores) == 0
 
 
+def test_a_head_in_bfloat16_still_speaks_in_float32(head):
+    """Times in frames, and the scores that losses are taken of."""
+    predictions = head.bfloat16()(torch.randn(1, 5, 20).bfloat16(), torch.ones(1, 20, dtype=torch.bool))
+    assert {value.dtype for value in predictions.values()} == {torch.float32}
+    assert all(value.isfinite().all() for value in predictions.values())
+
+
 def test_sinusoids_are_sines_then_cosines():
     found = sinusoids(torch.tensor([3.0]), 5)[0]
     rates = [1.0, 1e4 ** (-1 / 3), 1e4 ** (-2 / 3)]
