@@ -12,7 +12,7 @@ from tadscale.models.tiou import temporal_iou
 
 SETTINGS = AfsdConfig(dim=16, levels=3, heads=2)
 OBJECTIVE = build_objective(SETTINGS, 2)
-STEPS, STRIDE_FRAMES, WINDOWS = 32, 2, 8
+STEPS, STRIDE_FRAMES, WINDOWS = 32, 2, 24
 
 
 def problem(seed: int = 0) -> tuple[Tensor, Tensor, Targets]:
