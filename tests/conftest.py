@@ -22,6 +22,7 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (`-n 2 --dist loadgroup`) a file's tests stay together, and all that start a Ray cluster: it is shared,
     and two at a time would starve each other."""
