@@ -29,8 +29,11 @@ smoke: setup ## The demo at a size that only proves that every stage runs
 	  --set data.url=runs/smoke/data --set data.sprites.train=8 --set data.sprites.validation=2 --set data.sprites.test=4 \
 	  --set optim.epochs=1 --set tracking.registered_model=sprites-smoke
 
+# What starts clusters in one line, everything else beside it; two clusters at a time would starve each other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -m "not slow and not clusters" > $(VENV)/beside.log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -m "clusters and not slow"; failed=$$?; \
+	wait $$beside || failed=$$?; cat $(VENV)/beside.log; exit $$failed
 
 slow: setup ## The tests that run whole jobs many times over
 	$(BIN)/python -m pytest -m slow

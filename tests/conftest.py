@@ -22,11 +22,8 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in this hook, too
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`-n 2 --dist loadgroup`) a file's tests stay together, and all that start a Ray cluster: it is shared,
-    and two at a time would starve each other."""
-    for item in items:
-        folders = item.path.relative_to(Path(__file__).parent).parts
-        starts_cluster = "cluster" in getattr(item, "fixturenames", ()) or folders[0] in ("cluster", "end_to_end")
-        item.add_marker(pytest.mark.xdist_group("clusters" if starts_cluster else "/".join(folders)))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what starts Ray clusters: `make test` runs it in one line, and everything else beside it."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    if "cluster" in getattr(item, "fixturenames", ()) or folder in ("cluster", "end_to_end"):
+        item.add_marker(pytest.mark.clusters)
