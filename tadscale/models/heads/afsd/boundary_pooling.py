@@ -1,6 +1,7 @@
 """Boundary pooling: the strongest response of every channel around a segment's start and around its end."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -56,9 +57,9 @@ def range_max(features: Tensor, regions: Tensor) -> Tensor:
     """
     steps = features.shape[1]
     low, high = regions.detach().clamp(0, steps - 1).unbind(-1)  # [B, P]
-    table = _span_maxima(features)  # [B, K, T, C]
+    table, begins = _span_maxima(features)  # [B, R, C], [K]
     first, last = low.ceil().long(), high.floor().long()  # the whole steps inside
-    spans = 2 ** torch.arange(table.shape[1], device=features.device)  # [K]
+    spans = 2 ** torch.arange(begins.shape[0], device=features.device)  # [K]
     power = ((last - first + 1).unsqueeze(2) >= spans).sum(dim=2).sub(1).clamp(min=0)  # [B, P]
     below, under = low.floor().long(), high.floor().long()
     rows = torch.stack(
@@ -67,12 +68,12 @@ def range_max(features: Tensor, regions: Tensor) -> Tensor:
             (below + 1).clamp(max=steps - 1),
             under,
             (under + 1).clamp(max=steps - 1),
-            power * steps + first,
-            power * steps + (last - spans[power] + 1).clamp(min=0),
+            begins[power] + first,
+            begins[power] + (last - spans[power] + 1).clamp(min=0),
         ],
         dim=1,
     )  # [B, 6, P]
-    found = _take(table.flatten(1, 2), rows)  # [B, 6, P, C]
+    found = _take(table, rows)  # [B, 6, P, C]
     at_low = torch.lerp(found[:, 0], found[:, 1], (low - below).unsqueeze(2).to(found.dtype))  # [B, P, C]
     at_high = torch.lerp(found[:, 2], found[:, 3], (high - under).unsqueeze(2).to(found.dtype))
     inside = torch.maximum(found[:, 4], found[:, 5])
@@ -80,15 +81,18 @@ def range_max(features: Tensor, regions: Tensor) -> Tensor:
     return torch.where((last >= first).unsqueeze(2), torch.maximum(ends, inside), ends)
 
 
-def _span_maxima(features: Tensor) -> Tensor:
-    """`[B, T, C]` to the sparse table `[B, K, T, C]`; a span that runs over the end is cut there, and nobody asks for it."""
-    rows, span = [features], 1
+def _span_maxima(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the sparse table one after the other, `[B, R, C]`, and where each of the K begins, `[K]`.
+
+    Row k has T - 2^k + 1 spans. A pooling of two elements that are half a span apart is one operation where slices and
+    their maximum are a dozen on the way back.
+    """
+    rows, span = [features.transpose(1, 2)], 1  # [B, C, T]
     while 2 * span <= features.shape[1]:
-        shorter = rows[-1]
-        longer = torch.maximum(shorter[:, :-span], shorter[:, span:])
-        rows.append(torch.cat([longer, shorter[:, -span:]], dim=1))
+        rows.append(F.max_pool1d(rows[-1], 2, stride=1, dilation=span))
         span *= 2
-    return torch.stack(rows, dim=1)
+    sizes = torch.tensor([row.shape[2] for row in rows], device=features.device)
+    return torch.cat(rows, dim=2).transpose(1, 2), sizes.cumsum(0) - sizes
 
 
 def _take(rows: Tensor, index: Tensor) -> Tensor:

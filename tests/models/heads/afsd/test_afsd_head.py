@@ -36,6 +36,11 @@ def test_every_level_predicts_and_what_does_not_exist_is_marked(predictions: Pre
     assert predictions["points"][0, :, 1].unique().tolist() == [4.0, 8.0, 16.0]
 
 
+def test_heads_that_cannot_share_the_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="choose a number of heads that divides dim"):
+        AfsdConfig(dim=16, heads=3)
+
+
 def test_a_step_stands_at_its_frame_in_the_frame_level_feature() -> None:
     torch.manual_seed(0)
     feature = FrameLevelFeature(4, STRIDE_FRAMES)
