@@ -27,12 +27,12 @@ SMALL = [
 ]
 OVERRIDES = [part for setting in SMALL for part in ("--set", setting)]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1000)
 
 
 def _call(*command: str, env: dict[str, str], expect: int = 0) -> str:
     environment = {**os.environ, **env, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == expect, (
         f"{command}: exit code {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     )

@@ -54,6 +54,14 @@ def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: flo
     return detections
 
 
+def check_attention(dim: int, heads: int) -> None:
+    """Refuse attention heads that cannot share the channels evenly. Raises `ValueError`."""
+    if dim % heads:
+        raise ValueError(
+            f"{heads} attention heads cannot share {dim} channels evenly: choose a number of heads that divides dim"
+        )
+
+
 class HeadSettings(Config):
     """Base of a head's settings: a subclass gives `name` its default and builds the head."""
 

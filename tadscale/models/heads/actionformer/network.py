@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tadscale.models.channels_last import StepNorm, TimeConv
 from tadscale.models.heads.actionformer.towers import JoinedLevels, Tower
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
 from tadscale.models.local_attention import TransformerBlock
 
 
@@ -50,11 +50,7 @@ class ActionFormerConfig(HeadSettings):
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(
-                f"{self.heads} attention heads cannot share {self.dim} channels evenly: choose a number of heads that "
-                "divides dim"
-            )
+        check_attention(self.dim, self.heads)
         return self
 
     def build(self, *, in_dim: int, num_classes: int, stride_frames: int) -> "ActionFormerHead":

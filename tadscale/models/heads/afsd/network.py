@@ -17,7 +17,7 @@ from tadscale.models.heads.afsd.boundary_pooling import boundary_pool, boundary_
 from tadscale.models.heads.afsd.frame_level import FrameLevelFeature
 from tadscale.models.heads.afsd.pyramid import ConvNorm, FeaturePyramid, Moments, lay_out
 from tadscale.models.heads.afsd.refinement import SaliencyRefinement
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
 
 MAX_EXPONENT = 8.0
 """Of a coarse distance, in strides of its level: exp(8) is 3000 strides, more than any window has."""
@@ -55,11 +55,7 @@ class AfsdConfig(HeadSettings):
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(
-                f"{self.heads} attention heads cannot share {self.dim} channels evenly: choose a number of heads that "
-                "divides dim"
-            )
+        check_attention(self.dim, self.heads)
         return self
 
     def build(self, *, in_dim: int, num_classes: int, stride_frames: int) -> "AfsdHead":

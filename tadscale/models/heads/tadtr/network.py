@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from torch import Tensor, nn
 
 from tadscale.metrics.nms import NmsConfig
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
 from tadscale.models.heads.tadtr.deformable_attention import Level
 from tadscale.models.heads.tadtr.encoder import Encoder, sinusoids
 from tadscale.models.heads.tadtr.sampling import roi_align
@@ -57,11 +57,7 @@ class TadTRConfig(HeadSettings):
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(
-                f"{self.heads} attention heads cannot share {self.dim} channels evenly: choose a number of heads that "
-                "divides dim"
-            )
+        check_attention(self.dim, self.heads)
         return self
 
     def build(self, *, in_dim: int, num_classes: int, stride_frames: int) -> "TadTRHead":
