@@ -11,6 +11,7 @@ from tadscale.losses.divergence import binary_divergence, class_divergence
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.gtad.network import GTADConfig
 from tadscale.models.heads.objective import Objective, Targets
+from tadscale.models.tiou import temporal_iou
 
 POSITIVE_TIOU = 0.5
 """An anchor of a higher tIoU with an action is positive (Xu et al. 2020, sec. 3)."""
@@ -52,7 +53,7 @@ class GTADObjective(Objective):
     def assign(self, segments: Tensor, mask: Tensor, targets: Targets) -> AnchorTargets:
         """What anchors `[B, A, 2]` answer for: the action that they overlap most, and the classes of those that they
         overlap by more than half."""
-        overlap = pairwise_tiou(segments, targets.segments_frames)  # [B, A, N]
+        overlap = temporal_iou(segments.unsqueeze(2), targets.segments_frames.unsqueeze(1))  # [B, A, N]
         overlap = overlap * ((targets.labels >= 0)[:, None] & mask.unsqueeze(2))
         claims = overlap * (overlap > POSITIVE_TIOU)
         classes = F.one_hot(targets.labels.clamp(min=0), self._num_classes).to(overlap.dtype)  # [B, N, K]
@@ -99,14 +100,6 @@ class GTADObjective(Objective):
         """Late fusion: the mean of all logits. Anchors are the same for detectors of one family."""
         fused = ("logits", "confidences", "nodes")
         return predictions[0] | {key: torch.stack([each[key] for each in predictions]).mean(dim=0) for key in fused}
-
-
-def pairwise_tiou(anchors: Tensor, segments: Tensor) -> Tensor:
-    """tIoU of anchors `[B, A, 2]`, none of them empty, with segments `[B, N, 2]`: `[B, A, N]`."""
-    first, second = anchors.unsqueeze(2), segments.unsqueeze(1)
-    start, end = torch.maximum(first[..., 0], second[..., 0]), torch.minimum(first[..., 1], second[..., 1])
-    overlap = (end - start).clamp(min=0)
-    return overlap / (first[..., 1] - first[..., 0] + second[..., 1] - second[..., 0] - overlap)
 
 
 def tiou_regression(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:

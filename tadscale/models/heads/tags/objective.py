@@ -9,7 +9,7 @@ from torch import Tensor
 from tadscale.losses.balanced_bce import balanced_bce
 from tadscale.losses.boundary_iou import boundary_iou_loss
 from tadscale.losses.dice import dice_loss
-from tadscale.losses.divergence import binary_divergence
+from tadscale.losses.divergence import binary_divergence, class_divergence
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Objective, Targets
 from tadscale.models.heads.tags.network import TagsConfig
@@ -79,8 +79,7 @@ class TagsObjective(Objective):
         probability that the teacher gives to an action in it, over their sum (at least 1).
         """
         teacher = {name: value.detach() for name, value in teacher.items()}
-        known = _log_classes(teacher)  # [B, L, K + 1]
-        classes = (known.exp() * (known - _log_classes(student))).sum(dim=2)  # [B, L]
+        classes = class_divergence(student["logits"].float(), teacher["logits"].float())  # [B, L]
         confidence = actionness(teacher)  # [B, L]
         steps = binary_divergence(student["masks"].float(), teacher["masks"].float())  # [B, L, L]
         stepwise = _mean(steps, student["mask"].unsqueeze(1))  # [B, L]
