@@ -41,7 +41,8 @@ from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
 from tadscale.engine.optim import without_start
-from tadscale.engine.start import BACKBONE, load_start
+from tadscale.engine.start import BACKBONE, is_published, load_start
+from tadscale.flow.motion import build_motion
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import Mode, save_network
@@ -85,9 +86,10 @@ class Task(NamedTuple):
     def teacher_path(self) -> Path:
         """What the teacher of this data and seed says of every window."""
         network = network_of(self.job, "teacher", ()).model_dump(exclude={"inference"})
-        return self._kept(
-            "teacher", str(self.data_path), network, without_start(self.job.optim).model_dump(), self.seed
-        )
+        started = is_published(self.start)
+        optim = self.job.optim if started else without_start(self.job.optim)
+        begin = (self.start,) if started else ()
+        return self._kept("teacher", str(self.data_path), network, optim.model_dump(), self.seed, *begin)
 
     @property
     def start_path(self) -> Path:
@@ -100,8 +102,8 @@ class Task(NamedTuple):
 
     @property
     def needs_start(self) -> bool:
-        """Whether its backbone starts from anything."""
-        return self.start != "none" and self.mode != "teacher"
+        """Whether its backbone starts from anything: on motion, from published weights alone, as in jobs."""
+        return self.start != "none" and (self.mode != "teacher" or is_published(self.start))
 
     def _kept(self, what: str, *facts: Any) -> Path:
         return self.scratch / f"{what}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:12]}.pt"
@@ -174,7 +176,7 @@ def prepare_data(task: Task, each: Callable[..., Iterable[Any]]) -> None:
         wanted = [(sprites, subset, index) for subset in SPRITE_SUBSETS for index in range(getattr(sprites, subset))]
         write_shards(each(_draw, wanted), str(url), classes=class_names(sprites))
     names = (task.job.data.train_subset, *SCORED)
-    torch.save({name: Subset(task.job, name, each) for name in names}, task.data_path)
+    torch.save({name: Subset(task.job, name, each, task.device) for name in names}, task.data_path)
 
 
 def _draw(what: tuple[Any, str, int]) -> Any:
@@ -204,14 +206,16 @@ def prepare_start(task: Task) -> None:
 def prepare_teacher(task: Task) -> None:
     """A teacher, and what it says of every window."""
     data = _data(task.data_path, task.device)
-    model, _ = train_network(task.job, data[task.job.data.train_subset], "teacher", task.seed, None)
+    start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
+    model, _ = train_network(task.job, data[task.job.data.train_subset], "teacher", task.seed, None, start)
     said = {name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}
     torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
 
 
 def read_start(task: Task) -> Start:
     """The tensors that a backbone starts from."""
-    backbone = task.job.model.backbone.build(3)
+    channels = build_motion(task.job.motion).channels if task.mode == "teacher" else 3
+    backbone = task.job.model.backbone.build(channels)
     load_start(backbone, str(task.start_path))
     return backbone.state_dict()
 

@@ -50,20 +50,27 @@ class Subset:
         job: windows, motion, data.
         name: of the subset.
         each: `map`, or that of a pool of processes.
+        device: where motion is computed: by `each` on the CPU, here on any other.
     """
 
-    def __init__(self, job: JobConfig, name: str, each: Callable[..., Iterable[Any]] = map) -> None:
+    def __init__(
+        self, job: JobConfig, name: str, each: Callable[..., Iterable[Any]] = map, device: str = "cpu"
+    ) -> None:
         self.manifest: Manifest = read_manifest(job.data.url).subset(name)
         self.windows = tile(self.manifest, job.data.window)
-        loaded = list(each(partial(_load_window, job, self.manifest, self.windows), range(len(self.windows))))
-        self.frames = torch.from_numpy(np.stack([window.frames for window, _ in loaded]))  # [W, T, H, W, 3]
-        self.mask = torch.from_numpy(np.stack([window.mask for window, _ in loaded]))  # [W, T]
-        most = max(1, *(len(window.labels) for window, _ in loaded))
+        loaded: list[Window] = list(
+            each(partial(_load_window, job, self.manifest, self.windows), range(len(self.windows)))
+        )
+        self.frames = torch.from_numpy(np.stack([window.frames for window in loaded]))  # [W, T, H, W, 3]
+        self.mask = torch.from_numpy(np.stack([window.mask for window in loaded]))  # [W, T]
+        most = max(1, *(len(window.labels) for window in loaded))
         self.segments, self.labels = torch.zeros(len(loaded), most, 2), torch.full((len(loaded), most), -1)
-        for row, (window, _) in enumerate(loaded):
+        for row, window in enumerate(loaded):
             self.segments[row, : len(window.labels)] = torch.from_numpy(window.segments_frames)
             self.labels[row, : len(window.labels)] = torch.from_numpy(window.labels)
-        self.motion = torch.from_numpy(np.concatenate([fields for _, fields in loaded]))  # [W, C, T, H, W]
+        parts = [loaded[first : first + BATCH] for first in range(0, len(loaded), BATCH)]
+        fields = (each if device == "cpu" else map)(partial(_fields, job, device), parts)
+        self.motion = torch.from_numpy(np.concatenate(list(fields)))  # [W, C, T, H, W]
 
     def to(self, device: str) -> "Subset":
         """The same subset, its tensors on a device."""
@@ -77,14 +84,17 @@ class Subset:
         return self.motion[rows].float() if mode == "teacher" else self.frames[rows]
 
 
-def _load_window(
-    job: JobConfig, manifest: Manifest, table: WindowTable, index: int
-) -> tuple[Window, NDArray[np.float16]]:
-    torch.set_num_threads(1)
+def _load_window(job: JobConfig, manifest: Manifest, table: WindowTable, index: int) -> Window:
     row = manifest.row(int(table.video[index]))
-    window = load_window(row, int(table.start_frames[index]), int(table.valid_frames[index]), job.data.window)
-    frames = torch.from_numpy(window.frames)[None]
-    return window, window_motion(build_motion(job.motion), frames, [int(window.mask.sum())]).half().numpy()
+    return load_window(row, int(table.start_frames[index]), int(table.valid_frames[index]), job.data.window)
+
+
+def _fields(job: JobConfig, device: str, windows: list[Window]) -> NDArray[np.float16]:
+    """Motion `[W, C, T, H, W]` of some windows."""
+    torch.set_num_threads(1)
+    frames = torch.from_numpy(np.stack([window.frames for window in windows])).to(device)
+    fields = window_motion(build_motion(job.motion), frames, [int(window.mask.sum()) for window in windows])
+    return fields.half().cpu().numpy()
 
 
 def batches(data: Subset, plan: Plan, mode: Mode, teacher: DetectorOutput | None) -> Iterator[WindowBatch]:
@@ -115,11 +125,11 @@ def train_network(
     torch.manual_seed(seed)
     network = network_of(job, mode, data.manifest.classes)
     model = network.build(for_training=True)
-    if start is not None and mode != "teacher":
+    if start is not None:
         model.get_submodule("backbone").load_state_dict(start)
     objective = build_objective(job.model.head, len(network.classes))
     lesson = Lesson(objective=objective, student=job.student, global_batch=job.optim.global_batch)
-    optim = job.optim if start is not None and mode != "teacher" else without_start(job.optim)
+    optim = job.optim if start is not None else without_start(job.optim)
     log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, seed, teacher)
     return model.eval(), log
 
