@@ -16,29 +16,47 @@ MEASURE_EVERY_STEPS = (
     10  # measuring costs two more backward passes through branches and heads, none through the backbone
 )
 SMALLEST_NORM = 1e-12
+MEASURED = ("split_truth", "split_distill", "split_cosine")
 
 
-class ScaledGradient:
-    """The identity, whose backward pass multiplies by `factor`; set that after the forward pass, before the backward one."""
+class SharedSplit:
+    """Parts features into two views, one for each signal, and joins their gradients: distillation's at `share` times the
+    norm of ground truth's.
 
-    def __init__(self) -> None:
-        self.factor = torch.ones(())
+    Both gradients meet in one backward pass, which therefore costs no more than that of fixed weights; what was measured
+    there is in `measured` after it.
+    """
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """The same features."""
-        out: Tensor = _Scale.apply(features, self)
-        return out
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.measured: dict[str, Tensor] = {}
+        """As `describe_split`: set by the call, filled by the backward pass. Empty where no gradient is asked for."""
+
+    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The features `[B, C, L]` as ground truth sees them, and as distillation does."""
+        if features.requires_grad:
+            self.measured = {name: features.new_zeros((), dtype=torch.float32) for name in MEASURED}
+        views: tuple[Tensor, Tensor] = _Part.apply(features, self)
+        return views
+
+    def join(self, of_truth: Tensor, of_distillation: Tensor) -> Tensor:
+        """The gradient of the features from those of the views."""
+        truth, distillation = of_truth.float(), of_distillation.float()
+        for name, value in describe_split(truth, distillation).items():
+            self.measured[name].copy_(value)
+        factor = share_factor(truth, distillation, self.share)
+        return of_truth + factor.to(of_truth) * of_distillation
 
 
-class _Scale(torch.autograd.Function):
+class _Part(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, scaled: ScaledGradient) -> Tensor:
-        ctx.scaled = scaled
-        return features.view_as(features)
+    def forward(ctx: Any, features: Tensor, split: SharedSplit) -> tuple[Tensor, Tensor]:
+        ctx.split = split
+        return features.view_as(features), features.view_as(features)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.scaled.factor.to(gradients[0]), None
+        return ctx.split.join(*gradients), None
 
 
 def split_gradients(model: nn.Module, features: Tensor, truth: Tensor, distillation: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,11 +73,7 @@ def split_gradients(model: nn.Module, features: Tensor, truth: Tensor, distillat
 def describe_split(truth: Tensor, distillation: Tensor) -> dict[str, Tensor]:
     """Norms and cosine of the two gradients on this rank's windows."""
     norms = truth.norm().clamp(min=SMALLEST_NORM), distillation.norm().clamp(min=SMALLEST_NORM)
-    return {
-        "split_truth": norms[0],
-        "split_distill": norms[1],
-        "split_cosine": (truth * distillation).sum() / (norms[0] * norms[1]),
-    }
+    return dict(zip(MEASURED, (*norms, (truth * distillation).sum() / (norms[0] * norms[1])), strict=True))
 
 
 def share_factor(truth: Tensor, distillation: Tensor, share: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tadscale.config import Config
 from tadscale.engine.balance import (
     MEASURE_EVERY_STEPS,
-    ScaledGradient,
+    SharedSplit,
     describe_split,
     share_factor,
     split_gradients,
@@ -38,8 +38,8 @@ class DistillConfig(Config):
     """Weight of imitating the teacher's detector output."""
     balance: Literal["fixed", "share"] = "share"
     """`share`: on its way into the backbone, distillation's gradient is scaled to `share` times ground truth's each step.
-    `fixed`: the weights are all; cheaper by two backward passes through branches and heads, and at a feature weight of 4
-    one seed of three lost the colour for good, at 8 the one that was tried (sprites, a start that knew it)."""
+    `fixed`: the weights are all; at a feature weight of 4 one seed of three lost the colour for good, at 8 the one that was
+    tried (sprites, a start that knew it)."""
     share: PositiveFloat = 2.0
     """See `balance`. At 2 three seeds of three learned motion and kept the colour (docs/results.md)."""
 
@@ -95,7 +95,7 @@ def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> d
     output: DetectorOutput = model(batch.frames, batch.mask)
     truth = {"truth": _truth(lesson, output.predictions, batch)}
     taught = _imitation(lesson, model, batch, output)
-    return _balanced(lesson, model, batch, output.feature, truth, taught, scaled=None)
+    return _balanced(lesson, model, batch, output.feature, truth, taught)
 
 
 def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
@@ -104,8 +104,9 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     No ground truth reaches the motion branch's detector output, no distillation the appearance branch (unless the settings
     ask for it, to compare).
     """
-    scaled = ScaledGradient() if lesson.student.distill.balance == "share" else None
-    output: StudentOutput = model(batch.frames, batch.mask, scaled)
+    distill = lesson.student.distill
+    split = SharedSplit(distill.share) if distill.balance == "share" else None
+    output: StudentOutput = model(batch.frames, batch.mask, split)
     truth = {
         "joint": _truth(lesson, output.joint_predictions, batch),
         "appearance": _truth(lesson, output.appearance_predictions, batch),
@@ -115,7 +116,9 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     taught = _imitation(lesson, model, batch, DetectorOutput(output.motion_feature, output.motion_predictions))
     if weight := lesson.student.appearance_distill_weight:
         taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch)
-    return _balanced(lesson, model, batch, output.features, truth, taught, scaled)
+    if split is None:
+        return _balanced(lesson, model, batch, output.features, truth, taught)
+    return {"loss": _total([*truth.values(), *_weighted(distill, taught)]), **truth, **taught, **split.measured}
 
 
 _STEPS: dict[Mode, Callable[[Lesson, nn.Module, WindowBatch], dict[str, Tensor]]] = {
@@ -167,28 +170,27 @@ def _balanced(
     split: Tensor,
     truth: dict[str, Tensor],
     taught: dict[str, Tensor],
-    scaled: ScaledGradient | None,
 ) -> dict[str, Tensor]:
     """The parts and their sum; what the two send into the split `[B, C, L]`, measured, and balanced where that is asked for.
 
-    Where the teacher's terms reach the split by a view of their own, only the gradient behind the view is scaled; on one
-    shared feature, the terms are.
+    Both signals reach one feature through one head, so that the teacher's terms themselves are scaled.
     """
     distill = lesson.student.distill
-    weights = {"feature": distill.feature_weight, "prediction": distill.prediction_weight}
-    of_truth = torch.stack(list(truth.values())).sum()
-    of_teacher = [weights.get(name, 1.0) * part for name, part in taught.items()]
+    of_truth, of_teacher = _total(list(truth.values())), _weighted(distill, taught)
     measured: dict[str, Tensor] = {}
     if lesson.measures(batch) and split.requires_grad:
-        gradients = split_gradients(model, split, of_truth, torch.stack(of_teacher).sum())
+        gradients = split_gradients(model, split, of_truth, _total(of_teacher))
         measured = describe_split(*gradients)
         if distill.balance == "share":
             factor = share_factor(*gradients, distill.share)
-            if scaled is not None:
-                scaled.factor = factor
-            else:
-                of_teacher = [factor * part for part in of_teacher]
-    loss = of_truth
-    for part in of_teacher:
-        loss = loss + part
-    return {"loss": loss, **truth, **taught, **measured}
+            of_teacher = [factor * part for part in of_teacher]
+    return {"loss": _total([of_truth, *of_teacher]), **truth, **taught, **measured}
+
+
+def _weighted(distill: DistillConfig, taught: dict[str, Tensor]) -> list[Tensor]:
+    weights = {"feature": distill.feature_weight, "prediction": distill.prediction_weight}
+    return [weights.get(name, 1.0) * part for name, part in taught.items()]
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum()

@@ -52,18 +52,22 @@ class Student(nn.Module):
                 self.branch_head_of_motion = build(in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
         self.head = build(in_dim=2 * config.dim, num_classes=num_classes, stride_frames=stride)
 
-    def forward(self, video: Tensor, mask: Tensor, view: Callable[[Tensor], Tensor] | None = None) -> StudentOutput:
+    def forward(
+        self, video: Tensor, mask: Tensor, part: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    ) -> StudentOutput:
         """Training: pictures to features and predictions of every part.
 
         Args:
             video: pictures `[B, T, H, W, 3]` uint8.
             mask: valid frames `[B, T]`.
-            view: what distillation sees of the backbone's features: an identity that changes the gradient on its way back.
+            part: gives the backbone's features twice, as ground truth and as distillation see them, and joins the gradients
+                of both on their way back.
         """
         steps = self.backbone.steps(mask)  # [B, L]
         features = self.backbone(as_input(self.backbone, video))  # [B, C, L]
-        motion, appearance = self._branches(features, steps)
-        taught = motion if view is None else self.motion_branch(view(features), steps)
+        seen, taught_by = (features, None) if part is None else part(features)
+        motion, appearance = self._branches(seen, steps)
+        taught = motion if taught_by is None else self.motion_branch(taught_by, steps)
         motion_head = getattr(self, "branch_head_of_motion", self.branch_head)
         return StudentOutput(
             features=features,

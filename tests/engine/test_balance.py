@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tadscale.engine.balance import MEASURE_EVERY_STEPS, ScaledGradient, describe_split, share_factor, split_gradients
+from tadscale.engine.balance import MEASURE_EVERY_STEPS, SharedSplit, describe_split, share_factor, split_gradients
 from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, step_function
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
@@ -55,13 +55,21 @@ def test_gradients_at_the_split_are_those_of_each_loss_alone():
     assert float(described["split_cosine"]) == pytest.approx(float(cosine), rel=1e-5)
 
 
-def test_a_scaled_view_changes_the_gradient_alone():
-    view, x = ScaledGradient(), torch.ones(3, requires_grad=True)
-    seen = view(x)
-    view.factor = torch.tensor(0.25)  # after the forward pass, as the step does
-    assert torch.equal(seen, x)
-    (seen * torch.arange(3.0)).sum().backward()
-    assert x.grad.tolist() == [0, 0.25, 0.5]
+def test_a_split_joins_the_gradients_of_its_views():
+    split, x = SharedSplit(0.5), torch.ones(2, requires_grad=True)
+    truth, distillation = split(x)
+    assert torch.equal(truth, x) and torch.equal(distillation, x)
+    (truth * torch.tensor([3.0, 4.0]) + distillation * torch.tensor([0.0, 20.0])).sum().backward()
+    assert x.grad.tolist() == pytest.approx([3.0, 4.0 + 0.5 * 5])
+    assert {name: float(value) for name, value in split.measured.items()} == pytest.approx(
+        {"split_truth": 5.0, "split_distill": 20.0, "split_cosine": 0.8}
+    )
+
+
+def test_a_frozen_backbone_is_not_measured():
+    split = SharedSplit(0.5)
+    split(torch.ones(2))
+    assert split.measured == {}
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
