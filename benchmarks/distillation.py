@@ -49,7 +49,7 @@ from tadscale.network import Mode, save_network
 from tadscale.runtime.cluster.capacity import ENVIRONMENT
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import DISTILLING, network_of
+from tadscale.runtime.stage.spec import DISTILLING, network_of, settings_of
 
 MALLOC = {name: value for name, value in ENVIRONMENT.items() if name.startswith("MALLOC_")}
 """Half of the time of a step went into page faults without it (two AMD EPYC cores without AVX-512)."""
@@ -87,7 +87,8 @@ class Task(NamedTuple):
         """What the teacher of this data and seed says of every window."""
         network = network_of(self.job, "teacher", ()).model_dump(exclude={"inference"})
         started = is_published(self.start)
-        optim = self.job.optim if started else without_start(self.job.optim)
+        optim = settings_of(self.job, "teacher").optim
+        optim = optim if started else without_start(optim)
         begin = (self.start,) if started else ()
         return self._kept("teacher", str(self.data_path), network, optim.model_dump(), self.seed, *begin)
 
@@ -207,7 +208,8 @@ def prepare_teacher(task: Task) -> None:
     """A teacher, and what it says of every window."""
     data = _data(task.data_path, task.device)
     start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
-    model, _ = train_network(task.job, data[task.job.data.train_subset], "teacher", task.seed, None, start)
+    job = settings_of(task.job, "teacher")
+    model, _ = train_network(job, data[job.data.train_subset], "teacher", task.seed, None, start)
     said = {name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}
     torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
 
