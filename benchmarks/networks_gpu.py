@@ -2,8 +2,9 @@
 
     python -m benchmarks.networks_gpu
 
-Times are medians, by CUDA events, of ten calls after three that do not count; inputs are on the device already. Memory is
-the largest that torch allocated in a call. Exits 2 without a CUDA device.
+Every head at the size of `benchmarks.heads` (ActionFormer's for THUMOS14), every backbone on two clips. Times are medians,
+by CUDA events, of ten calls after three that do not count; inputs are on the device already. Memory is the largest that
+torch allocated in a call; what does not fit is said to. Exits 2 without a CUDA device.
 """
 
 import sys
@@ -14,28 +15,23 @@ import torch
 from torch import Tensor
 
 from benchmarks.flow_gpu import say, seconds
+from benchmarks.heads import CLASSES, PLAIN, PUBLISHED, contestant
+from tadscale.config import choices
 from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.models.backbones import BackboneConfig
 from tadscale.models.backbones.base import BackboneSettings
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
-from tadscale.models.heads.actionformer.network import ActionFormerConfig
-from tadscale.models.heads.objective import Targets, build_objective
+from tadscale.models.heads import HeadConfig
 from tadscale.models.student import Student
 
 DTYPES = (torch.float32, torch.bfloat16)
-THUMOS14_HEAD = ActionFormerConfig(dim=512, stem_blocks=2, levels=6, heads=4, reach=9)
-"""ActionFormer as published for THUMOS14, on features of 2048 channels and 2304 steps."""
-BACKBONES: tuple[tuple[BackboneSettings, int], ...] = (
-    (Small3dConfig(width=16), 112),
-    (Small3dConfig(width=64), 112),
-    (TsmResNet18Config(width=64), 112),
-    (TsmResNet18Config(width=64), 224),
-)
-"""Settings, picture side in pixels."""
+SIZE = 112  # pixels a side; the recipes' is the same
+WIDER = (Small3dConfig(width=64), TsmResNet18Config(width=64))
+"""Settings beside every backbone's defaults."""
 CLIP_FRAMES = 256
-CLASSES = 20
 
 
 def main() -> int:
@@ -44,66 +40,57 @@ def main() -> int:
         return 2
     torch.manual_seed(0)
     say(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    say(f"\n{'':44} {'dtype':9} {'forward ms':>11} {'step ms':>9} {'step MiB':>9}")
-    report_head()
-    for settings, size in BACKBONES:
-        report_backbone(settings, size)
+    say(f"\n{'':60} {'dtype':9} {'forward ms':>11} {'step ms':>9} {'step MiB':>9}")
+    for name in (PLAIN, *choices(HeadConfig)):
+        report_head(name)
+    for settings in (*(kind() for kind in choices(BackboneConfig).values()), *WIDER):
+        assert isinstance(settings, BackboneSettings)
+        report_backbone(settings)
     say(f"\ninference, clips of {CLIP_FRAMES} frames, batch 4, bf16: ms a clip")
     for size in (112, 224):
         report_inference(size)
     return 0
 
 
-def report_head() -> None:
-    """The ActionFormer head at its published size, batch 2."""
-    head = THUMOS14_HEAD.build(in_dim=2048, num_classes=CLASSES, stride_frames=4).cuda()
-    objective = build_objective(THUMOS14_HEAD, CLASSES)
-    features, mask = torch.randn(2, 2048, 2304, device="cuda"), torch.ones(2, 2304, dtype=torch.bool, device="cuda")
-    start = torch.rand(2, 15, 1, device="cuda") * 9000
-    targets = Targets(
-        segments_frames=torch.cat([start, start + 20 + 200 * torch.rand_like(start)], dim=2),
-        labels=torch.randint(0, CLASSES, (2, 15), device="cuda"),
-    )
-    report(
-        "actionformer head, 2 x 2048 x 2304",
-        head,
-        partial(head, features, mask),
-        lambda out: objective.loss(out, targets).mean(),
-    )
+def report_head(name: str) -> None:
+    """A head at its published size."""
+    head = contestant(name, PUBLISHED, "cuda")
+    size = f"{PUBLISHED.batch} x {PUBLISHED.in_dim} x {PUBLISHED.steps}"
+    report(f"{name}, {size}", head.forward, head.step)
 
 
-def report_backbone(settings: BackboneSettings, size: int) -> None:
+def report_backbone(settings: BackboneSettings) -> None:
+    """A backbone on two clips."""
     backbone = settings.build(3).cuda()
-    video = torch.randn(2, 3, CLIP_FRAMES, size, size, device="cuda")
-    report(
-        f"{settings.name}, {backbone.out_channels} channels, 2 x {CLIP_FRAMES} frames of {size} px",
-        backbone,
-        partial(backbone, video),
-        lambda out: out.float().square().mean(),
-    )
+    video = torch.randn(2, 3, CLIP_FRAMES, SIZE, SIZE, device="cuda")
+    name = f"{settings.name}, {backbone.out_channels} channels, 2 x {CLIP_FRAMES} frames of {SIZE} px"
+
+    def step() -> None:
+        backbone.zero_grad(set_to_none=True)
+        loss: Tensor = backbone(video).float().square().mean()
+        loss.backward()
+
+    report(name, partial(backbone, video), step)
 
 
-def report(name: str, network: torch.nn.Module, forward: Callable, loss: Callable[..., Tensor]) -> None:
-    """A line for each dtype."""
+def report(name: str, forward: Callable[[], object], step: Callable[[], object]) -> None:
+    """A line for each dtype; a step is forward, loss and backward, without the optimiser."""
     for dtype in DTYPES:
-        run = partial(under_autocast, dtype, forward)
-        with torch.no_grad():
-            forward_s = seconds(run)
-        torch.cuda.reset_peak_memory_stats()
-        step_s = seconds(partial(step, network, run, loss))
-        memory = torch.cuda.max_memory_allocated() / 2**20
-        say(f"{name:44} {str(dtype)[6:]:9} {forward_s * 1e3:11.2f} {step_s * 1e3:9.2f} {memory:9.0f}")
+        try:
+            with torch.no_grad():
+                forward_s = seconds(partial(under_autocast, dtype, forward))
+            torch.cuda.reset_peak_memory_stats()
+            step_s = seconds(partial(under_autocast, dtype, step))
+            memory = torch.cuda.max_memory_allocated() / 2**20
+            figures = f"{forward_s * 1e3:11.2f} {step_s * 1e3:9.2f} {memory:9.0f}"
+        except torch.OutOfMemoryError:
+            figures = "does not fit into the device's memory"
+        say(f"{name:60} {str(dtype)[6:]:9} {figures}")
 
 
-def under_autocast(dtype: torch.dtype, forward: Callable) -> object:
+def under_autocast(dtype: torch.dtype, work: Callable[[], object]) -> object:
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        return forward()
-
-
-def step(network: torch.nn.Module, forward: Callable, loss: Callable[..., Tensor]) -> None:
-    """Forward and backward, without the optimiser."""
-    network.zero_grad(set_to_none=True)
-    loss(forward()).backward()
+        return work()
 
 
 def report_inference(size: int) -> None:

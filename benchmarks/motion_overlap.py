@@ -1,0 +1,69 @@
+"""The motion actor with its next packet copied while one is computed, and without.
+
+    python -m benchmarks.motion_overlap [--device cuda] [--size 224] [--packets 40]
+
+An actor of the pipeline has two packets in hand on a GPU: two threads call one `MotionTeacher`, which computes one at a time
+and copies beside that. Here the same packets go through one thread and through two, without Ray, by turns; windows a second
+of each, and the ratio.
+"""
+
+import argparse
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tadscale.runtime.jobs.job_file import load_job
+from tadscale.runtime.pipeline.motion_teacher import MotionTeacher
+from tadscale.runtime.pipeline.packets import Columns
+from tadscale.runtime.stage.spec import stage_of
+
+FRAMES = 64
+ROUNDS = 3
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--packets", type=int, default=40, help=f"windows of {FRAMES} frames, one a packet")
+    arguments = parser.parse_args(argv)
+    window = f"{{frames: {FRAMES}, fps: 10, height: {arguments.size}, width: {arguments.size}}}"
+    job = load_job("jobs/teacher.yaml", [f"data.window={window}"])
+    motion = MotionTeacher(stage_of(job, "teacher"), arguments.device, threads=1)
+    packets = [packet(index, arguments.size) for index in range(arguments.packets)]
+    motion(packets[0])  # compiles the kernels
+    rates = dict.fromkeys((1, 2), 0.0)
+    for _ in range(ROUNDS):
+        for threads in rates:
+            rates[threads] = max(rates[threads], windows_per_s(motion, packets, threads))
+    sys.stdout.write(
+        f"{arguments.device}, windows of {FRAMES} x {arguments.size} px: {rates[1]:.1f} windows/s one packet at a time, "
+        f"{rates[2]:.1f} with the next one copied meanwhile, ratio {rates[2] / rates[1]:.2f} (best of {ROUNDS} each)\n"
+    )
+
+
+def packet(index: int, size: int) -> Columns:
+    """One window of noise that drifts, as the fetching stage sends it."""
+    random = np.random.default_rng(index)
+    still = random.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    frames = np.stack([np.roll(still, shift, axis=1) for shift in range(FRAMES)])
+    return {
+        "window": np.array([index]),
+        "valid": np.ones(1, bool),
+        "mask": np.ones((1, FRAMES), bool),
+        "frames": frames[None],
+    }
+
+
+def windows_per_s(motion: MotionTeacher, packets: list[Columns], threads: int) -> float:
+    """How fast the packets go through, in windows a second."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(motion, packets))
+    return len(packets) / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
