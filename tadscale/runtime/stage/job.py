@@ -117,7 +117,9 @@ class JobConfig(Config):
     @model_validator(mode="after")
     def _a_teacher_is_named_or_trained(self) -> "JobConfig":
         if self.teacher.url is not None and self.teacher.epochs is not None:
-            raise ValueError("teacher.url names a trained teacher, and teacher.epochs trains one: leave one of them out")
+            raise ValueError(
+                "teacher.url names a trained teacher, and teacher.epochs trains one: leave one of them out"
+            )
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
         return self

@@ -7,7 +7,7 @@ from tadscale.data.storage import read_text
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.tracking.run import Run
 
-LOSS = "train/loss"
+LOSS, RATE, DATA_WAIT, ETA, TOTAL = "train/loss", "windows_per_s", "data_wait_share", "eta_s", "total_steps"
 _FIELDS = {field.name for field in fields(StepRecord)}
 
 
@@ -25,7 +25,8 @@ class StageCurves:
     def add(self, record: StepRecord) -> None:
         """Send a step's figures."""
         if record.step not in self._known:
-            self._run.log_metrics(step_metrics(record), record.step)
+            total = {} if self._known else {TOTAL: float(record.total_steps)}
+            self._run.log_metrics(step_metrics(record) | total, record.step)
             self._known.add(record.step)
 
     def complete(self, log_url: str) -> None:
@@ -40,8 +41,9 @@ def step_metrics(record: StepRecord) -> dict[str, float]:
     return {f"train/{name}": value for name, value in record.losses.items()} | {
         "lr": record.lr,
         "grad_norm": record.grad_norm,
-        "windows_per_s": record.windows_per_s,
-        "data_wait_share": record.data_wait_share,
+        RATE: record.windows_per_s,
+        DATA_WAIT: record.data_wait_share,
+        ETA: record.eta_s,
         "mean_windows_per_s": record.mean_windows_per_s,
         "memory_mib": record.memory_mib,
         "shared_memory_mib": record.shared_memory_mib,

@@ -1,0 +1,110 @@
+"""`tadscale runs`: what runs, how far it is, and what it waits for, without knowing Ray or MLflow."""
+
+import argparse
+import os
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from tadscale.cli.common import EXIT_OK, Commands
+from tadscale.errors import UserError
+
+if TYPE_CHECKING:
+    from tadscale.runtime.tracking.overview import JobSeen, StageSeen
+
+WAITS = 0.2  # share of the time that training waits for data, from which on it is said
+
+
+def add_to(commands: Commands) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser("runs", help="what runs, how far it is, and what it waits for")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="one job's runs, with their stages")
+    parser.add_argument("--last", type=int, default=10, metavar="N", help="how many jobs, the newest first (10)")
+    parser.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="show it again every so many seconds, until Ctrl-C"
+    )
+    parser.add_argument("--tracking-uri", help="the MLflow store, if it is not MLFLOW_TRACKING_URI or runs/mlflow.db")
+    parser.set_defaults(command=_runs)
+
+
+def _runs(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.tracking.client import make_client
+    from tadscale.runtime.tracking.overview import jobs_seen
+    from tadscale.runtime.tracking.track import default_store
+
+    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
+    if uri is None:
+        raise UserError("no runs are known here: set MLFLOW_TRACKING_URI or --tracking-uri to the store that jobs use")
+    client = make_client(uri)
+    while True:
+        jobs = jobs_seen(client, last=options.last, name=options.name)
+        if not jobs:
+            raise UserError(f"the store {uri} has no run{f' of {options.name!r}' if options.name else ''} yet")
+        console.print(jobs_table(jobs))
+        if options.name:
+            console.print(stages_table(jobs[0]))
+        if options.watch is None:
+            return EXIT_OK
+        time.sleep(options.watch)
+
+
+def jobs_table(jobs: "list[JobSeen]") -> Table:
+    """A row a job."""
+    table = Table("job", "started", "state", "stage", "step", "left", "says", box=None, pad_edge=False)
+    for job in jobs:
+        stage = job.current
+        running = job.state == "running" and stage is not None
+        table.add_row(
+            job.name,
+            datetime.fromtimestamp(job.started_unix_s).strftime("%Y-%m-%d %H:%M"),
+            job.state,
+            stage.name if stage else "",
+            _steps(stage) if stage else "",
+            duration(stage.eta_s) if running and stage is not None and stage.eta_s is not None else "",
+            _says(job),
+        )
+    return table
+
+
+def stages_table(job: "JobSeen") -> Table:
+    """A row a stage of one job."""
+    table = Table("stage", "state", "step", "loss", "windows/s", "waits for data", box=None, pad_edge=False)
+    for stage in job.stages:
+        table.add_row(
+            stage.name,
+            stage.status.lower(),
+            _steps(stage),
+            f"{stage.loss:.4g}" if stage.loss is not None else "",
+            f"{stage.windows_per_s:.1f}" if stage.windows_per_s is not None else "",
+            f"{stage.data_wait_share:.0%}" if stage.data_wait_share is not None else "",
+        )
+    return table
+
+
+def _steps(stage: "StageSeen") -> str:
+    return f"{stage.step}/{stage.total_steps or '?'}"
+
+
+def _says(job: "JobSeen") -> str:
+    """The one thing that matters of it: its error, its best score, its silence, what it waits for."""
+    stage = job.current
+    if job.state == "silent":
+        silent_s = stage.silent_s if stage else time.time() - job.started_unix_s
+        return f"not heard of for {duration(silent_s)}: killed? The same command goes on from its last checkpoint"
+    if job.error and job.state != "finished":
+        return job.error.splitlines()[0][:100]
+    if job.scores:
+        return ", ".join(f"{name} {100 * value:.1f}" for name, value in job.scores.items())
+    if job.state == "running" and stage and (stage.data_wait_share or 0.0) >= WAITS:
+        return f"waits for data {stage.data_wait_share:.0%} of the time"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

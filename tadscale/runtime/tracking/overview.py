@@ -1,0 +1,131 @@
+"""What runs, how far it is, and what it waits for: read off MLflow, where every step arrives within seconds."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tadscale.errors import UserError
+from tadscale.runtime.tracking.curves import DATA_WAIT, ETA, LOSS, RATE, TOTAL
+from tadscale.runtime.tracking.run import PARENT_TAG
+from tadscale.runtime.tracking.track import ERROR_TAG, JOB_TAG, STAGE_TAG
+
+SILENT_S = 120.0
+"""A run that says RUNNING and has sent nothing for so long may be dead: metrics arrive every few seconds, stages take a
+minute or two to start."""
+MAX_RESULTS = 1000  # of one search
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSeen:
+    """One stage of a job, as its run has it."""
+
+    name: str
+    status: str
+    """MLflow's: RUNNING, FINISHED, FAILED, KILLED."""
+    step: int
+    """Steps taken."""
+    total_steps: int
+    """0 where the run does not say."""
+    loss: float | None
+    windows_per_s: float | None
+    data_wait_share: float | None
+    """Share of the time that training waits for data."""
+    eta_s: float | None
+    silent_s: float
+    """Since its last sign of life."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSeen:
+    """One job."""
+
+    name: str
+    experiment: str
+    run_id: str
+    status: str
+    started_unix_s: float
+    ended_unix_s: float | None
+    error: str
+    """First words of what ended it; empty where nothing did."""
+    stages: tuple[StageSeen, ...]
+    """In the order in which they began."""
+    scores: dict[str, float]
+    """Average mAP of every detector, a fraction."""
+
+    @property
+    def current(self) -> StageSeen | None:
+        """The stage that it is at, or was at last."""
+        return self.stages[-1] if self.stages else None
+
+    @property
+    def state(self) -> str:
+        """`running`, `silent` (says so, and has not been heard of), `finished`, `failed`, `stopped`."""
+        words = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
+        if self.status in words:
+            return words[self.status]
+        stage = self.current
+        heard_s = time.time() - self.started_unix_s
+        if stage is not None:
+            heard_s = min(heard_s, stage.silent_s)
+        return "silent" if heard_s > SILENT_S else "running"
+
+
+def jobs_seen(client: Any, *, last: int, name: str | None = None) -> list[JobSeen]:
+    """The latest jobs of a store, the newest first.
+
+    Args:
+        client: an `MlflowClient`.
+        last: how many at most.
+        name: only those of this name.
+
+    Raises:
+        UserError: no job can have that name.
+    """
+    if name and "'" in name:
+        raise UserError(f"no job is called {name!r}: a name has no apostrophe")
+    experiments = {one.experiment_id: one.name for one in client.search_experiments()}
+    wanted = f"tags.`{JOB_TAG}` = '{name}'" if name else f"tags.`{JOB_TAG}` LIKE '%'"
+    order = ["attributes.start_time DESC"]
+    runs = client.search_runs(list(experiments), wanted, max_results=last, order_by=order) if experiments else []
+    return [_job(client, run, experiments[run.info.experiment_id]) for run in runs]
+
+
+def _job(client: Any, run: Any, experiment: str) -> JobSeen:
+    info, data = run.info, run.data
+    children = client.search_runs(
+        [info.experiment_id],
+        f"tags.`{PARENT_TAG}` = '{info.run_id}'",
+        max_results=MAX_RESULTS,
+        order_by=["attributes.start_time ASC"],
+    )
+    suffix = "/average_mAP"
+    return JobSeen(
+        name=data.tags.get(JOB_TAG, info.run_name),
+        experiment=experiment,
+        run_id=info.run_id,
+        status=info.status,
+        started_unix_s=info.start_time / 1e3,
+        ended_unix_s=info.end_time / 1e3 if info.end_time else None,
+        error=data.tags.get(ERROR_TAG, ""),
+        stages=tuple(_stage(client, child) for child in children if STAGE_TAG in child.data.tags),
+        scores={key.removesuffix(suffix): value for key, value in data.metrics.items() if key.endswith(suffix)},
+    )
+
+
+def _stage(client: Any, run: Any) -> StageSeen:
+    metrics = run.data.metrics
+    total = int(metrics.get(TOTAL, 0))
+    ended = total > 0 and run.info.status == "FINISHED"  # its history, which may be long, has nothing to add
+    points = client.get_metric_history(run.info.run_id, LOSS) if LOSS in metrics and not ended else []
+    heard_ms = max([point.timestamp for point in points] + [run.info.start_time])
+    return StageSeen(
+        name=run.data.tags[STAGE_TAG],
+        status=run.info.status,
+        step=total if ended else max((point.step for point in points), default=-1) + 1,
+        total_steps=total,
+        loss=metrics.get(LOSS),
+        windows_per_s=metrics.get(RATE),
+        data_wait_share=metrics.get(DATA_WAIT),
+        eta_s=metrics.get(ETA),
+        silent_s=time.time() - heard_ms / 1e3,
+    )

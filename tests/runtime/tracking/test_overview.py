@@ -1,0 +1,79 @@
+"""What runs, read off a real store."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tadscale.cli import main
+from tadscale.runtime.tracking import overview
+from tadscale.runtime.tracking.curves import StageCurves
+from tadscale.runtime.tracking.overview import jobs_seen
+from tadscale.runtime.tracking.track import TrackingConfig, track_job, track_stage
+from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
+from tests.runtime.training.test_monitor import RECORD
+
+
+def job(storage: Path, name: str):  # noqa: F811
+    return track_job(TrackingConfig(), job=name, storage=str(storage), settings={})
+
+
+def train(parent, stage: str, steps: int, total: int = 8) -> None:
+    with track_stage(parent, stage) as nested:
+        curves = StageCurves(nested)
+        for step in range(steps):
+            curves.add(replace(RECORD, step=step, total_steps=total, losses={"loss": 3.0 - step}, data_wait_share=0.5))
+
+
+def test_a_job_under_way_says_how_far_it_is_and_what_it_waits_for(storage: Path, capsys):  # noqa: F811
+    with job(storage, "demo") as run:
+        train(run, "teacher", 8)
+        with track_stage(run, "baseline") as nested:
+            curves = StageCurves(nested)
+            curves.add(replace(RECORD, step=2, total_steps=8, losses={"loss": 1.25}, data_wait_share=0.5, eta_s=600.0))
+            nested.flush()
+            [seen] = jobs_seen(run.client, last=5)
+            assert main(["runs", "demo", "--tracking-uri", run.tracking_uri]) == 0
+    assert (seen.name, seen.state) == ("demo", "running")
+    teacher, baseline = seen.stages
+    assert (teacher.name, teacher.status, teacher.step, teacher.total_steps) == ("teacher", "FINISHED", 8, 8)
+    assert (baseline.step, baseline.total_steps, baseline.loss) == (3, 8, 1.25)
+    assert baseline.silent_s < 60
+    shown = capsys.readouterr().out
+    for words in ("demo", "running", "baseline", "3/8", "10 min", "waits for data 50% of the time", "8/8"):
+        assert words in shown
+
+
+def test_a_job_that_fell_silent_is_not_called_running(storage: Path, monkeypatch, capsys):  # noqa: F811
+    with job(storage, "killed") as run, track_stage(run, "teacher") as nested:
+        StageCurves(nested).add(replace(RECORD, step=0, losses={"loss": 1.0}))
+        nested.flush()
+        later = time.time() + overview.SILENT_S + 60
+        monkeypatch.setattr("time.time", lambda: later)
+        [seen] = jobs_seen(run.client, last=5)
+        assert seen.state == "silent"
+        assert main(["runs", "--tracking-uri", run.tracking_uri]) == 0
+    assert "not heard of for 3 min" in capsys.readouterr().out
+
+
+def test_failed_and_finished_jobs_say_why_and_how_well(storage: Path, capsys):  # noqa: F811
+    with pytest.raises(RuntimeError), job(storage, "broken"):
+        raise RuntimeError("no space left")
+    with job(storage, "done") as run:
+        train(run, "teacher", 8)
+        run.log_metrics({"teacher/average_mAP": 0.625})
+    seen = {one.name: one for one in jobs_seen(run.client, last=5)}
+    assert [one.name for one in jobs_seen(run.client, last=1)] == ["done"]
+    assert (seen["broken"].state, seen["done"].state) == ("failed", "finished")
+    assert seen["done"].scores == {"teacher": 0.625}
+    assert main(["runs", "--tracking-uri", run.tracking_uri]) == 0
+    shown = capsys.readouterr().out
+    assert "no space left" in shown and "teacher 62.5" in shown
+
+
+def test_an_empty_store_and_an_unknown_job_are_said_so(storage: Path, capsys):  # noqa: F811
+    with job(storage, "done") as run:
+        pass
+    assert main(["runs", "other", "--tracking-uri", run.tracking_uri]) == 1
+    assert "no run of 'other' yet" in capsys.readouterr().err
