@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
+from tadscale.cli.data_import import add_import
 from tadscale.cli.data_index import add_index, add_reading, reading_of
 from tadscale.cli.data_pack import add_pack
 from tadscale.errors import UserError
@@ -22,6 +23,7 @@ def add_to(commands: Commands) -> None:
     sprites.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in train=200")
     sprites.set_defaults(command=_sprites)
     add_pack(data)
+    add_import(data)
     lint = data.add_parser("lint", help="check shards and their manifest")
     lint.add_argument("url", metavar="URL", help="folder, or a brace list: s3://bucket/name-{000..127}.tar")
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")

@@ -24,34 +24,58 @@ def add_pack(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
     parser.add_argument("videos", metavar="FOLDER", help="subfolders are searched, too")
     parser.add_argument("annotations", metavar="ANNOTATIONS", help="ActivityNet JSON, or CSV: video,label,start,end")
     parser.add_argument("out", metavar="URL")
-    parser.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
-    parser.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
     parser.add_argument(
         "--split",
         metavar="A/B/C",
         help="shares of train, validation and test, for videos whose annotations name no subset",
     )
+    add_packing(parser)
+    parser.set_defaults(command=pack)
+
+
+def add_packing(parser: argparse.ArgumentParser) -> None:
+    """The options that say how videos are packed; `pack_annotated` reads them."""
+    parser.add_argument("--overwrite", action="store_true", help="replace what is already there")
+    parser.add_argument("--transcode", action="append", default=[], metavar="KEY=VALUE", help="re-encode, as in fps=10")
     parser.add_argument(
         "--budget", metavar="SHARE", help="share of the annotated videos that may be left out (default: 0.01)"
     )
-    parser.set_defaults(command=pack)
 
 
 def pack(options: argparse.Namespace, console: Console) -> int:
     """Run the command."""
+    from tadscale.data.split import parse_split
+
+    split = parse_split(options.split) if options.split else None
+    pack_annotated(options, console, options.videos, options.annotations, options.out, split)
+    return EXIT_OK
+
+
+def pack_annotated(
+    options: argparse.Namespace,
+    console: Console,
+    videos: str,
+    annotations: str,
+    out: str,
+    split: tuple[float, float, float] | None = None,
+) -> None:
+    """Pack a folder of videos as `add_packing`'s options say, and tell what became of each.
+
+    Raises:
+        UserError, QuarantineExceeded, StorageError: see `tadscale.data.pack.pack`.
+    """
     from tadscale.data.pack import pack
     from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
-    from tadscale.data.split import parse_split
     from tadscale.data.transcode import Transcode
     from tadscale.runtime.jobs.settings import parse_options
 
     given = [] if options.budget is None else [f"max_fraction={options.budget}"]
     packed = pack(
-        options.videos,
-        options.annotations,
-        options.out,
+        videos,
+        annotations,
+        out,
         transcode=parse_options(Transcode, options.transcode, "--transcode") if options.transcode else None,
-        split=parse_split(options.split) if options.split else None,
+        split=split,
         ledger=QuarantineLedger(parse_options(QuarantineBudget, given, "--budget")),
         overwrite=options.overwrite,
     )
@@ -59,7 +83,6 @@ def pack(options: argparse.Namespace, console: Console) -> int:
     console.print(str(packed.manifest), markup=False, highlight=False)
     for warning in packed.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    return EXIT_OK
 
 
 def _table(packed: "Packed") -> Table:
