@@ -12,8 +12,6 @@ from tadscale.segments import Segment
 
 CLIP = re.compile(r"v_(?P<label>\w+)_g(?P<group>\d\d)_c\d\d(\.\w+)?")
 CLASS_LIST = re.compile(r"classInd\.txt")
-SPELT_OTHERWISE = {"HandStandPushups": "HandstandPushups"}
-"""A class as files are called, and as the class list has it."""
 GROUPS_OF_A_TEST_SET = 7
 """Split 1 tests on groups 1 to 7, split 2 on 8 to 14, split 3 on 15 to 21, of 25."""
 
@@ -30,6 +28,8 @@ class Ucf101Importer(Importer):
         collected = Collected(101)
         for url, _ in matching(files, CLASS_LIST):
             collected.classes = tuple(class_list(url).values())
+        # Files are called v_HandStandPushups_g01_c01.avi; class lists say HandstandPushups, too.
+        spelt = {name.casefold(): name for name in collected.classes}
         for place, clip, subset in self._listed(files) or self._by_groups(files):
             match = CLIP.fullmatch(file_name(clip))
             if match is None:
@@ -38,7 +38,7 @@ class Ucf101Importer(Importer):
             if video in collected:
                 raise UserError(f"{place}: {video} is listed twice; every clip is in one list of a split, once")
             collected.declare(video, subset, place)
-            collected.add(video, Segment(SPELT_OTHERWISE.get(label, label), 0.0, WHOLE))
+            collected.add(video, Segment(spelt.get(label.casefold(), label), 0.0, WHOLE))
         return collected
 
     def _listed(self, files: Sequence[str]) -> list[tuple[str, str, str]]:

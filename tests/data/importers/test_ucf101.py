@@ -59,7 +59,9 @@ def test_without_lists_the_groups_make_the_split(videos: Path, split: int, teste
 
 def test_the_class_that_files_spell_otherwise_is_called_as_in_the_class_list(tmp_path: Path) -> None:
     (tmp_path / "v_HandStandPushups_g08_c01.avi").write_bytes(encode_h264(numbered(5), 10))
-    assert convert(tmp_path, tmp_path).classes == ("HandstandPushups",)
+    (tmp_path / "classInd.txt").write_text("37 HandstandPushups\n")
+    imported = convert(tmp_path, tmp_path)
+    assert [segment.label for video in imported.videos for segment in video.segments] == ["HandstandPushups"]
 
 
 def test_a_broken_clip_is_left_out_and_counted(tmp_path: Path, videos: Path) -> None:
