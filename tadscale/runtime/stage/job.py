@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tadscale.config import Config
 from tadscale.credentials import has_credentials
@@ -25,9 +25,9 @@ class TeacherConfig(Config):
     url: str | None = None
     """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
     default the run trains one."""
-    epochs: PositiveInt | None = None
-    """Passes of the teacher that the run trains; by default `optim.epochs`. It starts from nothing where the RGB backbones
-    have a start, and needs more."""
+    epochs_factor: float = Field(default=1.0, gt=0, le=100)
+    """Epochs of the teacher that the run trains, over `optim.epochs`. It starts from nothing where the RGB backbones have a
+    start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
 
 
 Threshold = Annotated[float, Field(gt=0, le=1)]
@@ -116,9 +116,9 @@ class JobConfig(Config):
 
     @model_validator(mode="after")
     def _a_teacher_is_named_or_trained(self) -> "JobConfig":
-        if self.teacher.url is not None and self.teacher.epochs is not None:
+        if self.teacher.url is not None and self.teacher.epochs_factor != 1.0:
             raise ValueError(
-                "teacher.url names a trained teacher, and teacher.epochs trains one: leave one of them out"
+                "teacher.url names a trained teacher, and teacher.epochs_factor trains one: leave one of them out"
             )
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")

@@ -189,8 +189,9 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
 def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
     """The job as the stage of a mode has it: the pretext has a schedule of its own, and shorter windows side by side; the
     teacher may have more epochs."""
-    if mode == "teacher" and job.teacher.epochs is not None:
-        return job.model_copy(update={"optim": job.optim.model_copy(update={"epochs": job.teacher.epochs})})
+    if mode == "teacher":
+        epochs = max(1, round(job.optim.epochs * job.teacher.epochs_factor))
+        return job.model_copy(update={"optim": job.optim.model_copy(update={"epochs": epochs})})
     if mode != "pretrain" or job.pretrain is None:
         return job
     window = job.data.window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
