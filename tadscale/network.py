@@ -60,7 +60,8 @@ class NetworkSpec(Config):
     model: ModelConfig
     """Architecture."""
     in_channels: PositiveInt = 3
-    """Channels of the motion that it reads (a teacher) or predicts (a pretext); 3 for a detector on RGB."""
+    """Channels of the motion that it reads (a teacher) or predicts (a pretext); 3 for a detector on RGB, or those of its
+    features."""
     classes: tuple[str, ...]
     """Labels, by class index."""
     window: WindowConfig
@@ -89,7 +90,12 @@ class NetworkSpec(Config):
             backbone = self.model.backbone
             return PretextNetwork(backbone, motion_channels=self.in_channels, with_readings=for_training)
         if self.mode == "decomposed":
-            return Student(self.model, num_classes=len(self.classes), with_branch_head=for_training)
+            return Student(
+                self.model,
+                num_classes=len(self.classes),
+                with_branch_head=for_training,
+                in_channels=self.in_channels,
+            )
         return Detector(self.model, in_channels=self.in_channels, num_classes=len(self.classes))
 
 

@@ -1,4 +1,4 @@
-"""`tadscale data`: built-in data, own videos to shards, checks, flow ahead, previews."""
+"""`tadscale data`: built-in data, own videos or features to shards, checks, flow ahead, previews."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
+from tadscale.cli.data_features import add_features
 from tadscale.cli.data_import import add_import
 from tadscale.cli.data_index import add_index, add_reading, reading_of
 from tadscale.cli.data_pack import add_pack
@@ -24,6 +25,7 @@ def add_to(commands: Commands) -> None:
     sprites.set_defaults(command=_sprites)
     add_pack(data)
     add_import(data)
+    add_features(data)
     lint = data.add_parser("lint", help="check shards and their manifest")
     lint.add_argument("url", metavar="URL", help="folder, or a brace list: s3://bucket/name-{000..127}.tar")
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")
@@ -77,7 +79,9 @@ def _flow(options: argparse.Namespace, console: Console) -> int:
 
     job = load_job(options.job, options.set)
     if job.motion.flow_url is not None:
-        raise UserError("motion.name=precomputed reads flow that is there already: name the method to compute it with")
+        raise UserError(
+            f"motion.name={job.motion.name} reads flow that is there already: name the method to compute it with"
+        )
     ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     manifest = write_flow(
         read_manifest(job.data.url),
@@ -99,6 +103,8 @@ def _preview(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.job_file import load_job
 
     job = load_job(options.job, options.set)
+    if job.data.window.features is not None:
+        raise UserError(f"{options.job} reads features, of which there is nothing to see: preview a job on videos")
     manifest = read_manifest(job.data.url).subset(job.data.train_subset)
     folder = Path(expand_home(options.out))
     folder.mkdir(parents=True, exist_ok=True)

@@ -79,13 +79,14 @@ def pack_annotated(
         ledger=QuarantineLedger(parse_options(QuarantineBudget, given, "--budget")),
         overwrite=options.overwrite,
     )
-    console.print(_table(packed))
+    console.print(packed_table(packed))
     console.print(str(packed.manifest), markup=False, highlight=False)
     for warning in packed.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
-def _table(packed: "Packed") -> Table:
+def packed_table(packed: "Packed") -> Table:
+    """What was packed, what was left out and why."""
     manifest = packed.manifest
     table = Table(title=Text(manifest.url), title_justify="left", show_header=False)
     table.add_row("packed", f"{len(manifest)} videos")

@@ -1,12 +1,16 @@
-"""Windows of motion that was computed before: shards of flow pictures, under the keys of the videos that they belong to."""
+"""Windows of motion that was computed before, under the keys of the videos that it belongs to: flow pictures in shards of
+their own, or flow features beside the RGB features."""
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.augment import NO_AUGMENT, AugmentDraw
 from tadscale.data.decode import UndecodableVideo
+from tadscale.data.features import UnreadableFeatures, cut_rows
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.windows import WindowConfig, decode_view, read_video
@@ -18,16 +22,36 @@ FPS_SLACK = 1e-3  # relative: 29.97 is stored as 30000/1001
 
 @lru_cache(maxsize=2)
 def open_flow(url: str) -> dict[str, VideoRow]:
-    """The flow videos of a folder of shards by key. Raises what `read_manifest` raises."""
-    return {row.key: row for row in read_manifest(url).rows}
+    """The flow of a folder of shards by key, as rows that `read_video` reads. Raises what `read_manifest` raises."""
+    manifest = read_manifest(url)
+    rows = manifest.rows if manifest.features is None else _flow_features(manifest)
+    return {row.key: row for row in rows}
 
 
-def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: QuarantineBudget) -> None:
+def _flow_features(manifest: Manifest) -> Iterator[VideoRow]:
+    for row in manifest.rows:
+        if row.flow_bytes:
+            member = {"offset": row.flow_offset, "bytes": row.flow_bytes, "sha256": row.flow_sha256}
+            yield row._replace(
+                width=manifest.flow_channels, **{f"video_{name}": value for name, value in member.items()}
+            )
+
+
+def check_flow(
+    url: str, videos: Manifest, window: WindowConfig, budget: QuarantineBudget, channels: int | None = None
+) -> None:
     """Refuse flow that does not belong to these videos and windows, before anything is started.
 
+    Args:
+        url: shards of flow pictures or of features.
+        videos: whose flow is needed.
+        window: how they are cut.
+        budget: how many may lack their flow.
+        channels: that flow features must have.
+
     Raises:
-        UserError: more videos lack their flow than may be bad, or the flow is of another frame rate or shape than the
-            windows.
+        UserError: more videos lack their flow than may be bad, or the flow is of another frame rate, shape or number of
+            channels than the windows.
         StorageError: the storage cannot be reached.
     """
     open_flow.cache_clear()  # it may have been written anew since
@@ -36,8 +60,12 @@ def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: Quarant
     if len(missing) > budget.allowed(len(videos)):
         raise UserError(
             f"{url} lacks the flow of {len(missing)} of the {len(videos)} videos of {videos.url}, such as {missing[0]!r}: "
-            f"keys must be alike (there is {next(iter(flow))!r}); `tadscale data flow` makes such shards"
+            f"keys must be alike ({f'there is {next(iter(flow))!r}' if flow else 'there is none at all'}); `tadscale data "
+            f"{'flow' if window.features is None else 'features'}` makes such shards"
         )
+    if window.features is not None:
+        _check_features(url, window, channels)
+        return
     for row in (flow[row.key] for row in videos.rows if row.key in flow):
         if row.width * window.height != row.height * window.width:
             raise UserError(
@@ -52,6 +80,20 @@ def check_flow(url: str, videos: Manifest, window: WindowConfig, budget: Quarant
             )
 
 
+def _check_features(url: str, window: WindowConfig, channels: int | None) -> None:
+    manifest = read_manifest(url)
+    if manifest.features != window.features:
+        raise UserError(
+            f"motion.flow_url: {url} holds {manifest.features or 'no features'}, and windows are {window.features}: flow "
+            "features lie beside the RGB features, in the same shards; name those"
+        )
+    if channels is not None and channels != manifest.flow_channels:
+        raise UserError(
+            f"motion.feature_channels is {channels}, and the flow features of {url} have {manifest.flow_channels} channels: "
+            "set it to that"
+        )
+
+
 def read_flow(url: str, key: str) -> bytes:
     """Fetch the flow of a video. Raises `DataError` if it has none or it is damaged, `StorageError` if it cannot be had."""
     row = open_flow(url).get(key)
@@ -62,8 +104,11 @@ def read_flow(url: str, key: str) -> bytes:
 
 def load_flow(
     url: str, key: str, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
-) -> NDArray[np.uint8]:
-    """The flow pictures of a window `[T, H, W, 3]`, augmented as its frames are; zero motion where the mask is False.
+) -> NDArray[Any]:
+    """The flow of a window, augmented as its frames are; zero motion where the mask is False.
+
+    Returns:
+        Pictures `[T, H, W, 3]` uint8, or features `[T, C]` float32.
 
     Raises:
         DataError: there is no flow of that key, or it is damaged or ends before the video.
@@ -72,10 +117,20 @@ def load_flow(
     return cut_flow(read_flow(url, key), start_frames, valid_frames, config, draw)
 
 
+def blank_flow(url: str, config: WindowConfig, frames: int) -> NDArray[Any]:
+    """What stands for the flow of a window that cannot be had: zeros of its shape and type. Raises as `open_flow`."""
+    if config.features is None:
+        return config.blank(frames)
+    channels = next((row.width for row in open_flow(url).values()), config.features.channels)
+    return np.zeros((frames, channels), np.float32)
+
+
 def cut_flow(
     video: bytes, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
-) -> NDArray[np.uint8]:
-    """Cut a window out of flow pictures that have been fetched. Raises `UndecodableVideo`."""
+) -> NDArray[Any]:
+    """Cut a window out of flow that has been fetched. Raises `UndecodableVideo`, `UnreadableFeatures`."""
+    if config.features is not None:
+        return _cut_features(video, start_frames, valid_frames, config.frames)
     times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
     pictures = np.full((config.frames, config.height, config.width, 3), ZERO, np.uint8)  # [T, H, W, 3]
     try:
@@ -86,3 +141,11 @@ def cut_flow(
         view = changed_view(view, zoom=draw.crop_area**-0.5, flip=draw.flip)
     pictures[:valid_frames] = view
     return pictures
+
+
+def _cut_features(data: bytes, start_frames: int, valid_frames: int, length: int) -> NDArray[np.float32]:
+    try:
+        rows = cut_rows(data, start_frames, valid_frames)
+    except UnreadableFeatures as error:
+        raise UnreadableFeatures(f"its flow: {error.reason}") from error
+    return np.pad(rows, ((0, length - valid_frames), (0, 0)))

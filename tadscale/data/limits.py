@@ -39,6 +39,12 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, str) and bool(SHA256.fullmatch(value)),
         "a SHA-256 in hexadecimal",
     ),
+    "flow_offset": (_whole(0, 2**48), "bytes of a file"),
+    "flow_bytes": (_whole(0, MAX_BYTES), f"at most {MAX_BYTES} bytes"),
+    "flow_sha256": (
+        lambda value: isinstance(value, str) and (not value or bool(SHA256.fullmatch(value))),
+        "a SHA-256 in hexadecimal, or nothing",
+    ),
     "duration_s": (_real(0, 2 * DAY_S), "up to two days in seconds"),
     "fps": (_real(0, 10_000), "up to 10000 pictures a second"),
     "frames": (_whole(1, 2**31), "a number of pictures"),

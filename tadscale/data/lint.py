@@ -9,6 +9,7 @@ from tadscale.data.manifest import MANIFEST_NAME, VideoRow, read_manifest, unkno
 from tadscale.data.quarantine import QuarantineEntry
 from tadscale.data.scan import Reading, find_shards, folder_of, scan_shards
 from tadscale.data.storage import list_names
+from tadscale.errors import UserError
 
 
 @dataclass
@@ -63,10 +64,11 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
             training does, which finds what training would.
 
     Raises:
-        ValueError: there is no shard.
+        ValueError: there is no shard, or the shards hold features.
         StorageError: the storage cannot be reached or refuses.
     """
     reading, shards = reading or Reading(), find_shards(url)
+    _refuse_features(folder_of(shards[0]))
     scan = scan_shards(shards, reading, decode_all=decode_all)
     report = LintReport(repairs=scan.repairs, still=scan.still, bad=scan.bad, warnings=scan.suspicions.warnings())
     for row in scan.rows:
@@ -82,6 +84,19 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
     if MANIFEST_NAME in list_names(folder_of(shards[0])):
         report.errors += _manifest_faults(folder_of(shards[0]), scan.rows)
     return report
+
+
+def _refuse_features(url: str) -> None:
+    """A damaged manifest is reported with the rest."""
+    try:
+        described = MANIFEST_NAME in list_names(url) and read_manifest(url).features
+    except ValueError:
+        return
+    if described:
+        raise UserError(
+            f"{url} holds features ({described}), and lint looks at videos: each file of features was checked when "
+            "`tadscale data features` packed it"
+        )
 
 
 def _twins(rows: Sequence[VideoRow]) -> list[str]:

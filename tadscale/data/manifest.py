@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.features import FeatureRows
 from tadscale.data.limits import fault_of_row
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.errors import UserError, nearest
@@ -24,7 +25,10 @@ SHARD_NAME = re.compile(r"[^/\\]+\.tar")
 
 
 class VideoRow(NamedTuple):
-    """One video of a manifest: all that a worker needs to load it."""
+    """One video of a manifest: all that a worker needs to load it.
+
+    In shards of features, rows of RGB features `[T, C]` stand where the video would: `frames` is T, `width` is C.
+    """
 
     url: str
     """Of the shard."""
@@ -56,6 +60,11 @@ class VideoRow(NamedTuple):
     """Whether the segments are all there are; if not, there are none here, and nothing is known of the video."""
     source: int = 0
     """Which of a run's sources the video comes from; filled in by `open_sources`."""
+    flow_offset: int = 0
+    """First byte of the flow features inside the shard, where there are any."""
+    flow_bytes: int = 0
+    """0: there are none."""
+    flow_sha256: str = ""
 
     @property
     def shard(self) -> str:
@@ -79,11 +88,15 @@ class Manifest:
         url: the folder that holds the shards.
         classes: all labels of the data set, sorted; a subset keeps those of the whole.
         rows: one per video.
+        features: what a row of features is, in shards that hold them in place of videos.
+        flow_channels: channels of the flow features beside them; 0 where there are none.
     """
 
     url: str
     classes: tuple[str, ...]
     rows: tuple[VideoRow, ...] = field(repr=False)
+    features: FeatureRows | None = None
+    flow_channels: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,13 +127,16 @@ class Manifest:
 
         Where the bytes lie does not count: copied or resharded, a data set keeps its digest.
         """
-        sha = hashlib.sha256(json.dumps([FORMAT, self.classes]).encode())
+        described = [] if self.features is None else [_features_note(self)]
+        sha = hashlib.sha256(json.dumps([FORMAT, self.classes, *described]).encode())
         for row in self.rows:
             facts = row._asdict()
-            for name in ("url", "video_offset", "label_ids", "source"):
+            for name in ("url", "video_offset", "label_ids", "source", "flow_offset"):
                 del facts[name]
             if row.labelled:  # said of the others alone: digests of annotated videos are older than the word
                 del facts["labelled"]
+            if not row.flow_bytes:  # likewise
+                del facts["flow_bytes"], facts["flow_sha256"]
             sha.update(json.dumps(facts, sort_keys=True).encode())
         return sha.hexdigest()
 
@@ -138,13 +154,22 @@ class Manifest:
         return replace(self, rows=rows)
 
 
-def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | None = None) -> Manifest:
+def make_manifest(
+    url: str,
+    rows: Iterable[VideoRow],
+    classes: Iterable[str] | None = None,
+    *,
+    features: FeatureRows | None = None,
+    flow_channels: int = 0,
+) -> Manifest:
     """Put rows together, and number their labels.
 
     Args:
         url: the folder that holds the shards.
         rows: with or without `label_ids`, which are overwritten.
         classes: the labels that may occur; by default those that do.
+        features: see `Manifest`.
+        flow_channels: see `Manifest`.
 
     Raises:
         UserError: no rows, two videos of one key, or a label that is not in `classes`.
@@ -167,7 +192,13 @@ def make_manifest(url: str, rows: Iterable[VideoRow], classes: Iterable[str] | N
                 raise UserError(unknown_label(row, label, known))
     ids = {label: index for index, label in enumerate(known)}
     numbered = (row._replace(label_ids=np.array([ids[label] for label in row.labels], np.int64)) for row in rows)
-    return Manifest(url=url.rstrip("/"), classes=tuple(known), rows=tuple(numbered))
+    return Manifest(
+        url=url.rstrip("/"),
+        classes=tuple(known),
+        rows=tuple(numbered),
+        features=features,
+        flow_channels=flow_channels,
+    )
 
 
 def unknown_label(row: VideoRow, label: str, classes: Collection[str]) -> str:
@@ -215,7 +246,14 @@ def _parse(data: bytes, url: str) -> Manifest:
     for index, row in enumerate(rows):
         if fault := fault_of_row(row._asdict()):
             raise UserError(f"{where}: row {index} ({str(row.key)[:60]!r}): {fault}: build the manifest again")
-    manifest = make_manifest(url, rows, json.loads(notes["tadscale.classes"]))
+    features = json.loads(notes.get("tadscale.features", "{}"))
+    manifest = make_manifest(
+        url,
+        rows,
+        json.loads(notes["tadscale.classes"]),
+        features=FeatureRows.model_validate(features["rows"]) if features else None,
+        flow_channels=int(features.get("flow_channels", 0)),
+    )
     if manifest.digest != notes["tadscale.digest"]:
         raise UserError(f"{where}: the digest of its content is not the one it states: build the manifest again")
     return manifest
@@ -231,14 +269,25 @@ def write_manifest(manifest: Manifest) -> None:
         "tadscale.digest": manifest.digest,
         "tadscale.classes": json.dumps(manifest.classes),
     }
-    schema = _schema(notes, with_labelled=not all(row.labelled for row in manifest.rows))
+    if manifest.features is not None:
+        notes["tadscale.features"] = json.dumps(_features_note(manifest))
+    schema = _schema(
+        notes,
+        with_labelled=not all(row.labelled for row in manifest.rows),
+        with_flow=any(row.flow_bytes for row in manifest.rows),
+    )
     table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=schema)
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     write_bytes(join(manifest.url, MANIFEST_NAME), buffer.getvalue())
 
 
-def _schema(notes: dict[str, str], with_labelled: bool) -> Any:
+def _features_note(manifest: Manifest) -> dict[str, Any]:
+    assert manifest.features is not None
+    return {"rows": manifest.features.model_dump(mode="json"), "flow_channels": manifest.flow_channels}
+
+
+def _schema(notes: dict[str, str], with_labelled: bool, with_flow: bool) -> Any:
     import pyarrow as pa
 
     text, whole, real = pa.string(), pa.int64(), pa.float64()
@@ -260,6 +309,8 @@ def _schema(notes: dict[str, str], with_labelled: bool) -> Any:
     }
     if with_labelled:
         columns["labelled"] = pa.bool_()
+    if with_flow:
+        columns |= {"flow_offset": whole, "flow_bytes": whole, "flow_sha256": text}
     return pa.schema(columns.items(), metadata=notes)
 
 

@@ -1,6 +1,6 @@
 """Which file of a folder is which annotated video."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from tadscale.data.folder import Folder
@@ -22,7 +22,9 @@ class Matches(NamedTuple):
     """Video files that the annotations do not know."""
 
 
-def match_files(folder: Folder, names: Iterable[str], where: str) -> Matches:
+def match_files(
+    folder: Folder, names: Iterable[str], where: str, suffixes: Collection[str] = VIDEO_SUFFIXES
+) -> Matches:
     """Find the file of each annotated video: `KEY.mp4`, in a subfolder or not, see `tadscale.data.keys`.
 
     A file of an unknown suffix is taken for a video that has no other: whether it is one, reading it will tell.
@@ -31,17 +33,18 @@ def match_files(folder: Folder, names: Iterable[str], where: str) -> Matches:
         folder: what lies there.
         names: of the videos in the annotations.
         where: what to call the folder in errors.
+        suffixes: lower case, of the files that are meant.
 
     Raises:
         UserError: two files are one video, or none is any.
     """
     keys = {same_key(name): video_key(name) for name in names}
-    videos = [path for path in folder.files if _is_video(path)]
+    videos = [path for path in folder.files if path.rpartition(".")[2].lower() in suffixes]
     found, strangers = _match(videos, keys, where)
-    others = [path for path in folder.files if not _is_video(path)]
+    others = sorted(set(folder.files) - set(videos)) if suffixes is VIDEO_SUFFIXES else []
     found |= _match(others, {same: key for same, key in keys.items() if same not in found}, where)[0]
     if not found:
-        raise UserError(_none_of(videos, keys.values(), where))
+        raise UserError(_none_of(videos, keys.values(), where, suffixes))
     broken = _match(folder.broken, keys, where)[0]
     missing = {key: _reason(key, broken.get(same), where) for same, key in keys.items() if same not in found}
     for key in list(missing)[:NAMED]:
@@ -76,8 +79,10 @@ def _reason(key: str, broken: str | None, where: str) -> str:
     return f"annotated, but there is no file of it in {where}"
 
 
-def _none_of(videos: list[str], keys: Iterable[str], where: str) -> str:
+def _none_of(videos: list[str], keys: Iterable[str], where: str, suffixes: Collection[str]) -> str:
+    suffix = next(iter(suffixes))
+    kind = "videos" if suffixes is VIDEO_SUFFIXES else f".{suffix} files"
     return (
-        f"none of the {len(videos)} videos in {where} and its subfolders ({', '.join(videos[:3])}...) is in the "
-        f"annotations ({', '.join(list(keys)[:3])}...): a file is named KEY.mp4, of suffix {', '.join(VIDEO_SUFFIXES)}"
+        f"none of the {len(videos)} {kind} in {where} and its subfolders ({', '.join(videos[:3])}...) is in the "
+        f"annotations ({', '.join(list(keys)[:3])}...): a file is named KEY.{suffix}, of suffix {', '.join(suffixes)}"
     )

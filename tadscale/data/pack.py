@@ -1,6 +1,6 @@
 """One's own videos and their annotations, into shards."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from tadscale.data.decode import probe_video
 from tadscale.data.folder import list_folder
 from tadscale.data.keys import VIDEO_SUFFIXES, video_key
 from tadscale.data.manifest import Manifest
-from tadscale.data.matching import match_files
+from tadscale.data.matching import Matches, match_files
 from tadscale.data.quarantine import QuarantineEntry, QuarantineExceeded, QuarantineLedger, reason_of
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.split import split_videos
@@ -68,35 +68,64 @@ def pack(
     """
     database = read_database(annotations)
     matches = match_files(list_folder(directory), database, directory)
-    entries = _with_subsets({video_key(name): entry for name, entry in database.items()}, split, annotations)
+    entries = with_subsets(database, split, annotations)
     ledger = QuarantineLedger() if ledger is None else ledger
+    reader = _Reader(directory, entries, transcode, ledger, Suspicions())
+    return write_packed(reader.samples(matches.files), url, matches, ledger, reader.suspicions, overwrite=overwrite)
+
+
+def write_packed(
+    samples: Iterable[VideoSample],
+    url: str,
+    matches: Matches,
+    ledger: QuarantineLedger,
+    suspicions: Suspicions,
+    *,
+    overwrite: bool,
+    **content: Any,
+) -> Packed:
+    """Write samples of the files that were matched as shards, and the ledger beside them; see `pack`.
+
+    Args:
+        samples: of `matches.files`; what cannot be used of them goes to the ledger as they are read.
+        url: where the shards go.
+        matches: files and videos.
+        ledger: takes the videos without a file, too.
+        suspicions: of what is read.
+        overwrite: replace shards that are already there.
+        content: what the shards hold, if not videos: `features` and `flow_channels` of `write_shards`.
+    """
     for key, reason in matches.missing.items():
         ledger.add(QuarantineEntry("", key, reason, "pack"))
-    reader = _Reader(directory, entries, transcode, ledger, Suspicions())
     at = join(url, LEDGER_NAME)
     try:
-        manifest = write_shards(reader.samples(matches.files), url, ledger=ledger, overwrite=overwrite)
+        manifest = write_shards(samples, url, ledger=ledger, overwrite=overwrite, **content)
     except QuarantineExceeded as error:
-        hints = [f"All reasons are in {at}.", *reader.suspicions.warnings()]
+        hints = [f"All reasons are in {at}.", *suspicions.warnings()]
         raise QuarantineExceeded("\n".join([str(error), *hints])) from error
     finally:
         if len(ledger):
             write_bytes(at, ledger.to_jsonl().encode())
     if not len(ledger) and LEDGER_NAME in list_names(url):
         remove(at)  # of an earlier try
-    warnings = tuple(reader.suspicions.warnings())
+    warnings = tuple(suspicions.warnings())
     return Packed(manifest, ledger, at if len(ledger) else "", matches.strangers, warnings)
 
 
-def _with_subsets(
-    entries: Mapping[str, Any], split: tuple[float, float, float] | None, annotations: str
+def with_subsets(
+    database: Mapping[str, Any], split: tuple[float, float, float] | None, annotations: str
 ) -> dict[str, Any]:
-    """The entries, each with a subset where `split` is to give it one."""
+    """The annotations' entries by key, each with a subset where `split` is to give it one.
+
+    Raises:
+        UserError: no entry has a subset, and there is no split.
+    """
+    entries = {video_key(name): entry for name, entry in database.items()}
     bare = [key for key, entry in entries.items() if isinstance(entry, Mapping) and not entry.get("subset")]
     if split is None:
         if bare and len(bare) == len(entries):
             raise UserError(f"{annotations} names no subset for any video: --split 0.8/0.1/0.1 makes them")
-        return dict(entries)
+        return entries
     subsets = split_videos(bare, split)
     return {key: {**entry, "subset": subsets[key]} if key in subsets else entry for key, entry in entries.items()}
 

@@ -1,5 +1,6 @@
-"""Shards: plain WebDataset tars of videos and their annotations, written for ranged reads."""
+"""Shards: plain WebDataset tars of videos (or their features) and their annotations, written for ranged reads."""
 
+import hashlib
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from tadscale.data.decode import VideoInfo
 from tadscale.data.describe import describe
+from tadscale.data.features import FLOW_SUFFIX, RGB_SUFFIX, FeatureRows
 from tadscale.data.keys import VIDEO_SUFFIXES, member_name
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger, reason_of
@@ -23,18 +25,23 @@ log = logging.getLogger(__name__)
 
 
 class VideoSample(NamedTuple):
-    """One video on its way into a shard: becomes the members `KEY.mp4` and `KEY.json`."""
+    """One video on its way into a shard: becomes the members `KEY.mp4` and `KEY.json`.
+
+    Or its features, as `KEY.rgb.npy`, `KEY.flow.npy` where there are any, and `KEY.json`.
+    """
 
     key: str
     """Unique in the data set; see `tadscale.data.keys`, also for how members spell it."""
     video: bytes
-    """The encoded file."""
+    """The encoded file, or that of its RGB features."""
     annotation: dict[str, Any]
     """ActivityNet style: `{"duration": s, "subset": "train", "annotations": [{"label": l, "segment": [s, e]}]}`."""
     suffix: str = "mp4"
-    """One of `VIDEO_SUFFIXES`."""
+    """One of `VIDEO_SUFFIXES`, or `rgb.npy`."""
     info: VideoInfo | None = None
-    """Of the video, where it has been probed before."""
+    """Of the video, where it has been probed before. Features come with theirs."""
+    flow: bytes = b""
+    """The file of its flow features, if there is one."""
 
 
 def write_shards(
@@ -46,6 +53,8 @@ def write_shards(
     classes: Iterable[str] | None = None,
     ledger: QuarantineLedger | None = None,
     overwrite: bool = False,
+    features: FeatureRows | None = None,
+    flow_channels: int = 0,
 ) -> Manifest:
     """Write videos as `URL/shard-000000.tar`, ..., and `URL/manifest.parquet` last of all.
 
@@ -60,6 +69,8 @@ def write_shards(
         classes: the labels that may occur; by default those that do.
         ledger: takes unusable videos; without one they are errors.
         overwrite: replace a set of shards that is already there.
+        features: what a row is, where the samples are features; see `Manifest`.
+        flow_channels: of the flow features beside them.
 
     Raises:
         UserError: the folder already holds shards, a key occurs twice, a label is unknown, or a video is unusable.
@@ -78,7 +89,7 @@ def write_shards(
                 ledger.add(QuarantineEntry("", sample.key, error.reason, "pack"))
     if ledger is not None:
         ledger.check(len(rows) + len(ledger))
-    manifest = make_manifest(url, rows, classes)
+    manifest = make_manifest(url, rows, classes, features=features, flow_channels=flow_channels)
     write_manifest(manifest)
     return manifest
 
@@ -116,7 +127,7 @@ class _ShardWriter:
                 self._upload()
 
     def add(self, sample: VideoSample) -> VideoRow:
-        if sample.suffix not in VIDEO_SUFFIXES:
+        if sample.suffix not in (*VIDEO_SUFFIXES, RGB_SUFFIX):
             raise DataError(f"suffix {sample.suffix!r} is none of {VIDEO_SUFFIXES}")
         if sample.key in self.keys:
             raise UserError(f"key {sample.key!r} occurs twice: every video needs a key of its own")
@@ -130,13 +141,21 @@ class _ShardWriter:
         text = json.dumps(sample.annotation, sort_keys=True, ensure_ascii=False)
         note = text.encode(errors="backslashreplace")  # half a character of Unicode stays JSON's escape
         name = member_name(sample.key)
-        self._make_room(_header(name, sample.suffix) + _blocks(sample.video) + _header(name) + _blocks(note))
-        self.tar.write({"__key__": name, sample.suffix: sample.video})
-        offset = self.tar.tarstream.offset - _blocks(sample.video)
-        self.tar.write({"__key__": name, "json": note})
+        members = {sample.suffix: sample.video} | ({FLOW_SUFFIX: sample.flow} if sample.flow else {}) | {"json": note}
+        self._make_room(sum(_header(name, suffix) + _blocks(data) for suffix, data in members.items()))
+        offsets = {suffix: self._write(name, suffix, data) for suffix, data in members.items()}
         self.keys.add(sample.key)
         self.videos += 1
-        return row._replace(url=join(self.url, self._name), video_offset=offset)
+        row = row._replace(url=join(self.url, self._name), video_offset=offsets[sample.suffix])
+        if not sample.flow:
+            return row
+        sha256 = hashlib.sha256(sample.flow).hexdigest()
+        return row._replace(flow_offset=offsets[FLOW_SUFFIX], flow_bytes=len(sample.flow), flow_sha256=sha256)
+
+    def _write(self, name: str, suffix: str, data: bytes) -> int:
+        """Append one member, and say at which byte its content begins."""
+        self.tar.write({"__key__": name, suffix: data})
+        return self.tar.tarstream.offset - _blocks(data)
 
     @property
     def _name(self) -> str:
@@ -170,7 +189,7 @@ def _open_tar(file: BinaryIO) -> Any:
     return TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False, compress=False, format="PAX_FORMAT")
 
 
-def _header(name: str, suffix: str = "json") -> int:
+def _header(name: str, suffix: str) -> int:
     """Bytes of a member's header: one block, or four where the name is long."""
     return len(tarfile.TarInfo(f"{name}.{suffix}").tobuf(tarfile.PAX_FORMAT))
 

@@ -44,9 +44,11 @@ def open_sources(sources: Sequence[Source]) -> Manifest:
     if len(parts) == 1:
         return parts[0]
     _refuse_twins(parts)
+    _refuse_other_content(parts)
     classes = {label for part, source in zip(parts, sources, strict=True) if source.labelled for label in part.classes}
     url = " + ".join(part.url for part in parts)
-    return make_manifest(url, (row for part in parts for row in part.rows), classes)
+    rows, first = (row for part in parts for row in part.rows), parts[0]
+    return make_manifest(url, rows, classes, features=first.features, flow_channels=first.flow_channels)
 
 
 def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:
@@ -74,6 +76,16 @@ def _open(index: int, source: Source) -> Manifest:
 
 def _without_labels(row: VideoRow, source: int) -> VideoRow:
     return row._replace(labels=(), start_s=(), end_s=(), label_ids=row.label_ids[:0], labelled=False, source=source)
+
+
+def _refuse_other_content(parts: Sequence[Manifest]) -> None:
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.features, part.flow_channels) != (first.features, first.flow_channels):
+            raise UserError(
+                f"{part.url} and {first.url} cannot be trained on together: one holds videos and the other features, or "
+                f"features of another kind ({part.features}, {first.features}); leave one source out"
+            )
 
 
 def _refuse_twins(parts: Sequence[Manifest]) -> None:

@@ -2,29 +2,33 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tadscale.config import Config
 from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
 from tadscale.data.decode import TIME_SLACK_S, decode_frames
-from tadscale.data.manifest import VideoRow
+from tadscale.data.features import FeatureRows, cut_rows
+from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.storage import read_range
 from tadscale.errors import UserError
 
 
 class WindowConfig(Config):
-    """How videos are cut into windows. Frame `k` of a video is the picture on display at `k / fps` seconds."""
+    """How videos are cut into windows. Frame `k` of a video is the picture on display at `k / fps` seconds.
+
+    Of shards of features, a frame is a row of features. What a frame is, and at what time, is said here and nowhere else.
+    """
 
     frames: PositiveInt = 128
     """Sampled frames in a window."""
     stride_frames: PositiveInt = 64
     """Sampled frames from one window's start to the next."""
     fps: PositiveFloat = 10.0
-    """Sampled frames a second."""
+    """Sampled frames a second. Of features: their rows, so `video_fps / stride`."""
     height: PositiveInt = 112
     """Pixels; pictures are resized in the decoder, without keeping the aspect ratio."""
     width: PositiveInt = 112
@@ -33,10 +37,43 @@ class WindowConfig(Config):
     """A segment counts in a window if at least this share of it is inside (of the window, if the segment is longer)."""
     augment: Augment = Augment()
     """Random crop and flip in training."""
+    features: FeatureRows | None = None
+    """Frames are rows of features in place of pictures, as the shards' manifest describes them."""
+
+    @model_validator(mode="after")
+    def _features_have_a_rate_and_no_pictures(self) -> Self:
+        if self.features is None:
+            return self
+        if abs(self.fps - self.features.fps) > 1e-6 * self.fps:
+            raise ValueError(
+                f"window.fps is {self.fps:g}, and features have {self.features.video_fps:g} / {self.features.stride} = "
+                f"{self.features.fps!r} rows a second: set window.fps to that"
+            )
+        if self.augment.varies:
+            raise ValueError("window.augment crops and flips pictures, and features are none: leave it out")
+        return self
 
     def fingerprint(self) -> str:
-        """SHA-256 of all settings."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of all settings; of windows of pictures without the word of features, which is younger than theirs."""
+        left_out = {"features"} if self.features is None else None
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Of one frame: `(H, W, 3)`, or `(C,)` of a row of features."""
+        return (self.height, self.width, 3) if self.features is None else (self.features.channels,)
+
+    def blank(self, frames: int) -> NDArray[Any]:
+        """Frames that do not exist, zeros `[frames, *frame_shape]` of the type that frames have."""
+        return np.zeros((frames, *self.frame_shape), np.uint8 if self.features is None else np.float32)
+
+    def to_frames(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Seconds of a video to its sampled frames, fractions included."""
+        return times_s * self.fps if self.features is None else self.features.to_rows(times_s)
+
+    def to_seconds(self, frames: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sampled frames of a video to its seconds."""
+        return frames / self.fps if self.features is None else self.features.to_seconds(frames)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,8 +117,8 @@ class Timed(Protocol):
 class Window(NamedTuple):
     """One window with its ground truth."""
 
-    frames: NDArray[np.uint8]
-    """`[T, H, W, 3]` RGB; zeros where the mask is False."""
+    frames: NDArray[Any]
+    """`[T, H, W, 3]` uint8 RGB, or features `[T, C]` float32; zeros where the mask is False."""
     mask: NDArray[np.bool_]
     """`[T]`, which frames exist."""
     segments_frames: NDArray[np.float32]
@@ -95,6 +132,32 @@ def video_frames(duration_s: NDArray[np.float64] | float, fps: float) -> NDArray
     return np.maximum(np.ceil(np.asarray(duration_s) * fps - 1e-6), 1).astype(np.int64)
 
 
+def sampled_frames(videos: Timed, config: WindowConfig) -> NDArray[np.int64]:
+    """`[V]` sampled frames of each video: as many as its length has room for, or as there are rows of its features.
+
+    Raises:
+        UserError: windows are of pictures and the shards of features, or the other way round, or of other features.
+    """
+    if not isinstance(videos, Manifest):
+        return video_frames(videos.duration_s, config.fps)
+    if videos.features != config.features:
+        raise UserError(_other_content(videos, config))
+    return video_frames(videos.duration_s, config.fps) if config.features is None else videos.column("frames")
+
+
+def _other_content(videos: Manifest, config: WindowConfig) -> str:
+    if videos.features is None:
+        return (
+            f"{videos.url} holds videos, and data.window.features is set: leave it out, or name shards of features "
+            "(`tadscale data features` makes them)"
+        )
+    stated = "nothing" if config.features is None else repr(config.features)
+    return (
+        f"{videos.url} holds features, {videos.features!r}, and data.window.features says {stated}: set it to what the "
+        f"shards hold, data.window.fps to {videos.features.fps!r}, and choose model.backbone.name=features"
+    )
+
+
 def tile(videos: Timed, config: WindowConfig) -> WindowTable:
     """Cut every video into windows such that each sampled frame is in at least one; all count as labelled, of one source.
 
@@ -102,14 +165,14 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
     A video shorter than a window gives one window, padded at its end.
 
     Raises:
-        UserError: `stride_frames` exceeds `frames`.
+        UserError: `stride_frames` exceeds `frames`, or see `sampled_frames`.
     """
     if config.stride_frames > config.frames:
         raise UserError(
             f"window.stride_frames={config.stride_frames} exceeds window.frames={config.frames}: frames between two "
             "windows would never be seen; choose a stride of at most the window's length"
         )
-    total = video_frames(videos.duration_s, config.fps)  # [V]
+    total = sampled_frames(videos, config)  # [V]
     overhang = np.maximum(total - config.frames, 0)  # [V], start of the last window
     counts = 1 + -(-overhang // config.stride_frames)  # [V]
     video = np.repeat(np.arange(len(total)), counts)  # [W]
@@ -149,12 +212,26 @@ def cut_window(
     config: WindowConfig,
     draw: AugmentDraw = NO_AUGMENT,
 ) -> Window:
-    """Cut a window out of a video that has been fetched. Raises `UndecodableVideo`."""
-    times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
-    frames = np.zeros((config.frames, config.height, config.width, 3), np.uint8)  # [T, H, W, 3]
-    frames[:valid_frames] = decode_view(video, times_s, config, draw)
-    segments_frames, kept = clip_segments(row.segments_s * config.fps - start_frames, valid_frames, config.min_visible)
+    """Cut a window out of a video (or its features) that has been fetched. Raises as `read_frames`."""
+    frames = config.blank(config.frames)  # [T, H, W, 3] or [T, C]
+    frames[:valid_frames] = read_frames(video, start_frames, valid_frames, config, draw)
+    segments_frames = config.to_frames(row.segments_s) - start_frames
+    segments_frames, kept = clip_segments(segments_frames, valid_frames, config.min_visible)
     return Window(frames, np.arange(config.frames) < valid_frames, segments_frames, row.label_ids[kept])
+
+
+def read_frames(
+    video: bytes, first: int, count: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+) -> NDArray[Any]:
+    """Sampled frames of a video or its features that has been fetched: `[count, *frame_shape]`.
+
+    Raises:
+        UndecodableVideo: the pictures cannot be had.
+        UnreadableFeatures: the rows cannot be had.
+    """
+    if config.features is not None:
+        return cut_rows(video, first, count, config.features.channels)
+    return decode_view(video, np.arange(first, first + count) / config.fps, config, draw)
 
 
 def verify_windows(video: bytes, duration_s: float, config: WindowConfig | None = None) -> None:

@@ -25,8 +25,9 @@ class WindowBatch:
         labelled: `[B]` bool, False for windows without ground truth: they weigh nothing where ground truth is learned.
         mask: `[B, T]` bool, which sampled frames exist (a short video leaves the window's end empty).
         targets: ground truth.
-        frames: `[B, T, H, W, 3]` uint8 RGB, or None where only motion is trained on.
-        motion_fields: `[B, C, T, H, W]` in [-1, 1], or None where the trained network does not read them.
+        frames: `[B, T, H, W, 3]` uint8 RGB, features `[B, T, C]`, or None where only motion is trained on.
+        motion_fields: `[B, C, T, H, W]` in [-1, 1], flow features `[B, C, T, 1, 1]`, or None where the trained network does
+            not read them.
         teacher: what the frozen teacher made of the window's motion, or None where nothing is distilled.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from tadscale.config import Config
@@ -28,7 +28,7 @@ class Motion(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of a field: 2 for optical flow (u, v), 3 for a temporal gradient (R, G, B)."""
+        """Channels of a field: 2 for optical flow (u, v), 3 for a temporal gradient (R, G, B), any number of features."""
         ...
 
     @property
@@ -70,7 +70,8 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
 
     Args:
         motion: the modality.
-        frames: `[B, T, H, W, 3]` uint8, padded at the end.
+        frames: `[B, T, H, W, 3]` uint8, padded at the end; or what precomputed motion is read from, which says itself that
+            nothing moves in the padding.
         valid_frames: of each window, at least 1.
 
     Returns:
@@ -80,7 +81,7 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
         ValueError: frames of another shape or dtype.
     """
     length = frames.shape[1]
-    if min(valid_frames) == length > motion.span_frames:
+    if motion.span_frames == 0 or min(valid_frames) == length > motion.span_frames:
         return motion(frames)
     out = frames.new_zeros(frames.shape[0], motion.channels, *frames.shape[1:4], dtype=torch.float32)
     for count in sorted(set(valid_frames)):
@@ -96,12 +97,15 @@ def window_motion(motion: Motion, frames: Tensor, valid_frames: Sequence[int]) -
 class MotionConfig(Config):
     """Which motion modality, and its settings."""
 
-    name: Literal["tvl1", "dis", "raft", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed"] = "tvl1"
+    name: Literal[
+        "tvl1", "dis", "raft", "temporal_gradient_fast", "temporal_gradient_slow", "precomputed", "features"
+    ] = "tvl1"
     """`tvl1`: the paper's optical flow, on CPU and GPU. `dis`: optical flow for a half (`medium`) to a sixteenth
     (`ultrafast`) of the cost on a CPU, and less exact.
     `raft`: learned optical flow, from a file of weights, for frames of at least 128 px a side; at home on a GPU.
     `temporal_gradient_fast` and `_slow`: differences of frames 1 and 7 apart. `precomputed`: flow that lies in shards of
-    its own, as `tadscale data flow` writes them; it must fit the windows' frame rate."""
+    its own, as `tadscale data flow` writes them; it must fit the windows' frame rate. `features`: flow features, which lie
+    beside the RGB features in shards of `tadscale data features`."""
     clip_px: float | None = Field(default=None, gt=0)
     """Bound of optical flow in pixels a frame, which becomes 1.0. The default is 20 px for frames of 224 px, in
     proportion to the shorter side: 20 * min(height, width) / 224."""
@@ -112,15 +116,18 @@ class MotionConfig(Config):
     raft: RaftConfig = RaftConfig()
     """Settings of `raft`."""
     flow_url: str | None = None
-    """Shards of flow pictures under the videos' keys, for `precomputed`."""
+    """Shards of flow under the videos' keys: of flow pictures for `precomputed`, for `features` those of data.url."""
+    feature_channels: PositiveInt = 1024
+    """Channels of flow features, for `features`; I3D's are 1024."""
 
     @model_validator(mode="after")
     def _precomputed_lies_somewhere(self) -> Self:
-        if (self.name == "precomputed") != (self.flow_url is not None):
+        precomputed = self.name in ("precomputed", "features")
+        if precomputed != (self.flow_url is not None):
             raise ValueError(
-                "motion.flow_url says where flow lies that was computed before: it goes with name precomputed"
+                "motion.flow_url says where flow lies that was computed before: it goes with name precomputed or features"
             )
-        if self.name == "precomputed" and self.clip_px is not None:
+        if precomputed and self.clip_px is not None:
             raise ValueError(
                 "clip_px bounds flow when it is computed: precomputed flow is bounded already, leave it out"
             )
@@ -153,6 +160,8 @@ class MotionConfig(Config):
                 return clipped_fingerprint(self.raft.fingerprint(), self.clip_px)
             case "precomputed":
                 return precomputed.FINGERPRINT
+            case "features":
+                return precomputed.features_fingerprint(self.feature_channels)
             case "temporal_gradient_fast":
                 return gradient_fingerprint(FAST_SPAN_FRAMES)
             case "temporal_gradient_slow":
@@ -161,6 +170,8 @@ class MotionConfig(Config):
 
 def motion_channels(config: MotionConfig) -> int:
     """Channels of the modality's fields, without building it."""
+    if config.name == "features":
+        return config.feature_channels
     return TemporalGradient.channels if config.name.startswith("temporal_gradient") else FlowMotion.channels
 
 
@@ -175,6 +186,8 @@ def build_motion(config: MotionConfig) -> Motion:
             return FlowMotion(Raft(config.raft), config.clip_px)
         case "precomputed":
             return precomputed.Precomputed()
+        case "features":
+            return precomputed.FlowFeatures(config.feature_channels)
         case "temporal_gradient_fast":
             return TemporalGradient(FAST_SPAN_FRAMES)
         case "temporal_gradient_slow":

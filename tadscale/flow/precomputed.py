@@ -28,3 +28,31 @@ class Precomputed:
     def fingerprint(self) -> str:
         """See `FINGERPRINT`."""
         return FINGERPRINT
+
+
+def features_fingerprint(channels: int) -> str:
+    """Of flow features; which network they are of, they do not say."""
+    return f"features(channels={channels})"
+
+
+class FlowFeatures:
+    """Rows of flow features in place of motion: fields of one pixel a side.
+
+    Args:
+        channels: of a row.
+    """
+
+    span_frames = 0
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Rows `[B, T, C]` -> `[B, C, T, 1, 1]` float32, as they are: features have no bound."""
+        if frames.ndim != 3 or frames.shape[-1] != self.channels:
+            raise ValueError(f"flow features come as rows [B, T, {self.channels}], got {list(frames.shape)}")
+        return frames.float().transpose(1, 2)[..., None, None].contiguous()
+
+    def fingerprint(self) -> str:
+        """See `features_fingerprint`."""
+        return features_fingerprint(self.channels)

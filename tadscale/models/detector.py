@@ -31,7 +31,7 @@ class Detector(nn.Module):
         self.head = config.head.build(in_dim=config.dim, num_classes=num_classes, stride_frames=stride)
 
     def forward(self, video: Tensor, mask: Tensor) -> DetectorOutput:
-        """Pictures `[B, T, H, W, 3]` uint8 or motion `[B, C, T, H, W]`, valid frames `[B, T]`."""
+        """Pictures `[B, T, H, W, 3]` uint8, features `[B, T, C]` or motion `[B, C, T, H, W]`; valid frames `[B, T]`."""
         steps = self.backbone.steps(mask)  # [B, L]
         feature = self.mapping(self.backbone(as_input(self.backbone, video)), steps)  # [B, D, L]
         return DetectorOutput(feature, self.head(feature, steps))
@@ -42,5 +42,8 @@ class Detector(nn.Module):
 
 
 def as_input(backbone: Backbone, video: Tensor) -> Tensor:
-    """What a backbone computes on: pictures (uint8) are normalised by it, motion is in [-1, 1] as it comes."""
+    """What a backbone computes on: pictures (uint8) are normalised by it, motion is in [-1, 1] as it comes, and features
+    `[B, T, C]` are a video of one pixel a side, `[B, C, T, 1, 1]`."""
+    if video.ndim == 3:
+        return video.transpose(1, 2)[..., None, None]
     return backbone.normalise(video) if video.dtype == torch.uint8 else video

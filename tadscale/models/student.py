@@ -38,9 +38,11 @@ class Student(nn.Module):
     difference to the heads. The branch detector serves training only: `inference_state` leaves it out.
     """
 
-    def __init__(self, config: ModelConfig, *, num_classes: int, with_branch_head: bool = True) -> None:
+    def __init__(
+        self, config: ModelConfig, *, num_classes: int, with_branch_head: bool = True, in_channels: int = 3
+    ) -> None:
         super().__init__()
-        self.backbone = config.backbone.build(3)
+        self.backbone = config.backbone.build(in_channels)
         self.motion_branch = TemporalMapping(self.backbone.out_channels, config.dim)
         self.appearance_branch = TemporalMapping(self.backbone.out_channels, config.dim)
         self.motion_fusion = FUSIONS[config.fusion](config.dim)
@@ -58,7 +60,7 @@ class Student(nn.Module):
         """Training: pictures to features and predictions of every part.
 
         Args:
-            video: pictures `[B, T, H, W, 3]` uint8.
+            video: pictures `[B, T, H, W, 3]` uint8, or RGB features `[B, T, C]`.
             mask: valid frames `[B, T]`.
             part: gives the backbone's features twice, as ground truth and as distillation see them, and joins the gradients
                 of both on their way back.

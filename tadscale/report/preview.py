@@ -33,9 +33,13 @@ class Preview(NamedTuple):
 def previews(manifest: Manifest, window: WindowConfig, motion: MotionConfig, count: int) -> Iterator[Preview]:
     """Clips of the first `count` videos that can be read; a damaged one is passed over, training will count it.
 
+    Of features there are none: they show nothing to an eye.
+
     Raises:
         StorageError: the storage cannot be reached.
     """
+    if window.features is not None:
+        return
     clips, modality = 0, build_motion(motion)
     table = tile(manifest, window)
     _, firsts = np.unique(table.video, return_index=True)

@@ -6,14 +6,14 @@ it in pieces, on several processes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tadscale.data.decode import decode_frames
-from tadscale.data.windows import WindowConfig
+from tadscale.data.windows import WindowConfig, read_frames
 from tadscale.metrics.nms import suppress
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.network import InferenceConfig, NetworkSpec
@@ -33,36 +33,36 @@ class DetectionPath:
         """As a network's description has it."""
         return cls(spec.window, spec.inference, spec.classes)
 
-    def decode(self, video: bytes, starts: NDArray[np.int64], valid: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def decode(self, video: bytes, starts: NDArray[np.int64], valid: NDArray[np.int64]) -> NDArray[Any]:
         """The frames that neighbouring windows cover, each decoded once: with half-overlapping ones 320 instead of 512.
 
         Args:
-            video: the encoded file.
+            video: the encoded file, or that of its features.
             starts: `[n]` first sampled frame of each window, ascending.
             valid: `[n]` how many of its frames exist.
 
         Returns:
-            `[U, H, W, 3]`, from the first window's start to the last frame that any of them has.
+            `[U, H, W, 3]` (or features `[U, C]`), from the first window's start to the last frame that any of them has.
 
         Raises:
             DataError: the video cannot be decoded that far.
         """
-        times_s = np.arange(starts[0], int((starts + valid).max())) / self.window.fps  # [U]
-        return decode_frames(video, times_s, (self.window.height, self.window.width))
+        first = int(starts[0])
+        return read_frames(video, first, int((starts + valid).max()) - first, self.window)
 
     def cut(
-        self, frames: NDArray[np.uint8], starts: NDArray[np.int64], valid: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Windows `[n, T, H, W, 3]` and which frames exist `[n, T]`, out of what `decode` gave; as in training."""
+        self, frames: NDArray[Any], starts: NDArray[np.int64], valid: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Windows `[n, T, H, W, 3]` (or `[n, T, C]`) and which frames exist `[n, T]`, out of what `decode` gave."""
         length = self.window.frames
-        windows = np.zeros((len(starts), length, *frames.shape[1:]), np.uint8)
+        windows = np.zeros((len(starts), length, *frames.shape[1:]), frames.dtype)
         for window, start, count in zip(windows, starts - starts[0], valid, strict=True):
             window[:count] = frames[start : start + count]
         return windows, np.arange(length) < valid[:, None]
 
     @torch.inference_mode()
     def detect(self, network: nn.Module, windows: Tensor, mask: Tensor) -> list[WindowDetections]:
-        """The detections of a batch of windows `[n, T, H, W, 3]` uint8 with mask `[n, T]`, one entry a window."""
+        """The detections of a batch of windows, as `cut` gives them, with mask `[n, T]`, one entry a window."""
         assert not network.training
         return self.read(network, network.detect(windows, mask))  # type: ignore[operator]
 
@@ -97,7 +97,7 @@ class DetectionPath:
             ValueError: a score is NaN: the weights come from a run that diverged.
         """
         frames = [part.segments_frames.double().numpy() + start for start, part in windows]
-        segments_s = (np.concatenate([np.empty((0, 2)), *frames]) / self.window.fps).clip(0.0, duration_s)  # [N, 2]
+        segments_s = self.window.to_seconds(np.concatenate([np.empty((0, 2)), *frames])).clip(0.0, duration_s)  # [N, 2]
         scores = np.concatenate([np.empty(0), *(part.scores.double().numpy() for _, part in windows)])  # [N]
         labels = np.concatenate([np.empty(0, np.int64), *(part.labels.numpy() for _, part in windows)])  # [N]
         lasting = segments_s[:, 1] > segments_s[:, 0]

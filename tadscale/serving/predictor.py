@@ -58,6 +58,12 @@ class Predictor:
             raise UserError(
                 f"this network is {reads}, and detects nothing in videos. Detect with the student that came of it"
             )
+        if spec.window.features is not None:
+            raise UserError(
+                f"this network reads features ({spec.window.features}), and what computes them of a video is not part of "
+                "it: it detects nothing in raw video. Compute the features of your videos, make shards of them "
+                "(`tadscale data features`), and run the job that trained it as kind: evaluate on those; or train on videos"
+            )
         self.spec = spec
         self._path = DetectionPath.of(spec)
         self._device = device

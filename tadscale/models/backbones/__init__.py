@@ -4,6 +4,7 @@
 from typing import Annotated
 
 from tadscale.config import ChosenByName
+from tadscale.models.backbones.features import FeaturesConfig
 from tadscale.models.backbones.i3d import I3dConfig
 from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
@@ -19,7 +20,8 @@ BackboneConfig = Annotated[
     | TsmMobileNetV2Config
     | I3dConfig
     | SlowFastR50Config
-    | VitConfig,
+    | VitConfig
+    | FeaturesConfig,
     ChosenByName(),
 ]
 """Which backbone, and its settings: the one list of backbones."""

@@ -14,7 +14,7 @@ from ray.data import Dataset, TaskPoolStrategy
 from torch import Tensor
 
 from tadscale.config import Config
-from tadscale.data.flow_windows import check_flow, cut_flow, read_flow
+from tadscale.data.flow_windows import blank_flow, check_flow, cut_flow, read_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.motion_identity import check_same_motion, motion_fingerprint
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
@@ -31,7 +31,7 @@ from tadscale.segments import Detection
 from tadscale.serving.path import DetectionPath
 
 WINDOWS_PER_PACKET = 8  # of one video, consecutive: the frames that they share are decoded and sent once
-SAMPLING = ("frames", "stride_frames", "fps", "height", "width")
+SAMPLING = ("frames", "stride_frames", "fps", "height", "width", "features")
 
 
 class Candidate(Config):
@@ -207,7 +207,7 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
             if flow is not None:
                 starts, valid = table.start_frames[part].tolist(), table.valid_frames[part].tolist()
                 cut = [cut_flow(flow, *window, job.path.window) for window in zip(starts, valid, strict=True)]
-                packet["flow"] = np.stack(cut)[None]  # [1, n, T, H, W, 3]
+                packet["flow"] = np.stack(cut)[None]  # [1, n, T, H, W, 3] or [1, n, T, C]
             yield packet
     except DataError as error:
         yield _failed(index, error.reason, job)
@@ -216,7 +216,7 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
 def _packet(
     video: bytes, index: int, starts: NDArray[np.int64], valid: NDArray[np.int64], path: DetectionPath
 ) -> dict[str, NDArray]:
-    """A row: the frames that the windows cover `[1, U, H, W, 3]`, the windows' starts and lengths `[1, n]`."""
+    """A row: the frames that the windows cover, `[1, U, H, W, 3]` or `[1, U, C]`, their starts and lengths `[1, n]`."""
     return {
         "video": np.array([index]),
         "frames": path.decode(video, starts, valid)[None],
@@ -228,10 +228,10 @@ def _packet(
 
 def _failed(index: int, reason: str, job: _Job) -> dict[str, NDArray]:
     config = job.path.window
-    flow = {"flow": np.zeros((1, 1, 1, config.height, config.width, 3), np.uint8)} if job.flow_url else {}
+    flow = {"flow": blank_flow(job.flow_url, config, 1)[None, None]} if job.flow_url else {}
     return flow | {
         "video": np.array([index]),
-        "frames": np.zeros((1, 1, config.height, config.width, 3), np.uint8),
+        "frames": config.blank(1)[None],
         "start_frames": np.zeros((1, 1), np.int64),
         "valid_frames": np.zeros((1, 1), np.int64),
         "error": np.array([reason]),
@@ -274,8 +274,8 @@ class _Networks:
             return list(self._read(predictions, starts.tolist()))
 
     def _predict(self, url: str, windows: Tensor, moving: Tensor, mask: Tensor, valid: list[int]) -> Predictions:
-        """Of one network: on windows `[n, T, H, W, 3]`, of which `valid` frames exist, mask `[n, T]`; or on the motion that
-        is made of `moving`, which may be precomputed."""
+        """Of one network: on windows `[n, T, H, W, 3]` or `[n, T, C]`, of which `valid` frames exist, mask `[n, T]`; or on
+        the motion that is made of `moving`, which may be precomputed."""
         network, spec = self._networks[url]
         if not spec.reads_motion:
             return network.detect(windows, mask)

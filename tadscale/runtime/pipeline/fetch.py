@@ -1,11 +1,12 @@
 """Fill packets: plan, ranged read, decode, augment. Runs in Ray Data's CPU tasks, which never import torch."""
 
 import json
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tadscale.data.flow_windows import load_flow
+from tadscale.data.flow_windows import blank_flow, load_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import EMPTY, PlanRow
 from tadscale.data.quarantine import DataError, QuarantineEntry
@@ -28,9 +29,9 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
 
     Returns:
         `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `labelled` `[n]` (False: nothing is known
-        of what happens in it), `mask` `[n, T]`, `frames` `[n, T, H, W, 3]`, `segments_frames` `[n, N, 2]`, `labels`
-        `[n, N]`, `error` `[n]`. With `flow_url`, shards of motion computed before, also `flow` `[n, T, H, W, 3]`: its
-        pictures.
+        of what happens in it), `mask` `[n, T]`, `frames` `[n, T, H, W, 3]` (or features `[n, T, C]`), `segments_frames`
+        `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`. With `flow_url`, shards of motion computed before, also `flow`: its
+        pictures `[n, T, H, W, 3]` or features `[n, T, C]`.
 
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
@@ -55,11 +56,10 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
 
 def _load(
     row: PlanRow, manifest: Manifest, config: WindowConfig, flow_url: str | None
-) -> tuple[Window, NDArray[np.uint8] | None, str]:
-    """A window, the pictures of its flow if there are any, and an entry for the ledger if it is bad."""
-    blank = _blank(config)
+) -> tuple[Window, NDArray[Any] | None, str]:
+    """A window, its precomputed flow if there is any, and an entry for the ledger if it is bad."""
     if row.window == EMPTY:
-        return blank, blank.frames, ""
+        return *_blank(config, flow_url), ""
     video = manifest.row(row.video)
     try:
         draw = config.augment.draw(row.draw_seed)
@@ -68,16 +68,17 @@ def _load(
         return window, flow, ""
     except DataError as error:
         entry = QuarantineEntry(shard=video.shard, key=video.key, reason=error.reason, stage="decode")
-        return blank, blank.frames, json.dumps(entry._asdict())
+        return *_blank(config, flow_url), json.dumps(entry._asdict())
 
 
-def _blank(config: WindowConfig) -> Window:
-    return Window(
-        frames=np.zeros((config.frames, config.height, config.width, 3), np.uint8),
+def _blank(config: WindowConfig, flow_url: str | None) -> tuple[Window, NDArray[Any] | None]:
+    window = Window(
+        frames=config.blank(config.frames),
         mask=np.zeros(config.frames, bool),
         segments_frames=np.zeros((0, 2), np.float32),
         labels=np.zeros(0, np.int64),
     )
+    return window, blank_flow(flow_url, config, config.frames) if flow_url else None
 
 
 def _stack(ragged: list[np.ndarray], fill: int) -> np.ndarray:

@@ -87,7 +87,8 @@ class MotionTeacher:
         return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
 
     def _make(self, frames: Tensor, mask: NDArray[np.bool_]) -> Columns:
-        """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]` and `[v, T]` to the columns that are added."""
+        """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]`, or flow features `[v, T, C]`, and `[v, T]` to the
+        columns that are added."""
         motion = window_motion(self._motion, frames, mask.sum(1).tolist())  # [v, C, T, H, W]
         if self._teacher is None:
             return {"motion_fields": motion.to(torch.float16).cpu().numpy()}
@@ -124,7 +125,7 @@ def check_teacher(stage: Stage, manifest: Manifest) -> None:
         raise UserError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
     if not teacher.reads_motion:
         raise UserError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
-    sampling = ("frames", "fps", "height", "width")
+    sampling = ("frames", "fps", "height", "width", "features")
     pairs = {
         "motion": (teacher.motion_fingerprint, ours.motion_fingerprint),
         **{f"window.{name}": (getattr(teacher.window, name), getattr(ours.window, name)) for name in sampling},

@@ -63,7 +63,7 @@ class PacketLayout:
 def windows_per_packet(share: int, config: WindowConfig) -> int:
     """How many windows travel together: the largest part of a rank's `share` of a step whose frames stay under
     `MAX_PACKET_BYTES`; of several steps as many as stay under `MAX_BYTES_AHEAD`. At least 1."""
-    window_bytes = config.frames * config.height * config.width * 3
+    window_bytes = config.frames * config.blank(1).nbytes
     steps = MAX_BYTES_AHEAD // (share * window_bytes)
     if steps:
         return steps * share

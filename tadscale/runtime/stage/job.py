@@ -115,6 +115,24 @@ class JobConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _features_go_together(self) -> "JobConfig":
+        """Where windows are of features, everything reads features; where they are of pictures, nothing does."""
+        expected = self.data.window.features is not None
+        settings = {"model.backbone.name": self.model.backbone.name, "motion.name": self.motion.name}
+        for setting, name in settings.items():
+            if (name == "features") != expected:
+                raise ValueError(
+                    f"data.window.features is {'set' if expected else 'not set'}, and {setting} is {name!r}: a job is of "
+                    "features throughout (data.window.features, model.backbone.name=features, motion.name=features), or of "
+                    "videos; `tadscale data features` prints the settings for its shards"
+                )
+        if expected and (self.pretrain is not None or self.data.sprites is not None):
+            raise ValueError(
+                "pretrain and data.sprites are about pictures, and data.window.features has none: leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_teacher_is_named_or_trained(self) -> "JobConfig":
         if self.teacher.url is not None and self.teacher.epochs_factor != 1.0:
             raise ValueError(

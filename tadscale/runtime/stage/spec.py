@@ -224,11 +224,16 @@ def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkS
     return NetworkSpec(
         mode=mode,
         model=architecture(job.model, mode),
-        in_channels=motion_channels(job.motion) if mode in ("teacher", "pretrain") else 3,
+        in_channels=input_channels(job, mode),
         classes=classes,
         window=settings_of(job, mode).data.window,
         inference=job.evaluate.inference,
     )
+
+
+def input_channels(job: JobConfig, mode: Mode) -> int:
+    """Channels of what a mode's network reads, or of the motion that a pretext predicts."""
+    return motion_channels(job.motion) if mode in ("teacher", "pretrain") else job.data.window.frame_shape[-1]
 
 
 class StageResult(StageFiles, Config):

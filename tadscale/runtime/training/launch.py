@@ -17,6 +17,7 @@ from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
+from tadscale.flow.motion import motion_channels
 from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import check_capacity, connect
 from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
@@ -136,7 +137,8 @@ def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, A
     if stage.distils:
         check_teacher(stage, manifest)
     if stage.flow_url is not None:
-        check_flow(stage.flow_url, manifest, stage.window, stage.quarantine_budget)
+        channels = motion_channels(stage.job.motion)
+        check_flow(stage.flow_url, manifest, stage.window, stage.quarantine_budget, channels)
     return cluster.preset()
 
 

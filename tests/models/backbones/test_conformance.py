@@ -20,6 +20,7 @@ TINY = {
     "i3d": {"width": 8},
     "slowfast_r50": {"width": 32},  # below, units of the fast pathway die at once
     "vit": {"size": "tiny"},
+    "features": {"width": 8},
 }
 BACKBONES = choices(BackboneConfig)
 

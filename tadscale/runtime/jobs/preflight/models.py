@@ -28,7 +28,7 @@ def start(facts: Facts) -> Iterator[str]:
     url = facts.job.model.backbone.weights
     if facts.modes and url is not None:
         with _at_hand(facts, url) as folder:
-            load_start(facts.job.model.backbone.build(3), folder)
+            load_start(facts.job.model.backbone.build(facts.job.data.window.frame_shape[-1]), folder)
     yield from ()
 
 

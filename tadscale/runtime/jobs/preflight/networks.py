@@ -21,8 +21,8 @@ def shapes(facts: Facts) -> Iterator[str]:
         except Exception as error:  # of any kind: settings that do not fit end wherever in torch
             window = spec.window
             yield (
-                f"the {mode} network cannot be built, or not run on windows of {window.frames} frames of {window.height} x "
-                f"{window.width} ({_words(error)}): change model.*, or data.window"
+                f"the {mode} network cannot be built, or not run on windows of {window.frames} frames of "
+                f"{' x '.join(map(str, window.frame_shape))} ({_words(error)}): change model.*, or data.window"
             )
 
 
@@ -42,8 +42,10 @@ def _call(spec: NetworkSpec, mode: Mode) -> None:
 def _window(spec: NetworkSpec, mode: Mode) -> Tensor:
     window = spec.window
     if mode == "teacher":
-        return torch.zeros(1, spec.in_channels, window.frames, window.height, window.width)
-    return torch.zeros(1, window.frames, window.height, window.width, 3, dtype=torch.uint8)
+        grid = window.frame_shape[:2] if window.features is None else (1, 1)
+        return torch.zeros(1, spec.in_channels, window.frames, *grid)
+    kind = torch.uint8 if window.features is None else torch.float32
+    return torch.zeros(1, window.frames, *window.frame_shape, dtype=kind)
 
 
 def _words(error: Exception) -> str:

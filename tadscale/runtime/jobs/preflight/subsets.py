@@ -64,7 +64,8 @@ def _any_seen(videos: Manifest | None, window: WindowConfig) -> bool:
         table.video.tolist(), table.start_frames.tolist(), table.valid_frames.tolist(), strict=True
     ):
         row = videos.row(video)
-        if row.labels and clip_segments(row.segments_s * window.fps - start, valid, window.min_visible)[1].any():
+        segments_frames = window.to_frames(row.segments_s) - start
+        if row.labels and clip_segments(segments_frames, valid, window.min_visible)[1].any():
             return True
     return False
 

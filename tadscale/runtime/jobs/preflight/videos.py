@@ -6,7 +6,8 @@ from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.storage import list_names
-from tadscale.data.windows import WindowConfig, load_window, video_frames
+from tadscale.data.windows import WindowConfig, load_window, sampled_frames
+from tadscale.flow.motion import motion_channels
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.sprites import drawn_already
 
@@ -52,7 +53,7 @@ def flow(facts: Facts) -> Iterator[str]:
         return
     budget = QuarantineBudget(max_fraction=facts.job.data.quarantine_budget)
     for videos in ([facts.training] if facts.modes else []) + ([facts.test] if facts.evaluates else []):
-        check_flow(url, videos, facts.job.data.window, budget)
+        check_flow(url, videos, facts.job.data.window, budget, motion_channels(facts.job.motion))
     yield from ()
 
 
@@ -66,7 +67,7 @@ def _stored(facts: Facts) -> dict[str, Manifest]:
 
 def _undecodable(videos: Manifest, index: int, window: WindowConfig) -> str:
     row = videos.row(index)
-    valid = min(window.frames, int(video_frames(row.duration_s, window.fps)))
+    valid = min(window.frames, int(sampled_frames(videos, window)[index]))
     try:
         load_window(row, 0, valid, window)
     except DataError as error:

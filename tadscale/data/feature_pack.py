@@ -1,0 +1,190 @@
+"""Published features, a `.npy` file for each video, and their annotations, into shards."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from tadscale.config import Config
+from tadscale.data.annotations import read_database
+from tadscale.data.decode import VideoInfo
+from tadscale.data.features import RGB_SUFFIX, FeatureRows, npy_bytes, parse_rows
+from tadscale.data.folder import list_folder
+from tadscale.data.matching import match_files
+from tadscale.data.pack import Packed, with_subsets, write_packed
+from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger, reason_of
+from tadscale.data.shards import VideoSample
+from tadscale.data.storage import join, read_bytes
+from tadscale.data.suspicions import Suspicions
+from tadscale.errors import UserError
+
+SUFFIXES = ("npy",)
+ROWS_APART = 2  # flow has one frame less than its video, so that it may end a row or two earlier than RGB
+REACH_SLACK = 0.1  # of a video's length; a wrong stride or frame rate is off by a quarter and more
+REACH_SLACK_S = 5.0
+
+
+class FeatureFiles(Config):
+    """How published features lie in their files, as their source says it."""
+
+    stride: PositiveInt
+    """Frames of the video from one row to the next."""
+    offset: NonNegativeFloat
+    """Frame of the video at the middle of row 0: half the frames of a clip."""
+    video_fps: PositiveFloat
+    """Frames a second that the videos were read at."""
+    rgb_channels: PositiveInt | None = None
+    """Where a file holds RGB and flow side by side: how many of its first channels are RGB."""
+
+
+def pack_features(
+    directory: str,
+    annotations: str,
+    url: str,
+    files: FeatureFiles,
+    *,
+    flow_directory: str | None = None,
+    split: tuple[float, float, float] | None = None,
+    ledger: QuarantineLedger | None = None,
+    overwrite: bool = False,
+) -> Packed:
+    """Write shards of the features in a folder and below, as far as an annotation file knows their videos.
+
+    Files are matched with videos as `tadscale.data.pack.pack` does it. Where the annotations do not say how long a video is,
+    it lasts to the end of the last row's clip.
+
+    Args:
+        directory: path or URL of the folder, with a file `KEY.npy` for each video: rows `[T, C]`.
+        annotations: path or URL of a ground-truth file of ActivityNet's form, or of a table.
+        url: where the shards go.
+        files: what a row is.
+        flow_directory: the folder of the flow features, where they have files of their own.
+        split: shares of train, validation and test for videos whose annotations name no subset.
+        ledger: with the budget; by default one of 1 %.
+        overwrite: replace shards that are already there.
+
+    Raises:
+        UserError: no file matches, none holds features, flow is said to be in two places, or see `pack`.
+        QuarantineExceeded: too many videos have no features, or unusable ones.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    if flow_directory is not None and files.rgb_channels is not None:
+        raise UserError("--flow names files of flow, and --rgb-channels says that it lies beside RGB: give one of them")
+    database = read_database(annotations)
+    matches = match_files(list_folder(directory), database, directory, SUFFIXES)
+    flow = (
+        {}
+        if flow_directory is None
+        else match_files(list_folder(flow_directory), database, flow_directory, SUFFIXES).files
+    )
+    entries = with_subsets(database, split, annotations)
+    ledger = QuarantineLedger() if ledger is None else ledger
+    reader = _Reader(directory, flow_directory, flow, files, entries, ledger, Suspicions())
+    features, flow_channels = reader.describe(matches.files)
+    samples = reader.samples(matches.files, features, flow_channels)
+    return write_packed(
+        samples,
+        url,
+        matches,
+        ledger,
+        reader.suspicions,
+        overwrite=overwrite,
+        features=features,
+        flow_channels=flow_channels,
+    )
+
+
+class _Rows(NamedTuple):
+    """The features of one video: `[T, C]`, and `[T, C_flow]`, which may have no channel."""
+
+    rgb: NDArray[np.floating]
+    flow: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the features of videos one after the other; what cannot be used goes to the ledger."""
+
+    directory: str
+    flow_directory: str | None
+    flow_files: Mapping[str, str]
+    files: FeatureFiles
+    entries: Mapping[str, Any]
+    ledger: QuarantineLedger
+    suspicions: Suspicions
+
+    def describe(self, paths: Mapping[str, str]) -> tuple[FeatureRows, int]:
+        """What a row of this data set is, and its channels of flow, by the first of its videos that can be read."""
+        reason = ""
+        for key, path in sorted(paths.items()):
+            try:
+                rows = self._read(key, path)
+            except DataError as error:
+                reason = reason or f"{path}: {error.reason}"
+            else:
+                facts = self.files.model_dump(exclude={"rgb_channels"})
+                return FeatureRows(channels=rows.rgb.shape[1], **facts), rows.flow.shape[1]
+        raise UserError(f"{self.directory}: none of {len(paths)} files holds usable features, such as {reason}")
+
+    def samples(self, paths: Mapping[str, str], features: FeatureRows, flow_channels: int) -> Iterator[VideoSample]:
+        for key, path in sorted(paths.items()):
+            try:
+                sample = self._sample(key, path, features, flow_channels)
+            except Exception as error:  # one file's bytes never end the packing of the others
+                self.ledger.add(QuarantineEntry("", key, f"{path}: {reason_of(error)}", "pack"))
+            else:
+                yield sample
+
+    def _sample(self, key: str, path: str, features: FeatureRows, flow_channels: int) -> VideoSample:
+        rows, entry = self._read(key, path), self.entries[key]
+        channels = rows.rgb.shape[1], rows.flow.shape[1]
+        if channels != (features.channels, flow_channels):
+            raise DataError(
+                f"{channels} channels of RGB and flow, and other videos have {features.channels, flow_channels}"
+            )
+        info = VideoInfo(_duration_s(entry, len(rows.rgb), features), features.video_fps, len(rows.rgb), channels[0], 1)
+        self.suspicions.see(key, entry, info)
+        flow = npy_bytes(rows.flow) if flow_channels else b""
+        return VideoSample(key, npy_bytes(rows.rgb), entry, RGB_SUFFIX, info, flow)
+
+    def _read(self, key: str, path: str) -> _Rows:
+        rgb = _narrow(parse_rows(read_bytes(join(self.directory, path))))
+        first = self.files.rgb_channels
+        if first is not None:
+            if first >= rgb.shape[1]:
+                raise DataError(f"{rgb.shape[1]} channels, of which {first} should be RGB and the others flow")
+            return _Rows(rgb[:, :first], rgb[:, first:])
+        if self.flow_directory is None:
+            return _Rows(rgb, rgb[:, :0])
+        if key not in self.flow_files:
+            raise DataError(f"there is no flow of it in {self.flow_directory}")
+        flow = _narrow(parse_rows(read_bytes(join(self.flow_directory, self.flow_files[key]))))
+        if abs(len(rgb) - len(flow)) > ROWS_APART:
+            raise DataError(f"{len(rgb)} rows of RGB and {len(flow)} of flow: they are not of the same clips")
+        common = min(len(rgb), len(flow))
+        return _Rows(rgb[:common], flow[:common])
+
+
+def _narrow(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Half and single precision as they are, double as single."""
+    return rows.astype(np.float32) if rows.dtype.itemsize > 4 else rows
+
+
+def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> float:
+    """How long the annotations say that a video is, else where its last clip ends.
+
+    Raises:
+        DataError: its rows end far from there, or it was read at another frame rate: what they are said to be is wrong.
+    """
+    reach_s = features.to_seconds(float(rows - 1)) + features.offset / features.video_fps
+    stated = entry.get("duration", entry.get("duration_second"))
+    duration_s = reach_s if stated is None else float(stated)
+    if abs(reach_s - duration_s) > REACH_SLACK_S + REACH_SLACK * duration_s:
+        raise DataError(
+            f"{rows} rows, {features.stride} frames apart at {features.video_fps:g} frames a second, reach to "
+            f"{reach_s:.1f} s of a video of {duration_s:.1f} s: stride, offset or frame rate are others"
+        )
+    return duration_s
