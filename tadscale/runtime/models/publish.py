@@ -68,6 +68,8 @@ def _card(
     ground_truth = f"{job.data.url}, subset {job.data.test_subset}"
     videos = len(read_manifest(job.data.url).subset(job.data.test_subset))
     ordered = sorted(scores, key=lambda name: name != network.mode)
+    rows = network.window.features
+    outside = [] if rows is None else [f"It reads features ({rows}) and computes none: it serves no raw video."]
     return ModelCard(
         name=name,
         summary=SUMMARY.get(network.mode, SUMMARY["student"]),
@@ -90,6 +92,7 @@ def _card(
         ],
         intended_use=["Detection of the classes below in videos like those it was trained on."],
         limits=[
+            *outside,
             "Scores are not calibrated probabilities.",
             f"Of one video the {job.evaluate.inference.nms.top_k} strongest detections are kept (the parameter top_k).",
             f"Actions much longer than a window ({network.window.frames / network.window.fps:g} s) are not found whole.",
