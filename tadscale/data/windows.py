@@ -215,8 +215,8 @@ def cut_window(
     """Cut a window out of a video (or its features) that has been fetched. Raises as `read_frames`."""
     frames = config.blank(config.frames)  # [T, H, W, 3] or [T, C]
     frames[:valid_frames] = read_frames(video, start_frames, valid_frames, config, draw)
-    segments_frames = config.to_frames(row.segments_s) - start_frames
-    segments_frames, kept = clip_segments(segments_frames, valid_frames, config.min_visible)
+    segments = config.to_frames(row.segments_s) - start_frames
+    segments_frames, kept = clip_segments(segments, valid_frames, config.min_visible)
     return Window(frames, np.arange(config.frames) < valid_frames, segments_frames, row.label_ids[kept])
 
 
