@@ -1,4 +1,4 @@
-"""`tadscale data features`: published features and their annotations, into shards."""
+"""`tadscale data features` and `extract`: published features into shards, and features of one's own from a backbone."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tadscale.cli.common import EXIT_OK
 from tadscale.cli.data_pack import packed_table
+from tadscale.errors import UserError
 
 
 def add_features(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,6 +27,13 @@ def add_features(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--split", metavar="A/B/C", help="shares of train, validation and test, where none are named")
     parser.add_argument("--budget", metavar="SHARE", help="of the videos that may be left out (default: 0.01)")
     parser.set_defaults(command=_features)
+    extract = data.add_parser(
+        "extract", help="features of a job's videos, from its backbone: files for `data features`"
+    )
+    extract.add_argument("job", metavar="JOB.yaml", help="on videos; model.backbone.weights, and teacher.url for flow")
+    extract.add_argument("out", metavar="FOLDER", help="files that are there already are kept")
+    extract.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override a setting")
+    extract.set_defaults(command=_extract)
 
 
 def _features(options: argparse.Namespace, console: Console) -> int:
@@ -61,4 +69,30 @@ def _features(options: argparse.Namespace, console: Console) -> int:
     ]
     for line in settings if manifest.flow_channels else settings[:2]:
         console.print(f"set        {line}", markup=False, highlight=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def _extract(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.data.feature_files import write_annotations, write_feature_files
+    from tadscale.data.manifest import read_manifest
+    from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+    from tadscale.data.storage import join
+    from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.stage.extraction import extractors
+
+    job = load_job(options.job, options.set)
+    if job.data.window.features is not None:
+        raise UserError(f"{options.job} reads features already: extract those of a job on videos")
+    videos, found = read_manifest(job.data.url), extractors(job)
+    for name, extractor in found.items():
+        ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+        folder = join(options.out, name)
+        computed = write_feature_files(videos, folder, extractor.compute, extractor.identity, ledger)
+        console.print(f"{folder}: {computed} computed, {len(ledger)} left out", markup=False, highlight=False)
+    annotations = join(options.out, "annotations.json")
+    write_annotations(videos, annotations)
+    flow = f" --flow {join(options.out, 'flow')}" if "flow" in found else ""
+    described = f"--stride {found['rgb'].stride} --offset 0 --video-fps {job.data.window.fps!r}{flow}"
+    command = f"tadscale data features {join(options.out, 'rgb')} {annotations} URL {described}"
+    console.print(f"next       {command}", markup=False, highlight=False, soft_wrap=True)
     return EXIT_OK

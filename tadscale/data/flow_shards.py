@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tadscale.data.decode import decode_frames
 from tadscale.data.encode import encode_lossless
-from tadscale.data.manifest import Manifest, VideoRow
+from tadscale.data.feature_files import annotation_of
+from tadscale.data.manifest import Manifest
 from tadscale.data.motion_identity import note_motion
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
@@ -95,13 +96,4 @@ def _samples(
         except DataError as error:
             ledger.add(QuarantineEntry(row.shard, row.key, error.reason, "flow"))
         else:
-            yield VideoSample(row.key, encoded, _annotation(row))
-
-
-def _annotation(row: VideoRow) -> dict[str, object]:
-    segments = zip(row.labels, row.start_s, row.end_s, strict=True)
-    return {
-        "duration": row.duration_s,
-        "subset": row.subset,
-        "annotations": [{"label": label, "segment": [start, end]} for label, start, end in segments],
-    }
+            yield VideoSample(row.key, encoded, annotation_of(row))

@@ -31,9 +31,11 @@ def open_flow(url: str) -> dict[str, VideoRow]:
 def _flow_features(manifest: Manifest) -> Iterator[VideoRow]:
     for row in manifest.rows:
         if row.flow_bytes:
-            member = {"offset": row.flow_offset, "bytes": row.flow_bytes, "sha256": row.flow_sha256}
             yield row._replace(
-                width=manifest.flow_channels, **{f"video_{name}": value for name, value in member.items()}
+                video_offset=row.flow_offset,
+                video_bytes=row.flow_bytes,
+                video_sha256=row.flow_sha256,
+                width=manifest.flow_channels,
             )
 
 

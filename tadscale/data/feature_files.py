@@ -1,0 +1,75 @@
+"""A folder of `.npy` files, one for each video, written as their features are computed: what is there is not done again."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadscale.data.features import npy_bytes
+from tadscale.data.folder import list_folder
+from tadscale.data.manifest import Manifest, VideoRow
+from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
+from tadscale.data.storage import join, read_text, write_bytes
+from tadscale.data.windows import read_video
+from tadscale.errors import UserError
+
+NOTE_NAME = "computed_by.txt"
+
+Compute = Callable[[bytes, float], NDArray[np.float32]]
+"""Features `[T, C]` of an encoded video and its length in seconds."""
+
+
+def write_feature_files(videos: Manifest, url: str, compute: Compute, identity: str, ledger: QuarantineLedger) -> int:
+    """Write `URL/KEY.npy` for every video that has none yet. A file appears when it is whole, so a run may be interrupted.
+
+    Args:
+        videos: whose features.
+        url: a folder or prefix.
+        compute: makes them.
+        identity: what makes them, in words: files of another make are not mixed with these.
+        ledger: takes videos that cannot be decoded.
+
+    Returns:
+        How many were computed now.
+
+    Raises:
+        UserError: the folder holds features that something else computed.
+        QuarantineExceeded: more videos are bad than the ledger's budget allows.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    note = join(url, NOTE_NAME)
+    earlier = read_text(note)
+    if earlier not in ("", identity):
+        raise UserError(f"{url} holds features of {earlier}, and these are of {identity}: write to another folder")
+    write_bytes(note, identity.encode())
+    present, computed = frozenset(list_folder(url).files), 0
+    for row in videos.rows:
+        name = f"{row.key}.npy"
+        if name in present:
+            continue
+        try:
+            rows = compute(read_video(row), row.duration_s)
+        except DataError as error:
+            ledger.add(QuarantineEntry(row.shard, row.key, error.reason, "features"))
+        else:
+            write_bytes(join(url, name), npy_bytes(rows))
+            computed += 1
+    ledger.check(len(videos))
+    return computed
+
+
+def write_annotations(videos: Manifest, url: str) -> None:
+    """The videos' annotations as ActivityNet JSON, for `tadscale data features`. Raises `StorageError`."""
+    database = {row.key: annotation_of(row) for row in videos.rows}
+    write_bytes(url, json.dumps({"database": database}, ensure_ascii=False).encode())
+
+
+def annotation_of(row: VideoRow) -> dict[str, object]:
+    """A video's ActivityNet entry."""
+    segments = zip(row.labels, row.start_s, row.end_s, strict=True)
+    return {
+        "duration": row.duration_s,
+        "subset": row.subset,
+        "annotations": [{"label": label, "segment": [start, end]} for label, start, end in segments],
+    }
