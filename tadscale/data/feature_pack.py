@@ -25,6 +25,7 @@ SUFFIXES = ("npy",)
 ROWS_APART = 2  # flow has one frame less than its video, so that it may end a row or two earlier than RGB
 REACH_SLACK = 0.1  # of a video's length; a wrong stride or frame rate is off by a quarter and more
 REACH_SLACK_S = 5.0
+FPS_SLACK = 0.005  # 29.97 passes for 30: half a second in eight minutes
 
 
 class FeatureFiles(Config):
@@ -179,6 +180,9 @@ def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> f
     Raises:
         DataError: its rows end far from there, or it was read at another frame rate: what they are said to be is wrong.
     """
+    fps = float(entry.get("fps", features.video_fps))  # as ActionFormer's annotations have it
+    if abs(fps - features.video_fps) > FPS_SLACK * features.video_fps:
+        raise DataError(f"{fps:g} frames a second, and the data set's features are of {features.video_fps:g}")
     reach_s = features.to_seconds(float(rows - 1)) + features.offset / features.video_fps
     stated = entry.get("duration", entry.get("duration_second"))
     duration_s = reach_s if stated is None else float(stated)

@@ -209,6 +209,18 @@ def test_a_wrong_stride_is_noticed(tmp_path: Path, annotations: str):
         pack_features(str(rgb), annotations, str(tmp_path / "shards"), FILES.model_copy(update={"stride": 8}))
 
 
+def test_a_video_of_another_frame_rate_is_left_out(tmp_path: Path, annotations: str):
+    """Its rows would lie at other times than the data set's: a fifth off, at 25 for 30."""
+    document = json.loads(Path(annotations).read_text())
+    for key, fps in {"a": 25.0, "b": 29.97, "c.1": 30.0}.items():
+        document["database"][key]["fps"] = fps
+    Path(annotations).write_text(json.dumps(document))
+    rgb, ledger = write_features(tmp_path / "rgb", 6), QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    packed = pack_features(str(rgb), annotations, str(tmp_path / "shards"), FILES, ledger=ledger)
+    assert packed.manifest.column("key").tolist() == ["b", "c.1"]
+    assert [entry.reason for entry in ledger] == ["a.npy: 25 frames a second, and the data set's features are of 30"]
+
+
 def test_bad_files_lose_only_themselves(tmp_path: Path, annotations: str):
     rgb = write_features(tmp_path / "rgb", 6)
     (rgb / "a.npy").write_bytes(b"no features")
