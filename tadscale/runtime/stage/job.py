@@ -26,7 +26,7 @@ class TeacherConfig(Config):
     """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
     default the run trains one."""
     epochs_factor: float = Field(default=1.0, gt=0, le=100)
-    """Epochs of the teacher that the run trains, over `optim.epochs`. It starts from nothing where the RGB backbones have a
+    """Epochs of the teacher that the run trains, if it trains one, over `optim.epochs`. It starts from nothing where the RGB backbones have a
     start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
 
 
@@ -133,11 +133,7 @@ class JobConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _a_teacher_is_named_or_trained(self) -> "JobConfig":
-        if self.teacher.url is not None and self.teacher.epochs_factor != 1.0:
-            raise ValueError(
-                "teacher.url names a trained teacher, and teacher.epochs_factor trains one: leave one of them out"
-            )
+    def _a_teacher_job_trains_its_own(self) -> "JobConfig":
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
         return self
