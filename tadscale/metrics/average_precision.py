@@ -167,51 +167,53 @@ def average_precision(
 
     Args:
         matches: of this ground truth.
-        video_weight: `[videos]` how often each video of the ground truth counts, for resampling over videos. Matching
+        video_weight: `[..., videos]` how often each video of the ground truth counts, for resampling over videos. Matching
             never crosses videos, so a resample needs new sums, no new matching. Detections on unknown videos count
             once.
 
     Returns:
-        `[K, T]`; NaN for a class without any instance left under the weights.
+        `[..., K, T]`; NaN for a class without any instance left under the weights.
     """
-    weight = np.ones(len(ground_truth.videos) + 1) if video_weight is None else np.append(video_weight, 1.0)
-    of_detection = weight[matches.video]  # [N] video -1 reads the appended 1
-    positives = np.bincount(ground_truth.label, weight[ground_truth.video], len(ground_truth.labels))  # [K]
+    weight = np.ones(len(ground_truth.videos)) if video_weight is None else video_weight
+    weight = np.concatenate([weight, np.ones_like(weight[..., :1])], axis=-1)  # [..., videos + 1] video -1 counts once
     ranges, found = matches.class_ranges(len(ground_truth.labels)), matches.true_positive
-    return np.array(
-        [
-            interpolated_average_precision(found[:, first:stop], of_detection[first:stop], count)
-            for (first, stop), count in zip(ranges, positives, strict=True)
-        ]
-    )
+    areas = [
+        interpolated_average_precision(
+            found[:, first:stop],
+            weight[..., matches.video[first:stop]],
+            weight[..., ground_truth.video[ground_truth.label == index]].sum(axis=-1),
+        )
+        for index, (first, stop) in enumerate(ranges)
+    ]
+    return np.stack(areas, axis=-2)
 
 
 def interpolated_average_precision(
-    true_positive: NDArray[np.bool_], weight: NDArray[np.float64], positives: float
+    true_positive: NDArray[np.bool_], weight: NDArray[np.float64], positives: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Area under the precision-recall curve whose precision is made non-increasing (PASCAL VOC 2010 and later).
 
     Args:
         true_positive: `[T, N]` verdicts by descending score.
-        weight: `[N]` how often each detection counts.
-        positives: weighted number of instances.
+        weight: `[..., N]` how often each detection counts.
+        positives: `[...]` weighted number of instances.
 
     Returns:
-        `[T]`, 0 without detections, NaN without instances.
+        `[..., T]`, 0 without detections, NaN without instances.
     """
-    if positives <= 0:
-        return np.full(len(true_positive), np.nan)
-    hits = np.cumsum(true_positive * weight, axis=1)  # [T, N]
-    detections = np.cumsum(weight)  # [N]
-    precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)  # [T, N]
-    return interpolated_area(precision, hits / positives)
+    hits = np.cumsum(true_positive * weight[..., None, :], axis=-1)  # [..., T, N]
+    detections = np.cumsum(weight, axis=-1)[..., None, :]  # [..., 1, N]
+    precision = np.divide(hits, detections, out=np.zeros_like(hits), where=detections > 0)  # [..., T, N]
+    present = np.asarray(positives > 0)[..., None]  # [..., 1]
+    recall = hits / np.where(present, positives[..., None], 1.0)[..., None]  # [..., T, N]
+    return np.where(present, interpolated_area(precision, recall), np.nan)
 
 
 def interpolated_area(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under curves of precision `[T, N]` over recall `[T, N]`, precision made non-increasing first. Shape `[T]`."""
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # [T, N] best from this recall on
-    gained = np.diff(recall, axis=1, prepend=0.0)  # [T, N] recall gained by each detection
-    return (gained * envelope).sum(axis=1)
+    """Area under curves of precision `[..., N]` over recall `[..., N]`, precision made non-increasing first. Shape `[...]`."""
+    envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]  # [..., N] best from this recall on
+    gained = np.diff(recall, axis=-1, prepend=0.0)  # [..., N] recall gained by each detection
+    return (gained * envelope).sum(axis=-1)
 
 
 def _descending(score: NDArray[np.float64], ties: TieOrder) -> NDArray[np.int64]:

@@ -15,6 +15,9 @@ from tadscale.errors import UserError
 from tadscale.metrics.average_precision import THUMOS14_TIOU, average_precision, match_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 
+CELLS = 1_000_000
+"""Draws x thresholds x detections of a class that are summed at once: 8 MB an array, of which there are five or so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedBootstrap:
@@ -77,29 +80,15 @@ def bootstrap_pairs(
 
     Raises: as `paired_bootstrap`.
     """
-    videos = len(ground_truth.videos)
-    if videos < 2:
-        raise UserError(f"The ground truth has {videos} video(s); a bootstrap over videos needs 2 or more.")
-    matches = [
-        tuple(match_detections(detections, ground_truth, tiou, ties="stable") for detections in pair) for pair in pairs
-    ]
-
-    def means(weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """Of challengers and champions, `[2]`."""
-        each = [[_mean(average_precision(of_one, ground_truth, weight)) for of_one in pair] for pair in matches]
-        return np.mean(each, axis=0)
-
-    random = np.random.Generator(np.random.Philox(seed))
-    differences = np.empty(draws)
-    for draw in range(draws):
-        first, second = means(random.multinomial(videos, np.full(videos, 1 / videos)).astype(np.float64))  # [videos]
-        differences[draw] = first - second
+    tables = [detections for pair in pairs for detections in pair]
+    averages = mean_over_classes(class_draws(tables, ground_truth, tiou, draws=draws, seed=seed))  # [pairs * 2, draws + 1]
+    first, second = averages.reshape(len(pairs), 2, -1).mean(axis=0)  # [draws + 1] of challengers and champions
+    differences = (first - second)[1:]
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail]).tolist()
-    challenger, champion = means().tolist()
     return PairedBootstrap(
-        challenger=challenger,
-        champion=champion,
+        challenger=float(first[0]),
+        champion=float(second[0]),
         low=low,
         high=high,
         confidence=confidence,
@@ -107,7 +96,47 @@ def bootstrap_pairs(
     )
 
 
-def _mean(per_class: NDArray[np.float64]) -> float:
-    """Average mAP of `[K, T]` over the classes that are present; NaN when a draw of empty videos has none."""
-    present = ~np.isnan(per_class[:, 0])
-    return float(per_class[present].mean()) if present.any() else float("nan")
+def class_draws(
+    tables: Sequence[DetectionTable],
+    ground_truth: GroundTruth,
+    tiou: Sequence[float] = THUMOS14_TIOU,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Average precision of each class, averaged over thresholds: on the videos as they are, then on resampled sets of them.
+
+    All tables are scored on the same sets.
+
+    Returns:
+        `[tables, draws + 1, K]`; NaN for a class of which a set holds no instance.
+
+    Raises:
+        UserError: as `paired_bootstrap`.
+    """
+    videos = len(ground_truth.videos)
+    if videos < 2:
+        raise UserError(f"The ground truth has {videos} video(s); a bootstrap over videos needs 2 or more.")
+    random = np.random.Generator(np.random.Philox(seed))
+    drawn = random.multinomial(videos, np.full(videos, 1 / videos), size=draws)
+    weights = np.concatenate([np.ones((1, videos)), drawn])  # [draws + 1, videos]
+    return np.stack([_class_means(table, ground_truth, tiou, weights) for table in tables])
+
+
+def mean_over_classes(per_class: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of `[..., K]` over the classes that are present; NaN where a draw of empty videos has none."""
+    present = ~np.isnan(per_class)
+    count = present.sum(axis=-1)
+    total = np.where(present, per_class, 0.0).sum(axis=-1)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def _class_means(
+    table: DetectionTable, ground_truth: GroundTruth, tiou: Sequence[float], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`[sets, K]` of one detector, as many sets of videos at a time as memory is to be taken for."""
+    matches = match_detections(table, ground_truth, tiou, ties="stable")
+    largest = max(stop - first for first, stop in matches.class_ranges(len(ground_truth.labels)))
+    at_once = max(1, CELLS // max(largest * len(matches.tiou), 1))
+    parts = [weights[first : first + at_once] for first in range(0, len(weights), at_once)]
+    return np.concatenate([average_precision(matches, ground_truth, part).mean(axis=-1) for part in parts])
