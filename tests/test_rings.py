@@ -11,7 +11,20 @@ PACKAGE = Path(__file__).parent.parent / "tadscale"
 # From the ground up, ring by ring: a module imports from its own floor and from those below. A floor is a module or a
 # package of the library; what lies in `runtime/` has floors of its own.
 RINGS: dict[int, tuple[str, ...]] = {
-    1: ("", "errors", "credentials", "paths", "config", "segments", "losses", "metrics", "weights", "flow", "models"),
+    1: (
+        "",
+        "errors",
+        "credentials",
+        "paths",
+        "config",
+        "segments",
+        "losses",
+        "metrics",
+        "gate",
+        "weights",
+        "flow",
+        "models",
+    ),
     2: ("data", "network", "engine", "serving", "report"),
     3: (
         "runtime",

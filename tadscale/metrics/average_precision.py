@@ -210,7 +210,7 @@ def interpolated_average_precision(
 
 
 def interpolated_area(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under curves of precision `[..., N]` over recall `[..., N]`, precision made non-increasing first. Shape `[...]`."""
+    """Area under curves of precision over recall, both `[..., N]`, precision made non-increasing first. Shape `[...]`."""
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]  # [..., N] best from this recall on
     gained = np.diff(recall, axis=-1, prepend=0.0)  # [..., N] recall gained by each detection
     return (gained * envelope).sum(axis=-1)

@@ -81,7 +81,9 @@ def bootstrap_pairs(
     Raises: as `paired_bootstrap`.
     """
     tables = [detections for pair in pairs for detections in pair]
-    averages = mean_over_classes(class_draws(tables, ground_truth, tiou, draws=draws, seed=seed))  # [pairs * 2, draws + 1]
+    averages = mean_over_classes(
+        class_draws(tables, ground_truth, tiou, draws=draws, seed=seed)
+    )  # [pairs * 2, draws + 1]
     first, second = averages.reshape(len(pairs), 2, -1).mean(axis=0)  # [draws + 1] of challengers and champions
     differences = (first - second)[1:]
     tail = (1 - confidence) / 2
