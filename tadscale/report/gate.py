@@ -20,7 +20,16 @@ def gate_markdown(verdict: Verdict, title: str) -> str:
         f"{evidence.confidence:.0%} intervals of {evidence.draws} draws. All values are percent of average precision."
     )
     settings = ", ".join(f"{key} {value}" for key, value in verdict.config.model_dump(exclude={"budgets"}).items())
-    return f"# {title}\n\n**{verdict.decision}** ({settings})\n\n{reasons}\n{measured}\n\n{_table(verdict)}\n{_costs(verdict)}"
+    head = f"# {title}\n\n**{verdict.decision}** ({settings})\n\n{reasons}\n{measured}\n\n"
+    return f"{head}{_table(verdict)}\n{_costs(verdict)}"
+
+
+def gate_lines(verdict: Verdict | None, challenger: int, champion: int) -> list[str]:
+    """The same for a terminal; None stands for a version that is champion already."""
+    if verdict is None:
+        return [f"version {challenger} is the champion: there is nothing to compare it with"]
+    became = "becomes champion in place of" if verdict.promote else "does not replace"
+    return [f"version {challenger} {became} version {champion}", *verdict.reasons]
 
 
 def plot_gate(verdict: Verdict, title: str, path: Path) -> None:

@@ -4,20 +4,21 @@ Every command can be killed at any point and be repeated: what it had done stand
 no time without a champion that it had. How, says `succession.py`. On a SQLite store the commands wait for each other.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
-from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, read_spec
+from tadscale.runtime.models.champion_alias import ChampionAlias, ChampionChanged
+from tadscale.runtime.models.moves import Move, read_moves
+from tadscale.runtime.models.package_files import check_upload, file_digest, file_digests
 from tadscale.runtime.models.packaging import CARD_NAME
-from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, REIGN_PREFIX, ROLLBACK_TAG, Reign, Succession
+from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, ROLLBACK_TAG
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
@@ -25,12 +26,11 @@ from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.store_lock import exclusive
 from tadscale.serving.predictor import detector_folder
 
-FORMER_CHAMPIONS_TAG = "tadscale.former_champions"  # how earlier versions kept the reigns: a JSON list, the latest last
 METRIC_PREFIX = "metric."
 DETECTOR_TAG = "tadscale.detector_sha256"  # digest of network.json, which holds that of the weights
 MAX_DESCRIPTION = 5000  # characters, the column's width in MLflow's database
+GATE_PREFIX = "tadscale.gate."  # tags of a version: what it came to when it was compared with the champion
 LOCK = "registry"
-
 
 PLACE_BOUND = {"MLmodel", CARD_NAME}  # files of a package that say where and when it was made
 
@@ -61,6 +61,7 @@ class Registry:
 
     def __init__(self, tracking_uri: str, patience_s: float = 0.0) -> None:
         self.tracking_uri = tracking_uri
+        self.patience_s = patience_s
         self._client = PatientClient(make_client(tracking_uri), redact_text(tracking_uri), patience_s)
 
     def register(
@@ -90,12 +91,12 @@ class Registry:
             ValueError: the folder holds no detector.
             StorageError: the artifact store does not give back what it was given.
         """
-        digest = _sha256(detector_folder(package) / SPEC_NAME)
+        digest = file_digest(detector_folder(package) / SPEC_NAME)
         self._ensure_name(name)
         folder = f"model-{digest[:12]}"
         if self._number_of(name, digest) is None:
             run.log_folder(package, folder)
-            _check_upload(run, package, folder)
+            check_upload(run, package, folder)
         entries = {f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
         with exclusive(self.tracking_uri, LOCK):
             number = self._number_of(name, digest)
@@ -140,48 +141,77 @@ class Registry:
             metrics={key.removeprefix(METRIC_PREFIX): value for key, value in metrics.items()},
         )
 
-    def promote(self, name: str, selector: int | str = CHALLENGER) -> ModelVersion:
+    def promote(
+        self,
+        name: str,
+        selector: int | str = CHALLENGER,
+        *,
+        why: str = "by hand",
+        by: str | None = None,
+        expected: int | None = None,
+    ) -> ModelVersion:
         """Make a version the champion; the one before is remembered for `rollback`.
+
+        Args:
+            name: of the registered model.
+            selector: a version's number or an alias.
+            why: for the record.
+            by: for the record; by default account and machine.
+            expected: the version that must be champion still, because it is the one that this one was compared with.
 
         Raises:
             UserError: there is no such version.
+            ChampionChanged: the champion is not the expected one, or somebody else is about to change it.
         """
-        with exclusive(self.tracking_uri, LOCK):
-            chosen = self.version(name, selector)
-            line = self._succession(name)
-            if line.rollback is not None:
-                line = self._end_rollback(name, line)
-            if line.champion is not None and not line.is_recorded:
-                line = self._record(name, line)
-            if line.champion != chosen.version:
-                self._set("alias", name, CHAMPION, str(chosen.version))
-                line = replace(line, champion=chosen.version)
-            if not line.is_recorded:
-                self._record(name, line)
+        with exclusive(self.tracking_uri, LOCK) as alone:
+            alias = self._alias(name)
+            if expected is not None and not alone:
+                alias.claim()
+            chosen, line = self.version(name, selector), alias.read()
+            if expected is not None and line.champion != expected:
+                raise ChampionChanged(
+                    f"{name} version {chosen.version} was compared with version {expected}, and the champion is "
+                    f"{f'version {line.champion}' if line.champion else 'none'} now: it stays so; compare with that one"
+                )
+            alias.succeed(line, chosen.version, why, by)
             promoted = self.version(name, chosen.version)
             if CHALLENGER in promoted.aliases:  # last: `promote NAME` finds whom it means until all is done
                 self._client.delete_registered_model_alias(name, CHALLENGER)
-        return replace(promoted, aliases=tuple(alias for alias in promoted.aliases if alias != CHALLENGER))
+        return replace(promoted, aliases=tuple(one for one in promoted.aliases if one != CHALLENGER))
 
-    def rollback(self, name: str) -> ModelVersion:
+    def rollback(self, name: str, *, why: str = "rolled back by hand", by: str | None = None) -> ModelVersion:
         """Make the previous champion the champion again; versions that have been deleted since are passed over.
 
         Raises:
             UserError: there was no champion before this one.
         """
         with exclusive(self.tracking_uri, LOCK):
-            line = self._succession(name)
+            alias = self._alias(name)
+            line = alias.read()
             heir = line.cut_short or line.heir(self._numbers(name))
             if heir is None:
                 raise UserError(
                     f"the model {name} has had no champion before this one: promote the version that you want"
                 )
             if line.cut_short is None:
-                self._set("tag", name, ROLLBACK_TAG, dumps([line.champion, heir]))
-                self._set("alias", name, CHAMPION, str(heir))
+                alias.set("tag", ROLLBACK_TAG, dumps([line.champion, heir]))
+                alias.move(line, heir, why, by)
             restored = self.version(name, heir)
-            self._end_rollback(name, replace(line, champion=heir, rollback=(line.champion, heir)))
+            alias.end_rollback(replace(line, champion=heir, rollback=(line.champion, heir)))
         return restored
+
+    def moves(self, name: str) -> list[Move]:
+        """How the alias `champion` came to stand where it does, the oldest move first.
+
+        Raises:
+            UserError: there is no such model.
+        """
+        return [noted.move for noted in read_moves(self._model(name).tags)]
+
+    def set_version_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version, secrets hidden; one that exists gets the new value."""
+        for key, value in redact(dict(tags)).items():
+            self._client.set_model_version_tag(name, str(version), key, value)
 
     @contextmanager
     def fetch(self, name: str, selector: int | str = CHAMPION) -> Iterator[Path]:
@@ -201,22 +231,29 @@ class Registry:
         """What a version is, as one JSON document that can be compared between two runs of the same job.
 
         Left out is what differs between any two runs: run ids, times, places of storage (and the model card, which names
-        them), the order of registration.
+        them), the order of registration, and what a gate said of it.
         """
         version = self.version(name, selector)
         with self.fetch(name, version.version) as package:
             spec = read_spec(str(detector_folder(package))).model_dump(mode="json")
-            digests = {path: sha256 for path, sha256 in _digests(package).items() if Path(path).name not in PLACE_BOUND}
+            digests = {
+                path: sha256 for path, sha256 in file_digests(package).items() if Path(path).name not in PLACE_BOUND
+            }
             requirements = (package / "requirements.txt").read_text(encoding="utf-8").split()
         return {
             "name": name,
             "aliases": list(version.aliases),
-            "tags": version.tags,
+            "tags": {key: value for key, value in version.tags.items() if not key.startswith(GATE_PREFIX)},
             "metrics": version.metrics,
             "detector": spec,
             "files": digests,
             "requirements": requirements,
         }
+
+    def _alias(self, name: str) -> ChampionAlias:
+        """Raises `UserError` if there is no such model."""
+        self._model(name)
+        return ChampionAlias(self._client, name)
 
     def _find(self, name: str, selector: int | str) -> Any:
         from mlflow.exceptions import MlflowException
@@ -265,52 +302,15 @@ class Registry:
 
         Where nobody has ever reigned, the first version does: of two first registrations at once both name the same one.
         """
-        line, numbers = self._succession(name), self._numbers(name)
+        alias, numbers = self._alias(name), self._numbers(name)
+        line = alias.read()
         if line.champion is None:
             champion = number if line.reigns else numbers[0]
-            self._set("alias", name, CHAMPION, str(champion))
-            line = replace(line, champion=champion)
+            line = alias.move(line, champion, "registered where there was no champion", None)
         if not line.reigns:
-            self._record(name, line)
+            alias.record(line)
         if number == numbers[-1] != line.champion:
-            self._set("alias", name, CHALLENGER, str(number))
-
-    def _set(self, kind: Literal["alias", "tag"], name: str, key: str, value: str) -> None:
-        """Set an alias or a tag; of two that make the same one at once, MLflow refuses the later, once."""
-        from mlflow.exceptions import MlflowException
-
-        write = getattr(self._client, f"set_registered_model_{kind}")
-        try:
-            write(name, key, value)
-        except MlflowException as error:
-            if error.error_code != "BAD_REQUEST":
-                raise
-            write(name, key, value)
-
-    def _succession(self, name: str) -> Succession:
-        model = self._model(name)
-        if FORMER_CHAMPIONS_TAG in model.tags:
-            for place, version in enumerate(loads(model.tags[FORMER_CHAMPIONS_TAG]), start=1):
-                self._set("tag", name, f"{REIGN_PREFIX}{place:06d}-0", str(version))
-            self._client.delete_registered_model_tag(name, FORMER_CHAMPIONS_TAG)
-            model = self._model(name)
-        return Succession.read(model.aliases, model.tags)
-
-    def _record(self, name: str, line: Succession) -> Succession:
-        """Leave the champion's reign on record."""
-        assert line.champion is not None
-        reign = Reign(line.next_key(), line.champion)
-        self._set("tag", name, reign.key, str(reign.version))
-        return replace(line, reigns=(*line.reigns, reign))
-
-    def _end_rollback(self, name: str, line: Succession) -> Succession:
-        """Take away the deposed reigns if a rollback took effect, and its note in any case."""
-        deposed = line.after(line.cut_short) if line.cut_short is not None else []
-        for key in deposed:
-            self._client.delete_registered_model_tag(name, key)
-        self._client.delete_registered_model_tag(name, ROLLBACK_TAG)
-        kept = tuple(reign for reign in line.reigns if reign.key not in deposed)
-        return replace(line, reigns=kept, rollback=None)
+            alias.set("alias", CHALLENGER, str(number))
 
     def _ensure_name(self, name: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -322,30 +322,8 @@ class Registry:
                 raise
 
 
-def _check_upload(run: Run, package: Path, folder: str) -> None:
-    """Compare what the artifact store gives back with what it was given: once registered, it would be served."""
-    with TemporaryDirectory() as back:
-        stored = Path(run.client.download_artifacts(run.run_id, folder, back))
-        given, got = _digests(package), _digests(stored)
-    differing = sorted(name for name in given if got.get(name) != given[name])
-    if differing:
-        raise StorageError(
-            f"{run.artifact_uri}/{folder}: {', '.join(differing[:3])} came back damaged or not at all, so the model is not "
-            "registered: check the artifact store and the way to it, then run the same command again"
-        )
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
-
-
 def _shortened(card: str) -> str:
     if len(card) <= MAX_DESCRIPTION:
         return card
     remark = "\n\n(The whole card is model_card.md in the model's folder.)"
     return card[: MAX_DESCRIPTION - len(remark)] + remark
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

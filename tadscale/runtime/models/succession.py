@@ -6,7 +6,8 @@ MLflow writes one alias or one tag at a time and offers no compare-and-set. So o
 - every reign has a tag of its own (`tadscale.reign.000003-1f2e3d4c`, the version its value), so that two writers at once
   overwrite nothing of each other's. The last one may lag behind the alias: it is a record, never an order;
 - a rollback first notes whence and whither (`tadscale.rollback`) and takes the note away last. One that was cut short after
-  it took effect is finished by the next command, and not done twice.
+  it took effect is finished by the next command, and not done twice;
+- who moved the alias and why is noted before and marked after (`moves.py`).
 """
 
 import json
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import uuid4
+
+from tadscale.runtime.models.moves import NotedMove, read_moves
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 REIGN_PREFIX = "tadscale.reign."
@@ -39,6 +42,8 @@ class Succession:
     """As recorded, oldest first; the champion's own may be missing."""
     rollback: tuple[int | None, int] | None = None
     """Whence and whither, of a rollback that was not seen to its end."""
+    moves: tuple[NotedMove, ...] = ()
+    """Of the alias, the oldest first."""
 
     @classmethod
     def read(cls, aliases: Mapping[str, Any], tags: Mapping[str, str]) -> "Succession":
@@ -48,6 +53,7 @@ class Succession:
             champion=int(aliases[CHAMPION]) if CHAMPION in aliases else None,
             reigns=tuple(Reign(key, int(tags[key])) for key in keys),
             rollback=tuple(json.loads(tags[ROLLBACK_TAG])) if tags.get(ROLLBACK_TAG) else None,
+            moves=read_moves(tags),
         )
 
     @property

@@ -20,27 +20,28 @@ def database_file(tracking_uri: str) -> Path | None:
 
 
 @contextmanager
-def exclusive(tracking_uri: str, purpose: str) -> Iterator[None]:
+def exclusive(tracking_uri: str, purpose: str) -> Iterator[bool]:
     """While the block runs, no other thread or process is in one of the same purpose on the same SQLite store.
 
-    The system lets go of the lock (`DATABASE.PURPOSE.lock`) when its holder dies, however that happens.
+    The system lets go of the lock (`DATABASE.PURPOSE.lock`) when its holder dies, however that happens. The block is given
+    whether there is a lock at all.
 
     Raises:
         TimeoutError: another holds the lock for longer than anything here takes.
     """
     database = database_file(tracking_uri)
     if database is None:
-        yield
+        yield False
         return
     path = database.with_name(f"{database.name}.{purpose}.lock")
     try:
         held = path.open("a")
     except (PermissionError, FileNotFoundError):  # nothing can be written here, so there is nothing to guard
-        yield
+        yield False
         return
     with held:
         _wait_for(held.fileno(), path)
-        yield
+        yield True
 
 
 def _wait_for(descriptor: int, path: Path) -> None:

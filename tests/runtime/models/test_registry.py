@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tadscale.data.storage import StorageError
+from tadscale.runtime.models.champion_alias import ChampionChanged
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.models.succession import Succession
 from tadscale.runtime.tracking.run import Run
@@ -278,3 +279,73 @@ def test_what_the_artifact_store_damages_is_not_registered(
     assert not registry.list_versions(NAME)
     monkeypatch.undo()
     assert register(registry, run, small).aliases == ("champion",)
+
+
+def test_every_move_of_the_champion_is_on_record(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2, why="the gate let it in", by="gate")
+    registry.promote(NAME, 2, why="again")  # moves nothing
+    registry.promote(NAME, 3)
+    registry.rollback(NAME)
+    moves = registry.moves(NAME)
+    assert [(move.origin, move.target) for move in moves] == [(None, 1), (1, 2), (2, 3), (3, 2)]
+    assert all(move.made for move in moves) and [move.at for move in moves] == sorted(move.at for move in moves)
+    assert moves[1].why == "the gate let it in" and moves[1].by == "gate"
+    assert moves[2].why == "by hand" and "@" in moves[2].by
+    assert moves[0].why == "registered where there was no champion" and "rolled back" in moves[3].why
+
+
+def test_a_long_reason_is_cut(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2, why="x" * 6000)
+    assert registry.moves(NAME)[-1].why == "x" * 997 + "..."
+
+
+def test_a_decision_about_a_former_champion_moves_nothing(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2, expected=1)
+    with pytest.raises(
+        ChampionChanged, match="version 3 was compared with version 1, and the champion is version 2 now"
+    ):
+        registry.promote(NAME, 3, expected=1)
+    assert aliases(registry) == {3: ("challenger",), 2: ("champion",), 1: ()}
+    assert len(registry.moves(NAME)) == 2
+    assert registry.promote(NAME, 3, expected=2).version == 3
+
+
+def outcome(call: Any) -> int | str:
+    try:
+        return call().version
+    except ChampionChanged as refused:
+        return str(refused)
+
+
+def decide_at_once(registry: Registry, run: Run, folder: Path) -> list[int | str]:
+    """Versions 2, 3 and 4 have each been found better than version 1, and are promoted at once."""
+    for motion in range(4):
+        change(folder, str(motion))
+        register(registry, run, folder)
+    others = [Registry(run.tracking_uri) for _ in range(3)]
+    calls = [
+        partial(other.promote, NAME, version, expected=1) for other, version in zip(others, (2, 3, 4), strict=True)
+    ]
+    return at_once([partial(outcome, call) for call in calls])
+
+
+def test_of_several_decisions_about_one_champion_one_wins(registry: Registry, run: Run, small: Path) -> None:
+    outcomes = decide_at_once(registry, run, small)
+    [winner] = [one for one in outcomes if isinstance(one, int)]
+    assert "champion" in aliases(registry)[winner]
+    refused = [one for one in outcomes if isinstance(one, str)]
+    assert all(f"the champion is version {winner} now" in one for one in refused) and len(refused) == 2
+    assert [(move.origin, move.target) for move in registry.moves(NAME)] == [(None, 1), (1, winner)]
+
+
+@pytest.mark.usefixtures("server")
+def test_without_a_lock_one_decision_wins_either(registry: Registry, run: Run, small: Path) -> None:
+    outcomes = decide_at_once(registry, run, small)
+    [winner] = [one for one in outcomes if isinstance(one, int)]
+    assert "champion" in aliases(registry)[winner]
+    assert sum("about to change the champion" in one for one in outcomes if isinstance(one, str)) == 2
+    with pytest.raises(ChampionChanged, match=f"the champion is version {winner} now"):
+        registry.promote(NAME, next(version for version in (2, 3, 4) if version != winner), expected=1)

@@ -74,7 +74,15 @@ class World(NamedTuple):
         except Exception:
             return {}, [], False
         line = Succession.read(model.aliases, model.tags)
-        return {alias: int(v) for alias, v in model.aliases.items()}, line.former, line.rollback is not None
+        unfinished = line.rollback is not None or not all(noted.move.made for noted in line.moves)
+        return {alias: int(v) for alias, v in model.aliases.items()}, line.former, unfinished
+
+    def moves(self, name: str) -> list[tuple[int | None, int]]:
+        """Whence and whither the alias was moved, as recorded."""
+        try:
+            return [(move.origin, move.target) for move in self.registry.moves(name)]
+        except ValueError:
+            return []
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +178,9 @@ def test_a_command_that_was_killed_anywhere_ends_right_when_repeated(world: Worl
     prepare, command, aliases, former = CASES[case]
     prepare(world, case)
     before, _, _ = world.state(case)
+    moved = world.moves(case)
+    if before.get(CHAMPION) != aliases[CHAMPION]:
+        moved = [*moved, (before.get(CHAMPION), aliases[CHAMPION])]
     for point in deaths(world, case, command):
         points[case] = point
         between, _, _ = world.state(case)
@@ -177,6 +188,7 @@ def test_a_command_that_was_killed_anywhere_ends_right_when_repeated(world: Worl
             assert between[CHAMPION] in (before[CHAMPION], aliases[CHAMPION]), point
         command(world, case)
         assert world.state(case) == (aliases, former, False), point
+        assert world.moves(case) == moved, point  # each once, and none that was not made
     assert world.state(case) == (aliases, former, False)
 
 
