@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from tadscale.cli.common import EXIT_OK, Commands
 from tadscale.errors import UserError
@@ -19,12 +20,15 @@ def add_to(commands: Commands) -> None:
     for name, command, text in (
         ("list", _registry_list, "versions, aliases and scores"),
         ("promote", _registry_promote, "make a version the champion"),
+        ("moves", _registry_moves, "who moved the champion, when and why"),
         ("rollback", _registry_rollback, "make the former champion champion again"),
     ):
         parser = registry.add_parser(name, help=text)
         parser.add_argument("model", metavar="NAME")
         if name == "promote":
             parser.add_argument("version", metavar="VERSION")
+        if name in ("promote", "rollback"):
+            parser.add_argument("--why", default="by hand", help="for the record")
         parser.add_argument("--tracking-uri")
         parser.set_defaults(command=command)
 
@@ -42,14 +46,24 @@ def _registry_list(options: argparse.Namespace, console: Console) -> int:
 
 
 def _registry_promote(options: argparse.Namespace, console: Console) -> int:
-    champion = _registry(options).promote(options.model, options.version)
+    champion = _registry(options).promote(options.model, options.version, why=options.why)
     console.print(f"{options.model} version {champion.version} is the champion", highlight=False)
     return EXIT_OK
 
 
 def _registry_rollback(options: argparse.Namespace, console: Console) -> int:
-    champion = _registry(options).rollback(options.model)
+    champion = _registry(options).rollback(options.model, why=f"rollback: {options.why}")
     console.print(f"{options.model} version {champion.version} is the champion again", highlight=False)
+    return EXIT_OK
+
+
+def _registry_moves(options: argparse.Namespace, console: Console) -> int:
+    from rich.table import Table
+
+    table = Table("when", "from", "to", "by", "why", title=options.model, title_justify="left")
+    for move in _registry(options).moves(options.model):
+        table.add_row(move.at, str(move.origin or ""), str(move.target), escape(move.by), escape(move.why))
+    console.print(table)
     return EXIT_OK
 
 

@@ -11,19 +11,21 @@ from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.network import Mode
+from tadscale.report.gate import gate_lines
 from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
 from tadscale.report.summary import summary_table
 from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.last_words import hints
 from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.publish import publish
-from tadscale.runtime.models.registry import ModelVersion
+from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
@@ -67,6 +69,7 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         Preempted: the job was told to stop.
         StorageError: the storage cannot be reached.
         TrackingAway: MLflow cannot be reached.
+        ChampionChanged: the gate found the version to be champion, and another has become it meanwhile.
     """
     preflight(job)
     settings = job.model_dump(mode="json")
@@ -86,7 +89,7 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
             _record_previews(job, manifest, run)
             stages = _train_stages(job, run, console, stop)
         scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, run)
-        model = _publish(job, stages, scores, run)
+        model = _decide(job, _publish(job, stages, scores, run), run, console)
     summary = JobSummary(
         stages=stages,
         scores=scores,
@@ -130,6 +133,16 @@ def _publish(
     }
     mode, name = wanted.get(job.kind, ("teacher", None))
     return publish(job, stages[mode], scores, run, mode=mode, name=name) if name else None
+
+
+def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Console) -> ModelVersion | None:
+    """Hold what was registered against the champion, if the job asks for that; returns it as it stands afterwards."""
+    if job.gate is None or model is None:
+        return model
+    outcome = run_gate(job, job.gate, Registry(run.tracking_uri, run.patience_s), model.name, model.version)
+    for line in gate_lines(outcome.verdict, outcome.challenger.version, outcome.against):
+        console.print(f"gate       {line}", highlight=False, markup=False, soft_wrap=True)
+    return outcome.challenger
 
 
 def _train_stages(job: JobConfig, run: Run, console: Console, stop: StopToken) -> dict[str, StageResult]:

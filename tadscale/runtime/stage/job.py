@@ -12,6 +12,7 @@ from tadscale.engine.optim import OptimConfig
 from tadscale.engine.pretrain import PretrainConfig
 from tadscale.engine.steps import StudentConfig
 from tadscale.flow.motion import MotionConfig
+from tadscale.gate.config import GateConfig
 from tadscale.models.config import ModelConfig
 from tadscale.network import InferenceConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
@@ -85,6 +86,10 @@ class JobConfig(Config):
     """What the run may use of the machines."""
     tracking: TrackingConfig = TrackingConfig()
     """Where the run is recorded and the model registered."""
+    gate: GateConfig | None = None
+    """Compare what the job registers with the champion, on the test subset, and let it become champion if the policy says
+    so. By default it becomes challenger, and nothing is compared. A job of kind evaluate registers nothing: there it is what
+    `tadscale gate` goes by."""
 
     @field_validator("evaluate")
     @classmethod
@@ -136,6 +141,17 @@ class JobConfig(Config):
     def _a_teacher_job_trains_its_own(self) -> "JobConfig":
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
+        return self
+
+    @model_validator(mode="after")
+    def _the_gate_has_a_challenger(self) -> "JobConfig":
+        tracking = self.tracking
+        name = {"pretrain": None, "teacher": tracking.registered_teacher}.get(self.kind, tracking.registered_model)
+        if self.gate is not None and name is None:
+            raise ValueError(
+                f"gate compares registered detectors, and this job of kind {self.kind} names none: set "
+                "tracking.registered_model (tracking.registered_teacher of a teacher job), or leave gate out"
+            )
         return self
 
     @model_validator(mode="after")
