@@ -105,6 +105,7 @@ def _cells(grid: GridConfig, base: dict[str, Any], source: str) -> Iterator[Cell
             cell = Cell(choices, seed, {})
             given = {"name": cell.name, "storage": folder, "seed": seed, "kind": "distill"}
             for mode in grid.modes:
-                job_tree = merged(tree, given | {"student": {"mode": mode}, "tracking": {"registered_model": None}})
+                unregistered = {"tracking": {"registered_model": None}, "gate": None}
+                job_tree = merged(tree, given | unregistered | {"student": {"mode": mode}})
                 cell.jobs[mode] = build_settings(JobConfig, job_tree, f"{source}: {cell.name} ({mode})")
             yield cell

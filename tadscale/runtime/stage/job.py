@@ -155,6 +155,14 @@ class JobConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _a_teacher_has_no_pace(self) -> "JobConfig":
+        if self.kind == "teacher" and self.gate and self.gate.budgets.seconds_per_video_second is not None:
+            raise ValueError(
+                "gate.budgets.seconds_per_video_second is measured on video, and a teacher reads motion: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _credentials_come_from_the_environment(self) -> "JobConfig":
         """Before anything reads, prints or stores the job; the tracking URI alone may hold some, and is never shown."""
         tree = self.model_dump(mode="json", exclude={"tracking": {"tracking_uri"}})

@@ -78,6 +78,12 @@ def test_a_grid_is_every_combination_with_every_seed(grid_file):
     assert cell_of(cells, "wide.laf.seed0").model.backbone.width == JobConfig.model_validate(JOB).model.backbone.width
 
 
+def test_cells_register_nothing_and_so_compare_nothing_with_a_champion(grid_file):
+    path = grid_file()
+    path.with_name("base.yaml").write_text(yaml.safe_dump(JOB | {"gate": {}}))
+    assert cell_of(load_grid(path)[1], "narrow.sum.seed1").gate is None
+
+
 def test_what_is_chosen_by_name_is_replaced_whole_and_groups_are_merged():
     tree = {"head": {"name": "a", "levels": 3}, "optim": {"lr": 1, "epochs": 2}}
     assert merged(tree, {"head": {"name": "b"}, "optim": {"lr": 5}}) == {
