@@ -169,9 +169,10 @@ class Registry:
                 alias.claim()
             chosen, line = self.version(name, selector), alias.read()
             if expected is not None and line.champion != expected:
+                reigning = f"version {line.champion}" if line.champion else "none"
                 raise ChampionChanged(
-                    f"{name} version {chosen.version} was compared with version {expected}, and the champion is "
-                    f"{f'version {line.champion}' if line.champion else 'none'} now: it stays so; compare with that one"
+                    f"{name} version {chosen.version} was compared with version {expected}, and the champion is {reigning} "
+                    "now: it stays so; compare with that one"
                 )
             alias.succeed(line, chosen.version, why, by)
             promoted = self.version(name, chosen.version)
