@@ -27,8 +27,8 @@ class TeacherConfig(Config):
     """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
     default the run trains one."""
     epochs_factor: float = Field(default=1.0, gt=0, le=100)
-    """Epochs of the teacher that the run trains, if it trains one, over `optim.epochs`. It starts from nothing where the RGB backbones have a
-    start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
+    """Epochs of the teacher that the run trains, if it trains one, over `optim.epochs`. It starts from nothing where the RGB
+    backbones have a start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
 
 
 Threshold = Annotated[float, Field(gt=0, le=1)]
