@@ -23,7 +23,6 @@ SMALL = [
     "data.sprites.duration_s=8",
     "data.window={frames: 80, stride_frames: 80, fps: 10, height: 32, width: 32}",
     "optim.epochs=1",
-    "teacher.epochs_factor=1",
     "optim.global_batch=2",
 ]
 OVERRIDES = [part for setting in SMALL for part in ("--set", setting)]

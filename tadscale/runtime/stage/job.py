@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, ValidationInfo, field_validator, model_validator
 
 from tadscale.config import Config
 from tadscale.credentials import has_credentials
@@ -29,6 +29,9 @@ class TeacherConfig(Config):
     epochs_factor: float = Field(default=1.0, gt=0, le=100)
     """Epochs of the teacher that the run trains, if it trains one, over `optim.epochs`. It starts from nothing where the RGB
     backbones have a start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
+    warmup_epochs: NonNegativeFloat | None = None
+    """Its epochs of linear warm-up; by default `optim.warmup_epochs`. A start has something to lose while the rates rise, a
+    teacher that begins with nothing only time."""
 
 
 Threshold = Annotated[float, Field(gt=0, le=1)]

@@ -188,15 +188,20 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
 
 def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
     """The job as the stage of a mode has it: the pretext has a schedule of its own, and shorter windows side by side; the
-    teacher may have more epochs."""
+    teacher may have more epochs and another warm-up."""
     if mode == "teacher":
-        epochs = max(1, round(job.optim.epochs * job.teacher.epochs_factor))
-        return job.model_copy(update={"optim": job.optim.model_copy(update={"epochs": epochs})})
+        return job.model_copy(update={"optim": _of_teacher(job)})
     if mode != "pretrain" or job.pretrain is None:
         return job
     window = job.data.window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
     data = job.data.model_copy(update={"window": window})
     return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
+
+
+def _of_teacher(job: JobConfig) -> OptimConfig:
+    epochs = max(1, round(job.optim.epochs * job.teacher.epochs_factor))
+    warmup = job.optim.warmup_epochs if job.teacher.warmup_epochs is None else job.teacher.warmup_epochs
+    return job.optim.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
 
 
 def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:
