@@ -6,6 +6,9 @@ from pathlib import Path
 # Before torch is imported, here and in every process that a test starts: two threads a process on two shared cores spin for
 # each other (a test of a second took over a minute beside a training run).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray gives its workers a niceness of 15. Beside a busy test they then get one thirtieth of a core: a job that takes four
+# minutes took fifteen.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 
