@@ -41,7 +41,8 @@ class DistillConfig(Config):
     `fixed`: the weights are all; at a feature weight of 4 one seed of three lost the colour for good, at 8 the one that was
     tried (sprites, a start that knew it)."""
     share: PositiveFloat = 2.0
-    """See `balance`. At 2 three seeds of three learned motion and kept the colour (docs/results.md)."""
+    """See `balance`. At 2, and with one branch head for both branches, six seeds of eight kept the colour
+    (docs/results.md)."""
 
 
 class StudentConfig(Config):
