@@ -95,8 +95,10 @@ class Registry:
         self._ensure_name(name)
         folder = f"model-{digest[:12]}"
         if self._number_of(name, digest) is None:
-            run.log_folder(package, folder)
-            check_upload(run, package, folder)
+            # Of two that register one detector at once the second would read what the first is still writing.
+            with exclusive(self.tracking_uri, f"upload-{digest[:12]}"):
+                run.log_folder(package, folder)
+                check_upload(run, package, folder)
         entries = {f"{METRIC_PREFIX}{key}": repr(float(value)) for key, value in metrics.items()}
         with exclusive(self.tracking_uri, LOCK):
             number = self._number_of(name, digest)
