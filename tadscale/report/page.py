@@ -23,7 +23,7 @@ summary { cursor: pointer; color: var(--quiet); }
 """
 
 
-def html_page(title: str, body: str, style: str = "", script: str = "") -> str:
+def html_page(title: str, body: str, style: str = "", script: str = "", *, plays: bool = False) -> str:
     """A whole document.
 
     Args:
@@ -31,8 +31,10 @@ def html_page(title: str, body: str, style: str = "", script: str = "") -> str:
         body: HTML, its texts escaped.
         style: rules besides those that all pages share.
         script: of the page itself; without one the policy forbids any.
+        plays: whether it may play videos that it holds itself.
     """
     policy = "default-src 'none'; style-src 'unsafe-inline'" + ("; script-src 'unsafe-inline'" if script else "")
+    policy += "; media-src data:" if plays else ""
     end = f"\n<script>{script}</script>" if script else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'

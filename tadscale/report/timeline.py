@@ -26,6 +26,10 @@ class Timeline:
     ground_truth: tuple[Segment, ...] = ()
     detections: Mapping[str, Sequence[Detection]] = field(default_factory=dict)
     """Model name to its detections, in the order in which the rows shall stand."""
+    precision: float | None = None
+    """Average precision of the model in question inside this video (`precision_by_video`), if it has one."""
+    preview: bytes = b""
+    """The video as a small MP4 to look at, if it is at hand; of the same length."""
 
     def __post_init__(self) -> None:
         if not self.duration_s > 0:

@@ -1,9 +1,11 @@
-"""Timelines as one HTML file: what was found in each video, beside what is there."""
+"""Timelines as one HTML file: what was found in each video, beside what is there, under the video itself."""
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from tadscale.report.page import html_page, legend
+from tadscale.report import player
+from tadscale.report.page import html_page
 from tadscale.report.palette import class_colours, text_colour
 from tadscale.report.timeline import Timeline, lanes
 from tadscale.segments import Detection, Segment
@@ -12,9 +14,6 @@ TICKS = 10
 STYLE = """
 .none { position: absolute; bottom: .6rem; left: .5rem; }
 .name, .none, .axis { color: var(--quiet); }
-.controls { position: sticky; top: 0; background: Canvas; padding: .5rem 0; z-index: 9999;
-  border-bottom: 1px solid var(--line); }
-.controls input { width: 16rem; vertical-align: middle; }
 .row { display: grid; grid-template-columns: 9rem 1fr; align-items: center; }
 .name { text-align: right; padding-right: .7rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .track { position: relative; height: 40px; border-bottom: 1px solid var(--line); background: var(--soft);
@@ -26,19 +25,11 @@ STYLE = """
 .axis span { position: absolute; transform: translateX(-50%); }
 details { margin: .5rem 0 0 9rem; }
 """
-SCRIPT = """
-const slider = document.getElementById("score"), shown = document.getElementById("shown");
-const scored = [...document.querySelectorAll("[data-score]")];
-const update = () => {
-  shown.textContent = Number(slider.value).toFixed(2);
-  for (const element of scored) element.hidden = Number(element.dataset.score) < Number(slider.value);
-};
-slider.addEventListener("input", update);
-"""
 
 
 def timeline_html(timelines: Sequence[Timeline], title: str = "Detections") -> str:
-    """A page with a time axis per video: ground truth where there is any, a row per model, a list, a slider for scores.
+    """A page with a time axis per video: ground truth where there is any, a row per model, a list; the video to play, if the
+    timeline holds it. Classes are chosen, weak detections left out by a slider, the hardest videos come first.
 
     Args:
         timelines: any number of videos.
@@ -52,13 +43,18 @@ def timeline_html(timelines: Sequence[Timeline], title: str = "Detections") -> s
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
-            legend(colours),
             '<div class="controls"><label>show scores from <output id="shown">0.00</output> '
-            f'<input id="score" type="range" min="0" max="{highest:.4f}" step="0.01" value="0"></label></div>',
+            f'<input id="score" type="range" min="0" max="{highest:.4f}" step="0.01" value="0"></label>',
+            '<label>order <select id="order"><option value="hard">hardest first</option>'
+            '<option value="name">by name</option></select></label>',
+            '<span>classes <button id="all">all</button> <button id="none">none</button></span></div>',
+            _classes(colours),
+            '<main id="videos">',
             *(_video(timeline, colours) for timeline in timelines),
+            "</main>",
         ]
     )
-    return html_page(title, body, STYLE, SCRIPT)
+    return html_page(title, body, STYLE + player.STYLE, player.SCRIPT, plays=True)
 
 
 def clock(time_s: float) -> str:
@@ -68,13 +64,31 @@ def clock(time_s: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:04.1f}" if hours else f"{minutes}:{seconds:04.1f}"
 
 
+def _classes(colours: Mapping[str, str]) -> str:
+    boxes = (
+        f'<label><input type="checkbox" data-class="{escape(label)}" checked><i style="background:{colour}"></i>'
+        f"{escape(label)}</label>"
+        for label, colour in colours.items()
+    )
+    return f'<fieldset class="classes">{"".join(boxes)}</fieldset>'
+
+
 def _video(timeline: Timeline, colours: Mapping[str, str]) -> str:
-    parts = [f"<section><h2>{escape(timeline.video)} <small>{clock(timeline.duration_s)}</small></h2>"]
+    seconds, precision = timeline.duration_s, timeline.precision
+    note = clock(seconds) if precision is None else f"{clock(seconds)}, average precision {100 * precision:.0f}"
+    parts = [
+        f'<section data-video="{escape(timeline.video)}" data-seconds="{seconds:.3f}" '
+        f'data-precision="{"" if precision is None else f"{precision:.4f}"}"{_playable(timeline)}>'
+        f"<h2>{escape(timeline.video)} <small>{note}</small></h2>"
+    ]
+    if timeline.preview:
+        source = f"data:video/mp4;base64,{b64encode(timeline.preview).decode()}"
+        parts.append(f'<video controls muted playsinline preload="metadata" src="{source}"></video>')
     if timeline.ground_truth:
         parts.append(_row("ground truth", _instances(timeline, colours)))
     for name, detections in timeline.detections.items():
-        parts.append(_row(name, _detections(detections, timeline.duration_s, colours)))
-    parts.append(f'<div class="row"><span></span><div class="axis">{"".join(_ticks(timeline.duration_s))}</div></div>')
+        parts.append(_row(name, _detections(detections, seconds, colours)))
+    parts.append(f'<div class="row"><span></span><div class="axis">{"".join(_ticks(seconds))}</div></div>')
     count = sum(len(detections) for detections in timeline.detections.values())
     parts.append(f"<details><summary>{count} detections</summary>")
     parts.extend(_table(name, detections) for name, detections in timeline.detections.items())
@@ -82,9 +96,13 @@ def _video(timeline: Timeline, colours: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
+def _playable(timeline: Timeline) -> str:
+    return ' class="playable"' if timeline.preview else ""
+
+
 def _row(name: str, bars: Iterator[str]) -> str:
     label = f'<div class="name" title="{escape(name)}">{escape(name)}</div>'
-    return f'<div class="row">{label}<div class="track">{"".join(bars)}</div></div>'
+    return f'<div class="row">{label}<div class="track">{"".join(bars)}<i class="head"></i></div></div>'
 
 
 def _instances(timeline: Timeline, colours: Mapping[str, str]) -> Iterator[str]:
@@ -114,7 +132,8 @@ def _bar(segment: Segment, duration_s: float, style: str, text: str, note: str, 
     left, width = 100 * segment.start_s / duration_s, 100 * max(segment.end_s - segment.start_s, 0) / duration_s
     tip = escape(f"{segment.label}  {clock(segment.start_s)} to {clock(segment.end_s)}  {note}".rstrip())
     place = f"left:{left:.3f}%;width:{width:.3f}%;{style}"
-    return f'<div class="bar" title="{tip}" style="{place}"{attribute}>{escape(text)}</div>'
+    data = f'data-label="{escape(segment.label)}" data-start="{segment.start_s:.3f}"{attribute}'
+    return f'<div class="bar" title="{tip}" style="{place}" {data}>{escape(text)}</div>'
 
 
 def _ticks(duration_s: float) -> Iterator[str]:
@@ -127,10 +146,13 @@ def _ticks(duration_s: float) -> Iterator[str]:
 
 
 def _table(name: str, detections: Sequence[Detection]) -> str:
-    rows = "".join(
-        f'<tr data-score="{row.score:.6f}"><td>{escape(row.label)}</td><td>{clock(row.start_s)}</td>'
-        f"<td>{clock(row.end_s)}</td><td>{row.score:.4f}</td></tr>"
-        for row in sorted(detections, key=lambda detection: -detection.score)
-    )
+    rows = "".join(map(_table_row, sorted(detections, key=lambda detection: -detection.score)))
     head = "<tr><th>class</th><th>start</th><th>end</th><th>score</th></tr>"
     return f"<table><caption>{escape(name)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def _table_row(row: Detection) -> str:
+    label = escape(row.label)
+    data = f'data-score="{row.score:.6f}" data-label="{label}" data-start="{row.start_s:.3f}"'
+    times = f"<td>{clock(row.start_s)}</td><td>{clock(row.end_s)}</td>"
+    return f"<tr {data}><td>{label}</td>{times}<td>{row.score:.4f}</td></tr>"

@@ -1,35 +1,29 @@
 """Evaluate every trained network of a job alike: one pass over the test videos, one ground truth, one table."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from tadscale.data.annotations import AnnotatedVideo, detections_document, ground_truth_document
 from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
-from tadscale.data.storage import join, read_bytes, write_bytes
+from tadscale.data.storage import join, write_bytes
 from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.report.curves import plot_curves, read_log
 from tadscale.report.diagnosis import diagnose
 from tadscale.report.diagnosis_html import diagnosis_html
 from tadscale.report.inputs import EVALUATION, GROUND_TRUTH, SCORES
-from tadscale.report.timeline import Timeline, plot_timeline
-from tadscale.report.timeline_html import timeline_html
 from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected, detect_videos
+from tadscale.runtime.evaluation.pictures import hardest_first, log_curves, log_timelines, timelines_of
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import StageResult
 from tadscale.runtime.tracking.run import Run
-from tadscale.segments import Detection, Segment
+from tadscale.segments import Segment
 
 TWO_STREAM = "two_stream"
-PICTURED_VIDEOS = 6  # of the test subset, in the timeline picture; the page has all of them
-PICTURED_SCORE = 0.1  # weaker detections are left out of pictures, not of files
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def evaluate_models(
     }
     _record(job, run, detected, scores)
     _diagnose(job, run, videos, truth, tables)
-    _picture(run, stages, videos, detected.detections)
+    _picture(job, run, stages, manifest, videos, tables)
     bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     for failure in detected.failures:
         bad.add(failure)
@@ -139,30 +133,21 @@ def _diagnose(
 
 
 def _picture(
-    run: Run, stages: Mapping[str, StageResult], videos: TestVideos, detections: Mapping[str, list[Detection]]
+    job: JobConfig,
+    run: Run,
+    stages: Mapping[str, StageResult],
+    manifest: Manifest,
+    videos: TestVideos,
+    tables: Mapping[str, DetectionTable],
 ) -> None:
-    """Timelines of detections against ground truth, and the curves of every stage."""
-    timelines = [
-        Timeline(
-            video=video,
-            duration_s=videos.duration_s[video],
-            ground_truth=tuple(segments),
-            detections={
-                name: [row for row in rows if row.video == video and row.score >= PICTURED_SCORE]
-                for name, rows in detections.items()
-            },
-        )
-        for video, segments in videos.segments.items()
-    ]
-    run.log_text(timeline_html(timelines, "Detections against ground truth"), "timelines.html")
-    with tempfile.TemporaryDirectory() as folder:
-        plot_timeline(timelines[:PICTURED_VIDEOS], Path(folder, "timelines.png"))
-        for name, result in stages.items():
-            log = Path(folder, f"{name}.jsonl")
-            log.write_bytes(read_bytes(result.log_url))
-            plot_curves(read_log(log), Path(folder, f"curves-{name}.png"))
-            log.unlink()
-        run.log_folder(Path(folder), "pictures")
+    """The pages and pictures to look at; videos that are hard for what the job is about come first."""
+    truth = GroundTruth.from_segments(videos.segments)
+    judged = tables[job.student.mode if job.student.mode in tables else list(tables)[-1]]
+    timelines = hardest_first(
+        timelines_of(videos.segments, videos.duration_s, tables), judged, truth, job.evaluate.tiou
+    )
+    log_timelines(run, timelines, manifest.subset(job.data.test_subset))
+    log_curves(run, stages)
 
 
 def score_facts(score: MeanAveragePrecision) -> dict[str, float]:

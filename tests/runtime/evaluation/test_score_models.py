@@ -56,6 +56,24 @@ def test_the_report_command_reads_what_an_evaluation_leaves(sprites, tmp_path, m
     assert sections[0] == sections[1]
 
 
+def test_the_videos_can_be_watched_and_the_hardest_come_first(sprites, tmp_path, monkeypatch):
+    manifest = read_manifest(sprites)
+    test = manifest.subset("test")
+    good, hard = test.row(1), test.row(2)
+    found = [
+        Detection(video=good.key, label=label, start_s=start_s, end_s=end_s, score=0.9)
+        for label, start_s, end_s in zip(good.labels, good.start_s, good.end_s, strict=True)
+    ]
+    monkeypatch.setattr(evaluation, "detect_videos", lambda *_, **__: VideosDetected({"baseline": found}, ()))
+    job = load_job(JOB, [f"storage={tmp_path}", f"data.url={sprites}"])
+    run = MagicMock()
+    evaluation.evaluate_models(job, manifest, {}, run)
+    [page] = [call.args[0] for call in run.log_text.call_args_list if call.args[1] == "timelines.html"]
+    assert page.count("data:video/mp4;base64,") == len(test)
+    assert 'data-precision="1.0000"' in page and 'data-precision="0.0000"' in page
+    assert page.index(f'data-video="{hard.key}"') < page.index(f'data-video="{good.key}"')
+
+
 def test_a_detector_that_found_nothing_is_reported_too(sprites, tmp_path, monkeypatch):
     detected = VideosDetected({"baseline": []}, ())
     monkeypatch.setattr(evaluation, "detect_videos", lambda *_, **__: detected)
