@@ -29,6 +29,7 @@ class WindowBatch:
         motion_fields: `[B, C, T, H, W]` in [-1, 1], flow features `[B, C, T, 1, 1]`, or None where the trained network does
             not read them.
         teacher: what the frozen teacher made of the window's motion, or None where nothing is distilled.
+        appearance_teacher: what the frozen appearance teacher made of its frames, or None where there is none.
     """
 
     positions: Tensor
@@ -39,6 +40,7 @@ class WindowBatch:
     frames: Tensor | None = None
     motion_fields: Tensor | None = None
     teacher: DetectorOutput | None = None
+    appearance_teacher: DetectorOutput | None = None
 
     @classmethod
     def from_numpy(cls, columns: Mapping[str, NDArray], device: str = "cpu") -> "WindowBatch":

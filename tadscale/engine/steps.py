@@ -28,6 +28,9 @@ from tadscale.network import Mode
 StepFunction = Callable[[nn.Module, WindowBatch], dict[str, Tensor]]
 """A mode's step: the parts of the loss as scalars, their weighted sum under `loss`; what is only measured beside them."""
 
+APPEARANCE_TEACHER = "appearance_teacher"
+"""What the names of the appearance teacher's parts of the loss begin with."""
+
 
 class DistillConfig(Config):
     """How much the teacher weighs beside ground truth."""
@@ -45,6 +48,18 @@ class DistillConfig(Config):
     (docs/results.md)."""
 
 
+class AppearanceTeacherConfig(Config):
+    """A frozen RGB detector that teaches the appearance branch (ours, not the paper's)."""
+
+    url: str | None = None
+    """A trained RGB detector's weights (`RUN/baseline/weights`, a path or URL) or a registered one (`models:/NAME@alias`),
+    perhaps one of a larger backbone. By default the run's own baseline, which is trained before the student."""
+    feature_weight: NonNegativeFloat = 4.0
+    """Weight of the distance between its feature and the appearance branch's; that of the motion teacher's by default."""
+    prediction_weight: NonNegativeFloat = 1.0
+    """Weight of imitating its detections in the appearance branch."""
+
+
 class StudentConfig(Config):
     """How the student is trained."""
 
@@ -57,6 +72,8 @@ class StudentConfig(Config):
     """Weight of ground truth on the motion branch's detections; the paper's decomposition gives it none."""
     appearance_distill_weight: NonNegativeFloat = 0.0
     """Weight of imitating the teacher's detections in the appearance branch; none in the paper's decomposition."""
+    appearance_teacher: AppearanceTeacherConfig | None = None
+    """A second teacher, for the appearance branch of the decomposed student; none in the paper. `{}` for the defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +112,7 @@ def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> d
     """RGB detector, ground truth and the teacher's feature and outputs in one place (Lee et al. 2023, Fig. 1a)."""
     output: DetectorOutput = model(batch.frames, batch.mask)
     truth = {"truth": _truth(lesson, output.predictions, batch)}
-    taught = _imitation(lesson, model, batch, output)
+    taught = _imitation(lesson, model, batch, output, batch.teacher)
     return _balanced(lesson, model, batch, output.feature, truth, taught)
 
 
@@ -103,23 +120,27 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     """Decomposed student (Lee et al. 2023, Fig. 3a): appearance and joint learn from ground truth, motion from the teacher.
 
     No ground truth reaches the motion branch's detector output, no distillation the appearance branch (unless the settings
-    ask for it, to compare).
+    ask for it: to compare, or for an appearance teacher).
     """
     distill = lesson.student.distill
     split = SharedSplit(distill.share) if distill.balance == "share" else None
-    output: StudentOutput = model(batch.frames, batch.mask, split)
+    output: StudentOutput = model(batch.frames, batch.mask, split, lesson.student.appearance_teacher is not None)
     truth = {
         "joint": _truth(lesson, output.joint_predictions, batch),
         "appearance": _truth(lesson, output.appearance_predictions, batch),
     }
     if weight := lesson.student.motion_truth_weight:
         truth["motion_truth"] = weight * _truth(lesson, output.motion_predictions, batch)
-    taught = _imitation(lesson, model, batch, DetectorOutput(output.motion_feature, output.motion_predictions))
+    of_motion = DetectorOutput(output.motion_feature, output.motion_predictions)
+    taught = _imitation(lesson, model, batch, of_motion, batch.teacher)
     if weight := lesson.student.appearance_distill_weight:
-        taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch)
+        taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch, batch.teacher)
+    if output.taught_appearance is not None:
+        of_appearance = _imitation(lesson, model, batch, output.taught_appearance, batch.appearance_teacher)
+        taught |= {f"{APPEARANCE_TEACHER}_{name}": part for name, part in of_appearance.items()}
     if split is None:
         return _balanced(lesson, model, batch, output.features, truth, taught)
-    return {"loss": _total([*truth.values(), *_weighted(distill, taught)]), **truth, **taught, **split.measured}
+    return {"loss": _total([*truth.values(), *_weighted(lesson, taught)]), **truth, **taught, **split.measured}
 
 
 _STEPS: dict[Mode, Callable[[Lesson, nn.Module, WindowBatch], dict[str, Tensor]]] = {
@@ -143,9 +164,11 @@ def _truth(lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch) -
     return mean_over_slots(lesson.objective.loss(predictions, batch.targets), batch.valid & batch.labelled)
 
 
-def _imitated(lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch) -> Tensor:
-    assert batch.teacher is not None
-    return mean_over_slots(lesson.objective.imitate(predictions, batch.teacher.predictions), batch.valid)
+def _imitated(
+    lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch, teacher: DetectorOutput | None
+) -> Tensor:
+    assert teacher is not None
+    return mean_over_slots(lesson.objective.imitate(predictions, teacher.predictions), batch.valid)
 
 
 def _plain(lesson: Lesson, model: nn.Module, batch: WindowBatch, video: Tensor | None) -> dict[str, Tensor]:
@@ -153,14 +176,16 @@ def _plain(lesson: Lesson, model: nn.Module, batch: WindowBatch, video: Tensor |
     return {"loss": _truth(lesson, output.predictions, batch)}
 
 
-def _imitation(lesson: Lesson, model: nn.Module, batch: WindowBatch, output: DetectorOutput) -> dict[str, Tensor]:
-    """The distance of a feature and its predictions from the teacher's."""
-    assert batch.teacher is not None
+def _imitation(
+    lesson: Lesson, model: nn.Module, batch: WindowBatch, output: DetectorOutput, teacher: DetectorOutput | None
+) -> dict[str, Tensor]:
+    """The distance of a feature and its predictions from a teacher's."""
+    assert teacher is not None
     steps = cast(Backbone, model.get_submodule("backbone")).steps(batch.mask)
-    feature = feature_distance(output.feature, batch.teacher.feature, steps)  # [B]
+    feature = feature_distance(output.feature, teacher.feature, steps)  # [B]
     return {
         "feature": mean_over_slots(feature, batch.valid),
-        "prediction": _imitated(lesson, output.predictions, batch),
+        "prediction": _imitated(lesson, output.predictions, batch, teacher),
     }
 
 
@@ -177,7 +202,7 @@ def _balanced(
     Both signals reach one feature through one head, so that the teacher's terms themselves are scaled.
     """
     distill = lesson.student.distill
-    of_truth, of_teacher = _total(list(truth.values())), _weighted(distill, taught)
+    of_truth, of_teacher = _total(list(truth.values())), _weighted(lesson, taught)
     measured: dict[str, Tensor] = {}
     if lesson.measures(batch) and split.requires_grad:
         gradients = split_gradients(model, split, of_truth, _total(of_teacher))
@@ -188,8 +213,12 @@ def _balanced(
     return {"loss": _total([of_truth, *of_teacher]), **truth, **taught, **measured}
 
 
-def _weighted(distill: DistillConfig, taught: dict[str, Tensor]) -> list[Tensor]:
+def _weighted(lesson: Lesson, taught: dict[str, Tensor]) -> list[Tensor]:
+    distill, appearance = lesson.student.distill, lesson.student.appearance_teacher
     weights = {"feature": distill.feature_weight, "prediction": distill.prediction_weight}
+    if appearance is not None:
+        weights[f"{APPEARANCE_TEACHER}_feature"] = appearance.feature_weight
+        weights[f"{APPEARANCE_TEACHER}_prediction"] = appearance.prediction_weight
     return [weights.get(name, 1.0) * part for name, part in taught.items()]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tadscale.models.config import ModelConfig
-from tadscale.models.detector import as_input
+from tadscale.models.detector import DetectorOutput, as_input
 from tadscale.models.fusion import FUSIONS
 from tadscale.models.heads.base import Predictions
 from tadscale.models.temporal import TemporalMapping
@@ -29,6 +29,8 @@ class StudentOutput(NamedTuple):
     """Of the branch detector on the appearance branch."""
     joint_predictions: Predictions
     """Of the joint detector."""
+    taught_appearance: DetectorOutput | None = None
+    """Feature and predictions of the appearance branch, as distillation sees them, where it is taught there, too."""
 
 
 class Student(nn.Module):
@@ -55,7 +57,11 @@ class Student(nn.Module):
         self.head = build(in_dim=2 * config.dim, num_classes=num_classes, stride_frames=stride)
 
     def forward(
-        self, video: Tensor, mask: Tensor, part: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+        self,
+        video: Tensor,
+        mask: Tensor,
+        part: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
+        appearance_is_taught: bool = False,
     ) -> StudentOutput:
         """Training: pictures to features and predictions of every part.
 
@@ -64,6 +70,7 @@ class Student(nn.Module):
             mask: valid frames `[B, T]`.
             part: gives the backbone's features twice, as ground truth and as distillation see them, and joins the gradients
                 of both on their way back.
+            appearance_is_taught: whether something is distilled into the appearance branch.
         """
         steps = self.backbone.steps(mask)  # [B, L]
         features = self.backbone(as_input(self.backbone, video))  # [B, C, L]
@@ -71,13 +78,19 @@ class Student(nn.Module):
         motion, appearance = self._branches(seen, steps)
         taught = motion if taught_by is None else self.motion_branch(taught_by, steps)
         motion_head = getattr(self, "branch_head_of_motion", self.branch_head)
-        return StudentOutput(
+        output = StudentOutput(
             features=features,
             motion_feature=taught,
             motion_predictions=motion_head(taught, steps),
             appearance_predictions=self.branch_head(appearance, steps),
             joint_predictions=self._joint(motion, appearance, steps),
         )
+        if not appearance_is_taught:
+            return output
+        if taught_by is None:
+            return output._replace(taught_appearance=DetectorOutput(appearance, output.appearance_predictions))
+        again = self.appearance_branch(taught_by, steps)
+        return output._replace(taught_appearance=DetectorOutput(again, self.branch_head(again, steps)))
 
     def detect(self, video: Tensor, mask: Tensor) -> Predictions:
         """Inference (Fig. 3b): the joint detector's predictions; the branch detector is not called."""
