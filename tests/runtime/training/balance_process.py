@@ -1,6 +1,7 @@
-"""One rank of `test_balance_on_two_ranks`: trains a tiny student whose distillation is held to a share of ground truth.
+"""One rank of `test_balance_on_two_ranks`: trains tiny students whose distillation is held to a share of ground truth.
 
-`python balance_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps with each preset and leaves what rank 0 saw.
+`python balance_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps by each lesson and with each preset, and leaves what
+rank 0 saw.
 """
 
 import dataclasses
@@ -9,13 +10,14 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.engine import Engine
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, step_function
+from tadscale.engine.steps import AppearanceTeacherConfig, DistillConfig, Lesson, StudentConfig, step_function
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector, DetectorOutput
@@ -29,24 +31,32 @@ STEPS, GLOBAL_BATCH = 4, 2
 MODEL = ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=ActionFormerConfig(dim=8, levels=2, heads=2))
 CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, global_batch=GLOBAL_BATCH)
 STUDENT = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="share", share=0.5))
+STUDENTS = {
+    "motion": STUDENT,
+    "motion and appearance": STUDENT.model_copy(update={"appearance_teacher": AppearanceTeacherConfig()}),
+}
+"""By their teachers."""
 
 
 def global_batch(step: int) -> WindowBatch:
-    """Two windows of noise, and what an untrained teacher says of them."""
+    """Two windows of noise, and what untrained teachers say of them."""
     draw = torch.Generator().manual_seed(step)
     mask = torch.ones(GLOBAL_BATCH, 16, dtype=torch.bool)
     torch.manual_seed(7)
-    teacher = Detector(MODEL, in_channels=2, num_classes=2).eval()
+    teacher, rgb = (Detector(MODEL, in_channels=channels, num_classes=2).eval() for channels in (2, 3))
     with torch.no_grad():
         said = teacher(torch.rand(GLOBAL_BATCH, 2, 16, 16, 16, generator=draw) * 2 - 1, mask)
+        frames = torch.randint(0, 256, (GLOBAL_BATCH, 16, 16, 16, 3), generator=draw, dtype=torch.uint8)
+        of_frames = rgb(frames, mask)
     return WindowBatch(
         positions=torch.arange(step * GLOBAL_BATCH, (step + 1) * GLOBAL_BATCH),
         valid=torch.ones(GLOBAL_BATCH, dtype=torch.bool),
         labelled=torch.ones(GLOBAL_BATCH, dtype=torch.bool),
         mask=mask,
         targets=Targets(segments_frames=torch.tensor([[[2.0, 8.0]], [[6.0, 14.0]]]), labels=torch.tensor([[0], [1]])),
-        frames=torch.randint(0, 256, (GLOBAL_BATCH, 16, 16, 16, 3), generator=draw, dtype=torch.uint8),
+        frames=frames,
         teacher=said,
+        appearance_teacher=of_frames,
     )
 
 
@@ -56,11 +66,14 @@ def share_of(batch: WindowBatch, rank: int, world_size: int) -> WindowBatch:
     def part(value: torch.Tensor) -> torch.Tensor:
         return value.chunk(world_size)[rank]
 
-    assert batch.teacher is not None and batch.frames is not None
-    said = DetectorOutput(part(batch.teacher.feature), {n: part(v) for n, v in batch.teacher.predictions.items()})
+    def of_teacher(output: DetectorOutput | None) -> DetectorOutput:
+        assert output is not None
+        return DetectorOutput(part(output.feature), {name: part(value) for name, value in output.predictions.items()})
+
+    said, of_frames = of_teacher(batch.teacher), of_teacher(batch.appearance_teacher)
     targets = Targets(segments_frames=part(batch.targets.segments_frames), labels=part(batch.targets.labels))
     tensors = {name: part(getattr(batch, name)) for name in ("positions", "valid", "labelled", "mask", "frames")}
-    return dataclasses.replace(batch, **tensors, targets=targets, teacher=said)
+    return dataclasses.replace(batch, **tensors, targets=targets, teacher=said, appearance_teacher=of_frames)
 
 
 def student() -> Student:
@@ -69,9 +82,9 @@ def student() -> Student:
     return Student(MODEL, num_classes=2)
 
 
-def run(engine: Engine, rank: int = 0, world_size: int = 1) -> list[list[float]]:
+def run(engine: Engine, taught_by: str, rank: int = 0, world_size: int = 1) -> list[list[float]]:
     """Loss and gradient norm of every step."""
-    lesson = Lesson(objective=build_objective(MODEL.head, 2), student=STUDENT, global_batch=GLOBAL_BATCH)
+    lesson = Lesson(objective=build_objective(MODEL.head, 2), student=STUDENTS[taught_by], global_batch=GLOBAL_BATCH)
     step, seen = step_function("decomposed", lesson), []
     for index in range(STEPS):
         engine.set_lr(CONFIG.lr)
@@ -89,9 +102,13 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
     names = {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in names.items()}
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+
+    def engine(preset: dict[str, Any]) -> DeepSpeedEngine:
+        return DeepSpeedEngine(student(), CONFIG, micro_batch=1, preset=preset, device="cpu")
+
     seen = {
-        name: run(DeepSpeedEngine(student(), CONFIG, micro_batch=1, preset=preset, device="cpu"), rank, world_size)
-        for name, preset in PRESETS.items()
+        taught_by: {name: run(engine(preset), taught_by, rank, world_size) for name, preset in PRESETS.items()}
+        for taught_by in STUDENTS
     }
     if rank == 0:
         Path(folder, "seen.json").write_text(json.dumps(seen))

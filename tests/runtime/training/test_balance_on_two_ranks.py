@@ -10,9 +10,14 @@ from tests.runtime.training.two_ranks import run_two_ranks
 
 
 def test_two_ranks_balance_as_one_process_does(tmp_path):
+    """With a teacher of motion alone, and with one of appearance beside it."""
     run_two_ranks(process.__file__, tmp_path)
-    alone = process.run(LocalEngine(process.student(), process.CONFIG))
-    for preset, seen in json.loads((tmp_path / "seen.json").read_text()).items():
-        for one, other in zip(seen, alone, strict=True):
-            assert one == pytest.approx(other, rel=1e-4), preset
-    assert alone[-1][0] != pytest.approx(alone[0][0], rel=1e-2)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    alone = {name: process.run(LocalEngine(process.student(), process.CONFIG), name) for name in process.STUDENTS}
+    for taught_by, by_preset in seen.items():
+        for preset, steps in by_preset.items():
+            for one, other in zip(steps, alone[taught_by], strict=True):
+                assert one == pytest.approx(other, rel=1e-4), (taught_by, preset)
+        assert alone[taught_by][-1][0] != pytest.approx(alone[taught_by][0][0], rel=1e-2)
+    losses = [[loss for loss, _ in steps] for steps in alone.values()]
+    assert all(one < other for one, other in zip(*losses, strict=True))
