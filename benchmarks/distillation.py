@@ -30,6 +30,7 @@ import yaml
 from benchmarks.local_training import (
     Start,
     Subset,
+    Teachers,
     appearance_start,
     average_map,
     predict,
@@ -45,7 +46,7 @@ from tadscale.engine.start import BACKBONE, is_published, load_start
 from tadscale.flow.motion import build_motion
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
-from tadscale.network import Mode, save_network
+from tadscale.network import Mode, load_network, save_network, spec_digest
 from tadscale.runtime.cluster.capacity import ENVIRONMENT
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
@@ -93,6 +94,26 @@ class Task(NamedTuple):
         return self._kept("teacher", str(self.data_path), network, optim.model_dump(), self.seed, *begin)
 
     @property
+    def appearance_path(self) -> Path:
+        """What the appearance teacher says of every window: the baseline of this data and seed, or a named network."""
+        wanted = self.job.student.appearance_teacher
+        if wanted is not None and wanted.url is not None:
+            return self._kept("appearance", str(self.data_path), wanted.url, spec_digest(wanted.url))
+        return self.baseline_path
+
+    @property
+    def baseline_path(self) -> Path:
+        """The baseline, where it teaches, and what it says of every window."""
+        network = network_of(self.job, "baseline", ()).model_dump(exclude={"inference"})
+        optim = self.job.optim if self.needs_start else without_start(self.job.optim)
+        return self._kept("baseline", str(self.data_path), network, optim.model_dump(), self.seed, str(self.start_path))
+
+    @property
+    def needs_appearance(self) -> bool:
+        """Whether an appearance teacher teaches it."""
+        return self.mode == "decomposed" and self.job.student.appearance_teacher is not None
+
+    @property
     def start_path(self) -> Path:
         """The backbone's start, the same for all seeds of the networks: a folder that `model.backbone.weights` may name."""
         if self.start not in MADE:
@@ -129,6 +150,8 @@ def main() -> None:
         ]
         for made in making:
             made.get()
+        taught = [task for task in tasks if task.needs_appearance]
+        pool.map(prepare_appearance, _each_once(taught, lambda task: task.appearance_path), chunksize=1)
         for rows in pool.imap_unordered(run, tasks, chunksize=1):
             with options.out.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
@@ -209,9 +232,26 @@ def prepare_teacher(task: Task) -> None:
     data = _data(task.data_path, task.device)
     start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
     job = settings_of(task.job, "teacher")
-    model, _ = train_network(job, data[job.data.train_subset], "teacher", task.seed, None, start)
+    model, _ = train_network(job, data[job.data.train_subset], "teacher", task.seed, start=start)
     said = {name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}
     torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
+
+
+def prepare_appearance(task: Task) -> None:
+    """An appearance teacher, and what it says of every window: the job's own baseline, or a named network."""
+    data, named = _data(task.data_path, task.device), task.job.student.appearance_teacher
+    if named is not None and named.url is not None:
+        model = load_network(named.url)[0].to(task.device)
+    else:
+        start = read_start(task) if task.needs_start else None
+        model, _ = train_network(task.job, data[task.job.data.train_subset], "baseline", task.seed, start=start)
+    said = {name: tuple(predict(model, subset, "baseline")) for name, subset in data.items()}
+    torch.save({"said": said, "state": model.state_dict()}, task.appearance_path)
+
+
+def read_said(path: Path) -> dict[str, DetectorOutput]:
+    """What a frozen teacher says of the windows of each subset."""
+    return {name: DetectorOutput(*output) for name, output in torch.load(path)["said"].items()}
 
 
 def read_start(task: Task) -> Start:
@@ -225,18 +265,22 @@ def read_start(task: Task) -> Start:
 def run(task: Task) -> list[dict[str, Any]]:
     """Train and score one network; a baseline is scored fused with the teacher, too. One row a detector."""
     began, data = time.monotonic(), _data(task.data_path, task.device)
-    kept = torch.load(task.teacher_path)
-    said = {name: DetectorOutput(*output) for name, output in kept["said"].items()}
+    said = read_said(task.teacher_path)
     start = read_start(task) if task.needs_start else None
-    teacher = said[task.job.data.train_subset] if task.mode in DISTILLING else None
-    learn = data[task.job.data.train_subset]
+    train_subset = task.job.data.train_subset
+    teachers = Teachers(
+        motion=said[train_subset] if task.mode in DISTILLING else None,
+        appearance=read_said(task.appearance_path)[train_subset] if task.needs_appearance else None,
+    )
+    learn = data[train_subset]
     log: list[dict[str, float]] = []
-    if task.mode == "teacher":
-        model = network_of(task.job, "teacher", learn.manifest.classes).build().to(task.device)
-        model.load_state_dict(kept["state"])
+    trained = {"teacher": task.teacher_path, "baseline": task.baseline_path}.get(task.mode)
+    if trained is not None and trained.exists():  # a baseline where it teaches, too
+        model = network_of(task.job, task.mode, learn.manifest.classes).build().to(task.device)
+        model.load_state_dict(torch.load(trained)["state"])
         model.eval()
     else:
-        model, log = train_network(task.job, learn, task.mode, task.seed, teacher, start)
+        model, log = train_network(task.job, learn, task.mode, task.seed, teachers, start)
     found = {name: predict(model, data[name], task.mode).predictions for name in SCORED}
     outputs = {task.name: found}
     if task.mode == "baseline":

@@ -7,7 +7,7 @@ what jobs cost, and much less on a GPU that holds all windows. Library of `bench
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -97,7 +97,17 @@ def _fields(job: JobConfig, device: str, windows: list[Window]) -> NDArray[np.fl
     return fields.half().cpu().numpy()
 
 
-def batches(data: Subset, plan: Plan, mode: Mode, teacher: DetectorOutput | None) -> Iterator[WindowBatch]:
+class Teachers(NamedTuple):
+    """What frozen teachers say of every window of a subset."""
+
+    motion: DetectorOutput | None = None
+    appearance: DetectorOutput | None = None
+
+
+NONE = Teachers()
+
+
+def batches(data: Subset, plan: Plan, mode: Mode, teachers: Teachers) -> Iterator[WindowBatch]:
     """The plan's global batches; an empty slot shows window 0 and is masked."""
     for step in range(plan.total_steps):
         ids = torch.from_numpy(plan.batch(step)).to(data.mask.device)
@@ -110,12 +120,13 @@ def batches(data: Subset, plan: Plan, mode: Mode, teacher: DetectorOutput | None
             targets=Targets(segments_frames=data.segments[rows], labels=data.labels[rows]),
             frames=None if mode == "teacher" else data.frames[rows],
             motion_fields=data.motion[rows].float() if mode in ("teacher", "pretrain") else None,
-            teacher=teacher and _select(teacher, rows),
+            teacher=teachers.motion and _select(teachers.motion, rows),
+            appearance_teacher=teachers.appearance and _select(teachers.appearance, rows),
         )
 
 
 def train_network(
-    job: JobConfig, data: Subset, mode: Mode, seed: int, teacher: DetectorOutput | None, start: Start | None = None
+    job: JobConfig, data: Subset, mode: Mode, seed: int, teachers: Teachers = NONE, start: Start | None = None
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train one network as the job would, and put the averaged weights in.
 
@@ -130,7 +141,7 @@ def train_network(
     objective = build_objective(job.model.head, len(network.classes))
     lesson = Lesson(objective=objective, student=job.student, global_batch=job.optim.global_batch)
     optim = job.optim if start is not None else without_start(job.optim)
-    log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, seed, teacher)
+    log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, seed, teachers)
     return model.eval(), log
 
 
@@ -144,7 +155,7 @@ def pretext_start(job: JobConfig, data: Subset, seed: int) -> tuple[Start, list[
     with torch.no_grad():
         steps, rows, columns = backbone.maps(backbone.normalise(clips.frames[:1])).shape[2:]
     scale = measure_scale(clips.frames[:32], clips.motion[:32], (steps, rows, columns))
-    log = _train(model, partial(pretrain_step, settings, scale), settings.optim, clips, "pretrain", seed, None)
+    log = _train(model, partial(pretrain_step, settings, scale), settings.optim, clips, "pretrain", seed, NONE)
     return {name: value.clone() for name, value in backbone.state_dict().items()}, log
 
 
@@ -182,7 +193,7 @@ def _train(
     data: Subset,
     mode: Mode,
     seed: int,
-    teacher: DetectorOutput | None,
+    teachers: Teachers,
 ) -> list[dict[str, float]]:
     plan = Plan(
         windows=data.windows,
@@ -209,7 +220,7 @@ def _train(
     train(
         LocalEngine(model, config),
         step,
-        batches(data, plan, mode, teacher),
+        batches(data, plan, mode, teachers),
         expected,
         config,
         ema=ema,

@@ -92,6 +92,7 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
 def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.grid.spec import is_grid
     from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.jobs.named_models import named_appearance_teacher
     from tadscale.runtime.jobs.preflight.checks import preflight
     from tadscale.runtime.planning.forecast import forecast
     from tadscale.runtime.planning.rates import measure_rates
@@ -108,7 +109,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
         )
     preflight(job)
     cpus = options.cpus or os.cpu_count() or 1
-    rates, windows = measure_rates(job, modes)
+    rates, windows = measure_rates(job, modes, named_appearance_teacher(job))
     expected = forecast(job, windows, rates, cpus)
     console.print(forecast_table(expected))
     for line in forecast_lines(expected):

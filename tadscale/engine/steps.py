@@ -134,7 +134,9 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     of_motion = DetectorOutput(output.motion_feature, output.motion_predictions)
     taught = _imitation(lesson, model, batch, of_motion, batch.teacher)
     if weight := lesson.student.appearance_distill_weight:
-        taught["appearance_prediction"] = weight * _imitated(lesson, output.appearance_predictions, batch, batch.teacher)
+        taught["appearance_prediction"] = weight * _imitated(
+            lesson, output.appearance_predictions, batch, batch.teacher
+        )
     if output.taught_appearance is not None:
         of_appearance = _imitation(lesson, model, batch, output.taught_appearance, batch.appearance_teacher)
         taught |= {f"{APPEARANCE_TEACHER}_{name}": part for name, part in of_appearance.items()}

@@ -1,10 +1,10 @@
-"""The teacher and the start that a job names instead of training them."""
+"""The teachers and the start that a job names instead of training them."""
 
 from pathlib import PurePath
 
 from tadscale.data.storage import join, read_bytes, write_bytes
 from tadscale.engine.start import is_published
-from tadscale.network import read_spec, read_weights, save_network
+from tadscale.network import NetworkSpec, read_spec, read_weights, save_network
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.tracking.track import resolve_tracking_uri
@@ -12,7 +12,7 @@ from tadscale.serving.predictor import detector_folder
 
 
 def with_named_models_at_hand(job: JobConfig) -> JobConfig:
-    """The same job, its registered teacher and start where every node can read them: laid into the run's storage. So are
+    """The same job, its registered teachers and start where every node can read them: laid into the run's storage. So are
     local ones, where that is remote.
 
     Raises:
@@ -20,9 +20,31 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
         StorageError: the storage cannot be reached.
     """
     teacher = job.teacher.model_copy(update={"url": _at_hand(job, job.teacher.url, "named-teacher")})
+    student = job.student
+    if student.appearance_teacher is not None:
+        url = _at_hand(job, student.appearance_teacher.url, "named-appearance-teacher")
+        appearance = student.appearance_teacher.model_copy(update={"url": url})
+        student = student.model_copy(update={"appearance_teacher": appearance})
     start = _at_hand(job, job.model.backbone.weights, "named-start")
     backbone = job.model.backbone.model_copy(update={"weights": start})
-    return job.model_copy(update={"teacher": teacher, "model": job.model.model_copy(update={"backbone": backbone})})
+    model = job.model.model_copy(update={"backbone": backbone})
+    return job.model_copy(update={"teacher": teacher, "student": student, "model": model})
+
+
+def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:
+    """What the appearance teacher is that a job names; None where it names none.
+
+    Raises:
+        ValueError: there is no such model, or it is damaged.
+        StorageError: the storage cannot be reached.
+    """
+    named = job.student.appearance_teacher
+    if named is None or named.url is None:
+        return None
+    if not named.url.startswith(MODELS):
+        return read_spec(named.url)
+    with open_model(named.url, resolve_tracking_uri(job.tracking, job.storage)) as package:
+        return read_spec(str(detector_folder(package)))
 
 
 def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:

@@ -146,11 +146,13 @@ def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Conso
 
 
 def _train_stages(job: JobConfig, run: Run, console: Console, stop: StopToken) -> dict[str, StageResult]:
-    """Train what the job's kind asks for, in order: the student needs the teacher."""
+    """Train what the job's kind asks for, in order: the student needs its teachers."""
     stages: dict[str, StageResult] = {}
     for mode in stage_modes(job):
         urls = {name: result.weights_url for name, result in stages.items()}
-        stage = stage_of(job, mode, job.teacher.url or urls.get("teacher"), urls.get("pretrain"))
+        stage = stage_of(
+            job, mode, job.teacher.url or urls.get("teacher"), urls.get("pretrain"), appearance_url=urls.get("baseline")
+        )
         stages[mode] = _train(stage, run, console, stop)
     return stages
 

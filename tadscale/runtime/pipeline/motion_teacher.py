@@ -12,12 +12,12 @@ from tadscale.data.motion_identity import check_same_motion
 from tadscale.engine.batch import teacher_columns
 from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
-from tadscale.models.backbones.base import feature_stride
 from tadscale.network import load_network
 from tadscale.runtime.pipeline.packets import Columns
 from tadscale.runtime.pipeline.upload import Upload
 from tadscale.runtime.pipeline.window_memo import WindowMemo
 from tadscale.runtime.stage.spec import Stage
+from tadscale.runtime.stage.teacher_fit import check_fit
 
 
 class MotionTeacher:
@@ -120,23 +120,9 @@ def check_teacher(stage: Stage, manifest: Manifest) -> None:
     Raises:
         UserError: there is none, or it differs in motion, sampling, classes or network.
     """
-    teacher, ours = stage.teacher, stage.network(manifest.classes)
+    teacher = stage.teacher
     if teacher is None:
         raise UserError(f"mode {stage.mode} distils a teacher, and there is none: train one first, or set teacher.url")
     if not teacher.reads_motion:
         raise UserError(f"teacher.url: {stage.teacher_url} is no teacher: it was trained as {teacher.mode}, on RGB")
-    sampling = ("frames", "fps", "height", "width", "features")
-    pairs = {
-        "motion": (teacher.motion_fingerprint, ours.motion_fingerprint),
-        **{f"window.{name}": (getattr(teacher.window, name), getattr(ours.window, name)) for name in sampling},
-        "classes": (teacher.classes, ours.classes),
-        "model.dim": (teacher.model.dim, ours.model.dim),
-        "model.head": (teacher.model.head, ours.model.head),
-        "feature stride": (feature_stride(teacher.model.backbone), feature_stride(ours.model.backbone)),
-    }
-    for name, (theirs, own) in pairs.items():
-        if theirs != own:
-            raise UserError(
-                f"the teacher of {stage.teacher_url} has another {name} than this stage ({theirs} and {own}): a teacher "
-                "does not transfer. Use its settings, or train a teacher with these"
-            )
+    check_fit(teacher, stage.network(manifest.classes), str(stage.teacher_url))

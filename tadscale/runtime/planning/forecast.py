@@ -87,9 +87,14 @@ def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) ->
         seconds=STAGE_START_S + epochs_s,
         step_s=step_s,
         waits_for=waits_for,
-        motion_per_worker=motion_s / rates.train_s[mode],
+        motion_per_worker=motion_s / _train_s(mode, rates),
         checkpoint_mib=STATE_BYTES * rates.parameters[mode] / 2**20,
     )
+
+
+def _train_s(mode: Mode, rates: Rates) -> float:
+    """Of a window in a training worker, the appearance teacher's pass over it included."""
+    return rates.train_s[mode] + (rates.appearance_teacher_s if mode == "decomposed" else 0.0)
 
 
 def _motion_s(mode: Mode, rates: Rates) -> float:
@@ -116,7 +121,7 @@ def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, motion_s: float) 
     """Seconds of each part of a step, were it alone."""
     cluster, batch = job.cluster, job.optim.global_batch
     share = batch // cluster.workers
-    train_s = rates.train_s[mode]
+    train_s = _train_s(mode, rates)
     ray_s = PACKET_CPU_S / windows_per_packet(share, job.data.window)
     reserved = cluster.workers * cluster.cpus_per_worker + cluster.motion_actors * cluster.cpus_per_motion * (
         motion_s > 0

@@ -26,7 +26,7 @@ from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
-from tadscale.network import Mode
+from tadscale.network import Mode, NetworkSpec
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout
 from tadscale.runtime.stage.job import JobConfig
@@ -51,12 +51,19 @@ class Rates(NamedTuple):
     """A window's motion, as it travels."""
     taught_bytes: int
     """What the teacher says of a window, as it travels."""
+    appearance_teacher_s: float = 0.0
+    """The frozen appearance teacher on the frames of a window, in the student's training worker; 0 where there is none."""
 
 
-def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
+def measure_rates(job: JobConfig, modes: list[Mode], appearance: NetworkSpec | None = None) -> tuple[Rates, int]:
     """Time each part of a job on one of its own training windows, on the devices that the job names.
 
     Each part is timed alone: on cores that all parts share, the job itself takes longer (the demo's stages a third).
+
+    Args:
+        job: what is planned.
+        modes: its stages.
+        appearance: the appearance teacher that it names, if it names one.
 
     Returns:
         The rates, and how many windows an epoch has.
@@ -72,10 +79,10 @@ def measure_rates(job: JobConfig, modes: list[Mode]) -> tuple[Rates, int]:
             "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 for the times on CPUs"
         )
     with _training_videos(job) as (data_url, windows):
-        return _measure(job, modes, data_url), windows
+        return _measure(job, modes, data_url, appearance), windows
 
 
-def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
+def _measure(job: JobConfig, modes: list[Mode], data_url: str, appearance: NetworkSpec | None) -> Rates:
     cluster, classes = job.cluster, read_manifest(data_url).classes
     columns, fetch_s = _fetch(data_url, job)
     torch.set_num_threads(cluster.threads_per_motion)
@@ -89,7 +96,8 @@ def _measure(job: JobConfig, modes: list[Mode], data_url: str) -> Rates:
     motion_bytes, taught_bytes = (
         sum(array.nbytes for array in packet.values()) for packet in (motion_columns, taught_columns)
     )
-    return Rates(fetch_s, motion_s, teacher_s, train_s, parameters, motion_bytes, taught_bytes)
+    appearance_s = _appearance_teacher(job, columns, classes, appearance)
+    return Rates(fetch_s, motion_s, teacher_s, train_s, parameters, motion_bytes, taught_bytes, appearance_s)
 
 
 @contextmanager
@@ -147,6 +155,17 @@ def _motion_and_teacher(
     return {"motion_fields": motion.to(torch.float16).cpu().numpy()}, taught, motion_s, teacher_s
 
 
+def _appearance_teacher(job: JobConfig, columns: Columns, classes: tuple[str, ...], named: NetworkSpec | None) -> float:
+    """The network that is named, or the run's own baseline by its settings."""
+    if job.kind != "distill" or job.student.appearance_teacher is None:
+        return 0.0
+    device = job.cluster.device
+    network = (named or network_of(job, "baseline", classes)).build().eval().to(device)
+    frames, mask = torch.from_numpy(columns["frames"]).to(device), torch.from_numpy(columns["mask"]).to(device)
+    with torch.inference_mode():
+        return seconds(lambda: network(frames, mask), device)
+
+
 def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, ...]) -> tuple[float, int]:
     network = network_of(job, mode, classes).build(for_training=True).to(job.cluster.device)
     engine = LocalEngine(network, job.optim)
@@ -157,7 +176,8 @@ def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, .
         losses = partial(pretrain_step, job.pretrain, ANY_SCALE)
     else:
         objective = build_objective(job.model.head, len(classes))
-        losses = step_function(mode, Lesson(objective=objective, student=job.student, global_batch=1))
+        student = job.student.model_copy(update={"appearance_teacher": None})  # timed apart
+        losses = step_function(mode, Lesson(objective=objective, student=student, global_batch=1))
 
     def step() -> None:
         engine.backward(losses(engine.model, batch)["loss"])

@@ -24,6 +24,8 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     """What stands under the table: where the figures come from, and their sum."""
     rates = forecast.rates
     parts = {"fetch": rates.fetch_s, "motion": rates.motion_s, "teacher": rates.teacher_s}
+    if rates.appearance_teacher_s:
+        parts["appearance teacher"] = rates.appearance_teacher_s
     parts |= {f"training {mode}": seconds for mode, seconds in rates.train_s.items()}
     return [
         f"data       {forecast.windows:,} windows an epoch",

@@ -147,6 +147,23 @@ class JobConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _an_appearance_teacher_has_whom_to_teach(self) -> "JobConfig":
+        teacher = self.student.appearance_teacher
+        if teacher is None or self.kind != "distill":
+            return self
+        if self.student.mode == "conventional":
+            raise ValueError(
+                "student.appearance_teacher teaches the appearance branch, and a conventional student has none: leave it "
+                "out, or set student.mode=decomposed"
+            )
+        if teacher.url is None and not self.baseline:
+            raise ValueError(
+                "student.appearance_teacher without a url is the run's own baseline, and baseline is false: name a url, or "
+                "train the baseline"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_gate_has_a_challenger(self) -> "JobConfig":
         tracking = self.tracking
         name = {"pretrain": None, "teacher": tracking.registered_teacher}.get(self.kind, tracking.registered_model)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tadscale.config import Config
+from tadscale.engine.steps import StudentConfig
 from tadscale.runtime.stage.job import JobConfig
 
 UPLOADED = "working_dir_files"
@@ -36,10 +37,18 @@ def with_absolute_paths(job: JobConfig) -> JobConfig:
             "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources}),
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
             "teacher": _updated(job.teacher, url=job.teacher.url),
+            "student": _with_absolute_teacher(job.student),
             "model": job.model.model_copy(update={"backbone": backbone}),
             "cluster": _updated(job.cluster, deepspeed_preset=job.cluster.deepspeed_preset),
         }
     )
+
+
+def _with_absolute_teacher(student: StudentConfig) -> StudentConfig:
+    if student.appearance_teacher is None:
+        return student
+    teacher = _updated(student.appearance_teacher, url=student.appearance_teacher.url)
+    return student.model_copy(update={"appearance_teacher": teacher})
 
 
 def _updated(settings: Config, **paths: str | None) -> Any:

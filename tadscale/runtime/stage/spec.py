@@ -59,6 +59,10 @@ class Stage(StageFiles, Config):
     """Where the teacher's network lies, if one is learned from."""
     teacher: NetworkSpec | None = None
     """What that network is."""
+    appearance_url: str | None = None
+    """Where the appearance teacher's network lies, if one is learned from."""
+    appearance: NetworkSpec | None = None
+    """What that network is."""
     start_url: str | None = None
     """What the RGB backbone starts from, if not from nothing: a trained network's folder or a file."""
     start_sha256: str = ""
@@ -143,9 +147,12 @@ class Stage(StageFiles, Config):
         if self.needs_motion:
             facts["motion"] = self.motion_fingerprint
         if self.distils:
-            facts["student"] = job.student.model_dump(mode="json", exclude={"mode"})
+            facts["student"] = job.student.model_dump(mode="json", exclude={"mode", "appearance_teacher"})
         if self.teacher:
             facts["teacher"] = self.teacher.weights_sha256
+        if self.appearance and job.student.appearance_teacher:
+            weights = job.student.appearance_teacher.model_dump(mode="json", exclude={"url"})
+            facts["appearance teacher"] = weights | {"weights": self.appearance.weights_sha256}
         return facts
 
     def network(self, classes: tuple[str, ...]) -> NetworkSpec:
@@ -155,8 +162,14 @@ class Stage(StageFiles, Config):
         )
 
 
-def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_url: str | None = None) -> Stage:
-    """A job's stage, knowing its motion, its teacher and its start by content.
+def stage_of(
+    job: JobConfig,
+    mode: Mode,
+    teacher_url: str | None = None,
+    start_url: str | None = None,
+    appearance_url: str | None = None,
+) -> Stage:
+    """A job's stage, knowing its motion, its teachers and its start by content.
 
     Args:
         job: the run.
@@ -164,6 +177,8 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
         teacher_url: a trained teacher's network; only students read it.
         start_url: what RGB backbones start from, by default `model.backbone.weights`; a teacher on motion starts from
             published weights alone, adapted to its channels.
+        appearance_url: a trained RGB detector's network; only a decomposed student reads it, and only where the job asks for
+            an appearance teacher and names none itself.
 
     Raises:
         ValueError: RAFT's weights are missing, precomputed flow says not what made it, or a folder holds no network.
@@ -172,6 +187,8 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
     job = with_absolute_paths(job)
     if mode not in DISTILLING:
         teacher_url = None
+    wanted = job.student.appearance_teacher if mode == "decomposed" else None
+    appearance_url = (wanted.url or appearance_url) if wanted else None
     start_url = start_url or job.model.backbone.weights
     if mode == "pretrain" or (mode == "teacher" and not is_published(start_url)):
         start_url = None
@@ -181,6 +198,8 @@ def stage_of(job: JobConfig, mode: Mode, teacher_url: str | None = None, start_u
         motion_fingerprint="" if mode == "baseline" else motion_fingerprint(job.motion),
         teacher_url=teacher_url,
         teacher=read_spec(teacher_url) if teacher_url else None,
+        appearance_url=appearance_url,
+        appearance=read_spec(appearance_url) if appearance_url else None,
         start_url=start_url,
         start_sha256=start_digest(start_url) if start_url else "",
     )

@@ -25,6 +25,7 @@ from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.monitor import Summary, start_monitor
 from tadscale.runtime.training.resume import check_stored, note_identity, note_result
 from tadscale.runtime.training.watch import OnRecord, watching
@@ -136,6 +137,8 @@ def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, A
         plan.slots(0, 0, workers)  # refuses a number that does not divide the global batch
     if stage.distils:
         check_teacher(stage, manifest)
+    if stage.appearance is not None:
+        check_appearance_teacher(stage, manifest)
     if stage.flow_url is not None:
         channels = motion_channels(stage.job.motion)
         check_flow(stage.flow_url, manifest, stage.window, stage.quarantine_budget, channels)

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -12,6 +13,7 @@ import ray.train.collective
 import torch
 
 from tadscale.config import Config
+from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Diverged, Engine, select
 from tadscale.engine.loop import Expected, train
@@ -27,6 +29,7 @@ from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
 from tadscale.runtime.tracking.provenance import code_version
+from tadscale.runtime.training.appearance_teacher import AppearanceTeacher
 from tadscale.runtime.training.batches import RankBatches
 from tadscale.runtime.training.callbacks import (
     GO_ON,
@@ -132,7 +135,7 @@ class _Rank:
             taken = train(
                 self._engine,
                 self._step_function(),
-                batches,
+                self._taught(batches),
                 self._expected(),
                 stage.optim,
                 first_step=self._resumed.step,
@@ -161,6 +164,11 @@ class _Rank:
         shard = ray.train.get_dataset_shard(DATASET)
         device = self._stage.job.cluster.device
         return RankBatches(batch_columns(shard, self._layout), device, self._monitor, stopwatch)
+
+    def _taught(self, batches: RankBatches) -> Iterator[WindowBatch]:
+        """The batches with what the appearance teacher makes of them, where there is one."""
+        url = self._stage.appearance_url
+        return batches if url is None else map(AppearanceTeacher(url, self._stage.job.cluster.device), batches)
 
     def _expected(self) -> Expected:
         share = self._plan.global_batch // self._world_size

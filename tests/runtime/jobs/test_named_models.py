@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tadscale.engine.start import start_digest
+from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.network import load_network, read_spec, save_network
-from tadscale.runtime.jobs.named_models import with_named_models_at_hand
+from tadscale.runtime.jobs.named_models import named_appearance_teacher, with_named_models_at_hand
 from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import TeacherConfig
@@ -34,6 +35,16 @@ def test_a_registered_teacher_is_laid_into_the_run_s_storage(job):
     assert spec.reads_motion and spec.motion_fingerprint and not network.training
     again = read_spec(with_named_models_at_hand(named).teacher.url)
     assert again.weights_sha256 == spec.weights_sha256
+
+
+def test_a_registered_appearance_teacher_is_laid_beside_it(job):
+    wanted = StudentConfig(appearance_teacher=AppearanceTeacherConfig(url="models:/movement@champion"))
+    named = with_named_models_at_hand(job.model_copy(update={"student": wanted}))
+    url = named.student.appearance_teacher.url
+    assert Path(url) == Path(job.run_url, "named-appearance-teacher")
+    assert read_spec(url) == named_appearance_teacher(job.model_copy(update={"student": wanted}))
+    assert named_appearance_teacher(named) == read_spec(url)
+    assert named_appearance_teacher(job) is None
 
 
 def test_folders_are_left_where_they_are(job):

@@ -47,6 +47,13 @@ def test_the_slowest_part_decides():
     assert stages["decomposed"].seconds == pytest.approx(STAGE_START_S + 9 * 8.0)
 
 
+def test_an_appearance_teacher_takes_its_pass_of_the_students_workers():
+    rates = RATES._replace(appearance_teacher_s=9.0)
+    taught = {stage.mode: stage for stage in forecast(job(), 10, rates, 100).stages}
+    assert (taught["decomposed"].waits_for, taught["decomposed"].step_s) == ("training", 2 * (1.0 + 9.0))
+    assert taught["baseline"] == by_mode(job())["baseline"]
+
+
 def test_as_many_motion_actors_as_it_says_keep_training_busy():
     needed = math.ceil(2 * by_mode(job())["decomposed"].motion_per_worker)
     enough, fewer = (job(cluster=GPUS | {"motion_actors": count}) for count in (needed, needed - 1))
@@ -99,13 +106,14 @@ data:
 motion: {{name: temporal_gradient_fast}}
 model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, dim: 8}}}}
 pretrain: {{frames: 8}}
+student: {{appearance_teacher: {{}}}}
 optim: {{epochs: 2, global_batch: 4}}
 """
     )
     assert main(["plan", str(path)]) == 0
     said = capsys.readouterr().out
     assert "90 windows an epoch" in said  # 40 frames in windows of 16
-    assert all(stage in said for stage in ("teacher", "baseline", "decomposed"))
+    assert all(stage in said for stage in ("teacher", "baseline", "decomposed", "appearance teacher"))
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "runs").exists()
 

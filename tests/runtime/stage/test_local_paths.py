@@ -1,6 +1,7 @@
 """Local paths as workers will see them."""
 
 from tadscale.data.config import DataConfig
+from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.flow.motion import MotionConfig
 from tadscale.flow.raft.config import RaftConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
@@ -14,13 +15,22 @@ def test_local_paths_are_seen_from_the_folder_where_the_job_was_started(tmp_path
     data = DataConfig(url="s3://bucket/data")
     cluster = ClusterConfig(deepspeed_preset="zero2.json")
     teacher = TeacherConfig(url="models:/teacher@champion")
+    student = StudentConfig(appearance_teacher=AppearanceTeacherConfig(url="rgb"))
     job = JobConfig(
-        kind="distill", name="x", storage="runs", data=data, motion=motion, teacher=teacher, cluster=cluster
+        kind="distill",
+        name="x",
+        storage="runs",
+        data=data,
+        motion=motion,
+        teacher=teacher,
+        student=student,
+        cluster=cluster,
     )
     found = with_absolute_paths(job)
     assert (found.run_url, found.data.url) == (f"{tmp_path}/runs/x", "s3://bucket/data")
     assert (found.motion.flow_url, found.motion.raft.weights) == (f"{tmp_path}/flow", f"{tmp_path}/raft.pth")
     assert found.teacher.url == "models:/teacher@champion"
+    assert found.student.appearance_teacher.url == f"{tmp_path}/rgb"
     assert found.cluster.deepspeed_preset == f"{tmp_path}/zero2.json"
     assert with_absolute_paths(found) == found
 

@@ -1,7 +1,7 @@
 """One rank of `test_balance_on_two_ranks`: trains tiny students whose distillation is held to a share of ground truth.
 
-`python balance_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps by each lesson and with each preset, and leaves what
-rank 0 saw.
+`python balance_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps by each lesson and with each preset, and
+leaves what rank 0 saw.
 """
 
 import dataclasses

@@ -67,6 +67,7 @@ CHECKS = (
     Check("object store", storage.spilling, "services"),
     Check("tracking store", tracking, "services", within_s=25.0),
     Check("teacher", models.teacher, "services"),
+    Check("appearance teacher", models.appearance_teacher, "services"),
     Check("start", models.start, "services"),
     Check("finished stages", models.finished, "services"),
     Check("cluster", cluster.capacity, "services", within_s=28.0),

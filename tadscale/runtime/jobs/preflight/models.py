@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tadscale.engine.start import load_start
+from tadscale.engine.steps import StudentConfig
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
+from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.resume import finished_stages
 from tadscale.serving.predictor import detector_folder
 
@@ -16,10 +19,21 @@ def teacher(facts: Facts) -> Iterator[str]:
     """The teacher that is named sees the same motion, windows and classes as its student."""
     job = facts.job
     if facts.distils and job.teacher.url is not None:
-        backbone = job.model.backbone.model_copy(update={"weights": None})
-        bare = job.model_copy(update={"model": job.model.model_copy(update={"backbone": backbone})})
+        bare = _alone(job).model_copy(update={"student": StudentConfig(mode=job.student.mode)})
         with _at_hand(facts, job.teacher.url) as url:
             check_teacher(stage_of(bare, job.student.mode, url), facts.training)
+    yield from ()
+
+
+def appearance_teacher(facts: Facts) -> Iterator[str]:
+    """The appearance teacher that is named sees the same windows and classes as its student; the run's own baseline does."""
+    named = facts.job.student.appearance_teacher
+    if facts.distils and named is not None and named.url is not None:
+        with _at_hand(facts, named.url) as url:
+            found = named.model_copy(update={"url": url})
+            student = facts.job.student.model_copy(update={"appearance_teacher": found})
+            alone = _alone(facts.job).model_copy(update={"student": student})
+            check_appearance_teacher(stage_of(alone, "decomposed"), facts.training)
     yield from ()
 
 
@@ -37,6 +51,12 @@ def finished(facts: Facts) -> Iterator[str]:
     if facts.job.kind == "evaluate":
         finished_stages(facts.job.run_url)
     yield from ()
+
+
+def _alone(job: JobConfig) -> JobConfig:
+    """The job without its start, of which another check tells."""
+    backbone = job.model.backbone.model_copy(update={"weights": None})
+    return job.model_copy(update={"model": job.model.model_copy(update={"backbone": backbone})})
 
 
 @contextmanager

@@ -21,6 +21,14 @@ IN_THE_FILE = {
     "model name with a colon": ({"tracking.registered_model": "own:v2"}, "tracking.registered_model"),
     "blank model name": ({"tracking.registered_model": " "}, "tracking.registered_model"),
     "heads that do not divide": ({"model.head.heads": 3}, "3 attention heads cannot share 8 channels"),
+    "an appearance teacher without a branch": (
+        {"student": {"mode": "conventional", "appearance_teacher": {}}},
+        "a conventional student has none",
+    ),
+    "an appearance teacher that is not trained": (
+        {"student.appearance_teacher": {}, "baseline": False},
+        "train the baseline",
+    ),
     "no epochs": ({"optim.epochs": 0}, "optim.epochs"),
     "no batch": ({"optim.global_batch": 0}, "optim.global_batch"),
     "negative rate": ({"optim.lr": -1e-3}, "optim.lr"),
@@ -128,6 +136,7 @@ def test_faults_of_types_are_told_at_once(tmp_path, capsys):
         ("no manifest", {"data__url": "nowhere"}, "does not exist"),
         ("tracking store down", {"tracking__tracking_uri": "http://127.0.0.1:9"}, "does not answer"),
         ("no such teacher", {"teacher__url": "nowhere"}, "nowhere"),
+        ("no such appearance teacher", {"student__appearance_teacher": {"url": "nowhere"}}, "nowhere"),
         ("no such start", {"model__backbone__weights": "nowhere"}, "nowhere"),
         ("flow that is not there", {"motion": {"name": "precomputed", "flow_url": "nowhere"}}, "does not exist"),
         ("stale cluster", {"cluster__address": "127.0.0.1:9"}, "no Ray cluster answers at 127.0.0.1:9"),
