@@ -81,7 +81,8 @@ class Task(NamedTuple):
     @property
     def data_path(self) -> Path:
         """Decoded windows of all subsets."""
-        return self._kept("data", self.job.data.model_dump(), self.job.motion.model_dump())
+        data = self.job.data.model_dump(exclude={"validation_subset"})  # the subsets scored here have fixed names
+        return self._kept("data", data, self.job.motion.model_dump())
 
     @property
     def teacher_path(self) -> Path:

@@ -23,6 +23,8 @@ class DataConfig(Config):
     """What is trained on, where that is more than the one subset under `url`; replaces it there."""
     test_subset: str = "test"
     """Subset that detections are made and scored on."""
+    validation_subset: str = "validation"
+    """Subset on which an epoch is chosen, where `evaluate.select` says so."""
     quarantine_budget: float = Field(default=0.01, ge=0, le=1)
     """Largest share of the videos that may turn out to be unreadable before the run fails."""
 

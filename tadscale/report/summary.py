@@ -14,6 +14,8 @@ WHAT = {
     "conventional": "RGB only, conventional distillation",
 }
 """What each scored detector reads at inference, and how it was taught."""
+LAST = "_last"
+"""What a detector's name ends in that has the last weights, where another epoch may have been chosen for the plain name."""
 
 
 def summary_table(scores: Mapping[str, MeanAveragePrecision], title: str) -> Table:
@@ -27,5 +29,10 @@ def summary_table(scores: Mapping[str, MeanAveragePrecision], title: str) -> Tab
     table.add_column("average", justify="right", style="bold")
     for name, score in scores.items():
         cells = [f"{100 * value:.1f}" for value in score.per_tiou]
-        table.add_row(name, WHAT.get(name, ""), *cells, f"{100 * score.average:.1f}")
+        table.add_row(name, _what(name), *cells, f"{100 * score.average:.1f}")
     return table
+
+
+def _what(name: str) -> str:
+    chosen = name.removesuffix(LAST)
+    return WHAT.get(chosen, "") if chosen == name else f"{chosen} after its last epoch"

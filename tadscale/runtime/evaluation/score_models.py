@@ -15,8 +15,10 @@ from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.report.diagnosis import diagnose
 from tadscale.report.diagnosis_html import diagnosis_html
 from tadscale.report.inputs import EVALUATION, GROUND_TRUTH, SCORES
+from tadscale.report.summary import LAST
 from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected, detect_videos
 from tadscale.runtime.evaluation.pictures import hardest_first, log_curves, log_timelines, timelines_of
+from tadscale.runtime.stage.choice import Choice
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import StageResult
@@ -57,9 +59,17 @@ class TestVideos:
 
 
 def evaluate_models(
-    job: JobConfig, manifest: Manifest, stages: Mapping[str, StageResult], run: Run
+    job: JobConfig, manifest: Manifest, stages: Mapping[str, StageResult], choices: Mapping[str, Choice], run: Run
 ) -> dict[str, MeanAveragePrecision]:
     """Detect with every network and with teacher and baseline fused; score, picture and record it all.
+
+    Args:
+        job: the run.
+        manifest: its data.
+        stages: those that are finished, by mode.
+        choices: which weights of each count. Where an epoch was chosen, the last weights are scored beside it, under the
+            same name with `_last`.
+        run: where it is recorded.
 
     Raises:
         ValueError: the test subset has no annotated segment.
@@ -68,7 +78,7 @@ def evaluate_models(
     """
     here = with_absolute_paths(job)
     detected = detect_videos(
-        candidates(stages, here.teacher.url),
+        candidates(choices, here.teacher.url),
         data_url=here.data.url,
         subset=job.data.test_subset,
         cluster=job.cluster,
@@ -82,8 +92,9 @@ def evaluate_models(
         name: evaluate_detections(table, truth, job.evaluate.tiou, ties="stable") for name, table in tables.items()
     }
     _record(job, run, detected, scores)
-    _diagnose(job, run, videos, truth, tables)
-    _picture(job, run, stages, manifest, videos, tables)
+    chosen = {name: table for name, table in tables.items() if not name.endswith(LAST)}
+    _diagnose(job, run, videos, truth, chosen)
+    _picture(job, run, stages, manifest, videos, chosen)
     bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     for failure in detected.failures:
         bad.add(failure)
@@ -91,14 +102,23 @@ def evaluate_models(
     return scores
 
 
-def candidates(stages: Mapping[str, StageResult], teacher_url: str | None = None) -> list[Candidate]:
+def candidates(choices: Mapping[str, Choice], teacher_url: str | None = None) -> list[Candidate]:
     """What is evaluated: each network, the teacher that was named in place of one, and the two-stream ceiling where flow
-    teacher and RGB baseline are both there."""
+    teacher and RGB baseline are both there. Where epochs were chosen, all of it with the last weights, too."""
+    scored = {name: choice for name, choice in choices.items() if name != "pretrain"}
     named = {"teacher": teacher_url} if teacher_url else {}
-    urls = named | {name: result.weights_url for name, result in stages.items() if name != "pretrain"}
-    networks = [Candidate(name=name, weights_urls=(url,)) for name, url in urls.items()]
+    found = _side_by_side(named | {name: choice.url for name, choice in scored.items()}, "")
+    if any(choice.validation is not None for choice in scored.values()):
+        last = named | {name: choice.last.weights_url for name, choice in scored.items()}
+        found += [one for one in _side_by_side(last, LAST) if one.weights_urls != (teacher_url,)]
+    return found
+
+
+def _side_by_side(urls: Mapping[str, str], suffix: str) -> list[Candidate]:
+    networks = [Candidate(name=f"{name}{suffix}", weights_urls=(url,)) for name, url in urls.items()]
     if "teacher" in urls and "baseline" in urls:
-        networks.append(Candidate(name=TWO_STREAM, weights_urls=(urls["teacher"], urls["baseline"])))
+        both = (urls["teacher"], urls["baseline"])
+        networks.append(Candidate(name=f"{TWO_STREAM}{suffix}", weights_urls=both))
     return networks
 
 

@@ -14,9 +14,10 @@ from tadscale.network import Mode
 from tadscale.report.gate import gate_lines
 from tadscale.report.preview import previews
 from tadscale.report.progress import StageProgress
-from tadscale.report.summary import summary_table
+from tadscale.report.summary import LAST, summary_table
 from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.evaluation.choose_epochs import choose_epochs, record_choices
 from tadscale.runtime.evaluation.score_models import evaluate_models
 from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.last_words import hints
@@ -26,6 +27,7 @@ from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion, Registry
+from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
@@ -45,6 +47,7 @@ class JobSummary:
 
     stages: dict[str, StageResult]
     scores: dict[str, MeanAveragePrecision]
+    choices: dict[str, Choice]
     run_id: str
     tracking_uri: str
     model: ModelVersion | None
@@ -88,11 +91,14 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         else:
             _record_previews(job, manifest, run)
             stages = _train_stages(job, run, console, stop)
-        scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, run)
-        model = _decide(job, _publish(job, stages, scores, run), run, console)
+        choices = choose_epochs(job, manifest, stages, run)
+        scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, choices, run)
+        record_choices(job, choices, scores, run)
+        model = _decide(job, _publish(job, choices, scores, run), run, console)
     summary = JobSummary(
         stages=stages,
         scores=scores,
+        choices=choices,
         run_id=run.run_id,
         tracking_uri=resolve_tracking_uri(job.tracking, job.storage),
         model=model,
@@ -123,7 +129,7 @@ def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
 
 
 def _publish(
-    job: JobConfig, stages: Mapping[str, StageResult], scores: Mapping[str, MeanAveragePrecision], run: Run
+    job: JobConfig, choices: Mapping[str, Choice], scores: Mapping[str, MeanAveragePrecision], run: Run
 ) -> ModelVersion | None:
     """Register what the job was for: a student, or a teacher or a start that is to have a name."""
     wanted: dict[str, tuple[Mode, str | None]] = {
@@ -132,7 +138,7 @@ def _publish(
         "pretrain": ("pretrain", job.tracking.registered_start),
     }
     mode, name = wanted.get(job.kind, ("teacher", None))
-    return publish(job, stages[mode], scores, run, mode=mode, name=name) if name else None
+    return publish(job, choices[mode], scores, run, mode=mode, name=name) if name else None
 
 
 def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Console) -> ModelVersion | None:
@@ -191,6 +197,8 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
         return
     title = f"{job.name}: mAP on {job.data.test_subset}, %"
     console.print(summary_table(_ordered(summary.scores), title))
+    for line in filter(None, (choice_line(mode, choice) for mode, choice in summary.choices.items())):
+        console.print(f"epoch      {line}", highlight=False, markup=False, soft_wrap=True)
     if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
         console.print(f"model      {version.name} version {version.version} ({aliases})", highlight=False, markup=False)
@@ -200,4 +208,5 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
 
 def _ordered(scores: Mapping[str, MeanAveragePrecision]) -> dict[str, MeanAveragePrecision]:
     order = ("two_stream", "teacher", "decomposed", "conventional", "baseline")
-    return {name: scores[name] for name in order if name in scores}
+    names = [*order, *(f"{name}{LAST}" for name in order)]
+    return {name: scores[name] for name in names if name in scores}

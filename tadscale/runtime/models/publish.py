@@ -10,9 +10,11 @@ from tadscale.data.manifest import read_manifest
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.network import Mode, NetworkSpec, read_spec, read_weights
 from tadscale.report.model_card import Evaluation, ModelCard, model_card
+from tadscale.report.summary import LAST
 from tadscale.runtime.evaluation.score_models import score_facts
 from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import ModelVersion, Registry
+from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import StageResult
 from tadscale.runtime.tracking.provenance import code_version, hardware
@@ -27,17 +29,17 @@ SUMMARY = {
 
 
 def publish(
-    job: JobConfig, stage: StageResult, scores: Mapping[str, MeanAveragePrecision], run: Run, *, mode: Mode, name: str
+    job: JobConfig, choice: Choice, scores: Mapping[str, MeanAveragePrecision], run: Run, *, mode: Mode, name: str
 ) -> ModelVersion:
-    """Register what a stage trained: the champion if the name is new, else the challenger.
+    """Register what a stage trained, with the weights that count: the champion if the name is new, else the challenger.
 
     Raises:
         UserError: description or weights are not those that were trained, or are no finite numbers.
         StorageError: the storage cannot be reached.
     """
-    network = read_spec(stage.weights_url, stage.network_sha256)
-    weights = read_weights(stage.weights_url, network)
-    card = model_card(_card(job, stage, network, scores, name))
+    network = read_spec(choice.url, choice.network_sha256)
+    weights = read_weights(choice.url, network)
+    card = model_card(_card(job, choice, network, scores, name))
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "model")
         package_model(package, network.model_copy(update={"inference": job.evaluate.inference}), weights, card=card)
@@ -45,10 +47,16 @@ def publish(
             run,
             name,
             package,
-            metrics=score_facts(scores[mode]) if mode in scores else {},
-            tags=_tags(job, stage, network),
+            metrics=_metrics(scores, mode),
+            tags=_tags(job, choice.last, network),
             card=card,
         )
+
+
+def _metrics(scores: Mapping[str, MeanAveragePrecision], mode: Mode) -> dict[str, float]:
+    """On test; where an epoch was chosen, the last weights' average beside that of the ones that are published."""
+    last = {"last_average_mAP": scores[f"{mode}{LAST}"].average} if f"{mode}{LAST}" in scores else {}
+    return score_facts(scores[mode]) | last if mode in scores else {}
 
 
 def _tags(job: JobConfig, stage: StageResult, network: NetworkSpec) -> dict[str, str]:
@@ -63,11 +71,14 @@ def _tags(job: JobConfig, stage: StageResult, network: NetworkSpec) -> dict[str,
 
 
 def _card(
-    job: JobConfig, stage: StageResult, network: NetworkSpec, scores: Mapping[str, MeanAveragePrecision], name: str
+    job: JobConfig, choice: Choice, network: NetworkSpec, scores: Mapping[str, MeanAveragePrecision], name: str
 ) -> ModelCard:
+    stage = choice.last
     ground_truth = f"{job.data.url}, subset {job.data.test_subset}"
     videos = len(read_manifest(job.data.url).subset(job.data.test_subset))
-    ordered = sorted(scores, key=lambda name: name != network.mode)
+    first = (network.mode, f"{network.mode}{LAST}")
+    ordered = sorted(scores, key=lambda name: first.index(name) if name in first else len(first))
+    selection = {"weights": choice_line(network.mode, choice)} if choice.validation is not None else {}
     rows = network.window.features
     outside = [] if rows is None else [f"It reads features ({rows}) and computes none: it serves no raw video."]
     return ModelCard(
@@ -79,6 +90,7 @@ def _card(
             "hardware": hardware(),
             "optimiser steps": str(stage.steps),
             "seed": str(job.seed),
+            **selection,
         },
         data_digests={
             "manifest": stage.manifest_digest,

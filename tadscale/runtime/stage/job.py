@@ -48,6 +48,13 @@ class EvaluateConfig(Config):
 
     tiou: Annotated[tuple[Threshold, ...], AfterValidator(_some)] = (0.3, 0.4, 0.5, 0.6, 0.7)
     """Temporal IoU thresholds of the mAP: fractions, not percent."""
+    select: Literal["last", "validation"] = "last"
+    """Which weights of each stage are scored on test and published: those after the last epoch, or those of the epoch with
+    the best average mAP on `data.validation_subset`, and then both are reported. Never chosen on test. Students learn from
+    their teachers' last weights either way."""
+    candidates: int = Field(default=10, ge=2, le=1000)
+    """With `select: validation`, the most epochs of a stage that are chosen among, spread evenly over its training, the last
+    always one of them: so many times a network's weights are stored."""
     inference: InferenceConfig = InferenceConfig()
     """How detections are read off a network; the registered model does the same."""
 
@@ -160,6 +167,24 @@ class JobConfig(Config):
             raise ValueError(
                 "student.appearance_teacher without a url is the run's own baseline, and baseline is false: name a url, or "
                 "train the baseline"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_epoch_is_chosen_on_videos_of_their_own(self) -> "JobConfig":
+        data = self.data
+        if self.evaluate.select == "last":
+            return self
+        if data.validation_subset == data.test_subset:
+            raise ValueError(
+                f"evaluate.select is validation, and data.validation_subset is the test subset {data.test_subset!r}: an "
+                "epoch that is chosen on test flatters its score there; name another subset, or set evaluate.select=last"
+            )
+        trained = {source.subset for source in data.training_sources if source.url == data.url}
+        if data.validation_subset in trained:
+            raise ValueError(
+                f"evaluate.select is validation, and data.validation_subset {data.validation_subset!r} is trained on: every "
+                "later epoch would look better; name another subset, or set evaluate.select=last"
             )
         return self
 

@@ -12,6 +12,7 @@ from tadscale.engine.start import is_published, start_digest
 from tadscale.flow.motion import motion_channels
 from tadscale.models.config import ModelConfig
 from tadscale.network import Mode, NetworkSpec, read_spec
+from tadscale.runtime.stage.candidate_epochs import candidate_epochs
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.plan_spec import PlanSpec
@@ -34,6 +35,10 @@ class StageFiles:
     def weights_url(self) -> str:
         """Folder of the trained network: the averaged weights and their description."""
         return join(self.url, "weights")
+
+    def epoch_url(self, epoch: int) -> str:
+        """Folder of the network as it was after an epoch, counted from 1, where it was kept."""
+        return join(self.url, "epochs", f"epoch-{epoch:04d}")
 
     @property
     def log_url(self) -> str:
@@ -106,6 +111,14 @@ class Stage(StageFiles, Config):
             epochs=self.optim.epochs,
             global_batch=self.optim.global_batch,
         )
+
+    @property
+    def kept_epochs(self) -> tuple[int, ...]:
+        """Epochs before the last whose weights are kept, so that one may be chosen."""
+        evaluate = self.job.evaluate
+        if evaluate.select == "last" or self.mode == "pretrain":
+            return ()
+        return candidate_epochs(self.optim.epochs, evaluate.candidates)[:-1]
 
     @property
     def distils(self) -> bool:
@@ -281,3 +294,7 @@ class StageResult(StageFiles, Config):
     """The training data."""
     network_sha256: str = ""
     """Digest of the trained network's description; empty in results of earlier versions."""
+    epochs: int = 0
+    """Passes over the windows; 0 in results of earlier versions."""
+    kept_epochs: dict[int, str] = {}
+    """Digests of the descriptions of the networks that were kept after earlier epochs, by epoch."""

@@ -189,4 +189,6 @@ def _result(stage: Stage, plan: Plan, summary: Summary) -> StageResult:
         plan_digest=plan.digest,
         manifest_digest=plan.manifest_digest,
         network_sha256=spec_digest(stage.weights_url),
+        epochs=stage.optim.epochs,
+        kept_epochs={epoch: spec_digest(stage.epoch_url(epoch)) for epoch in stage.kept_epochs},
     )

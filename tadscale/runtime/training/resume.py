@@ -6,7 +6,7 @@ from typing import Any, get_args
 from tadscale.data.plan import Plan
 from tadscale.data.storage import join, list_names, read_text, write_bytes
 from tadscale.errors import UserError
-from tadscale.network import Mode, read_spec
+from tadscale.network import SPEC_NAME, Mode, read_spec
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
@@ -19,7 +19,8 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     """What is already under the stage's URL must belong to this very stage; if that is finished, its result.
 
     Raises:
-        UserError: it belongs to another, and what changed; or the trained network is not the one that the stage left.
+        UserError: it belongs to another, and what changed; the trained network is not the one that the stage left; or an
+            epoch is to be chosen, and the weights of some were not kept.
     """
     identity, result = (read_text(join(stage.url, name)) for name in (IDENTITY_NAME, RESULT_NAME))
     meta = CheckpointStore(stage.checkpoints_url).latest_meta()
@@ -27,10 +28,22 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
         _check_same(json.loads(identity), stage)
     if meta is not None:
         check_plan(meta, plan, stage)
+        _check_epochs(stage, plan)
     if not result:
         return None
     finished = _read_result(result, stage.url)
     return finished if finished.plan_digest == plan.digest else None
+
+
+def _check_epochs(stage: Stage, plan: Plan) -> None:
+    """Refuse to go on where an epoch is to be chosen among some that are over, and were not kept. Raises `UserError`."""
+    taken = max(CheckpointStore(stage.checkpoints_url).steps())
+    over = (epoch for epoch in stage.kept_epochs if epoch * plan.steps_per_epoch <= taken)
+    if lost := [epoch for epoch in over if SPEC_NAME not in list_names(stage.epoch_url(epoch))]:
+        raise UserError(
+            f"{stage.url}: evaluate.select=validation chooses among epochs of which {lost} are over, and their weights were "
+            f"not kept: the stage was begun with evaluate.select=last or other evaluate.candidates. Set it back. {REMEDY}"
+        )
 
 
 def check_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> None:

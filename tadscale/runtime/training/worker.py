@@ -42,6 +42,7 @@ from tadscale.runtime.training.callbacks import (
 )
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
+from tadscale.runtime.training.keep_epochs import KeepEpochs
 from tadscale.runtime.training.monitor import Outcome
 from tadscale.runtime.training.resume import check_plan
 from tadscale.runtime.training.target_scale import measure_target_scale
@@ -124,9 +125,11 @@ class _Rank:
         stage, stopwatch = self._stage, Stopwatch(self._resumed.seconds)
         batches = self._open_data(stopwatch)
         logs: list[LogLines] = []  # rank 0's
+        kept: list[KeepEpochs] = []  # rank 0's
         agreement = Agreement(batches, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
         if self._rank == 0:
             logs.append(LogLines(stage.log_url, agreement, self._monitor, self._resumed.step))
+            kept.append(KeepEpochs(stage.kept_epochs, self._plan.steps_per_epoch, self._save_epoch, stopwatch))
         meta = {"plan_digest": self._plan.digest, "world_size": self._world_size}
         checkpoints = CheckpointEvery(
             self._store, stage.job.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
@@ -140,7 +143,7 @@ class _Rank:
                 stage.optim,
                 first_step=self._resumed.step,
                 ema=self._ema,
-                callbacks=[agreement, *logs, checkpoints, Preemption(agreement)],
+                callbacks=[agreement, *logs, *kept, checkpoints, Preemption(agreement)],
             )
         except Diverged:
             if self._rank == 0:
@@ -211,7 +214,14 @@ class _Rank:
             reason = "preempted"
         else:
             reason = "finished"
-            digests = {"plan_digest": self._plan.digest, "manifest_digest": self._plan.manifest_digest}
-            described = self._network.model_copy(update=digests | {"code_version": code_version()})
-            save_network(self._stage.weights_url, described, self._ema.tensors)
+            self._save(self._stage.weights_url)
         ray.get(self._monitor.finished.remote(Outcome(reason, taken, losses, seconds)))  # type: ignore[arg-type]
+
+    def _save_epoch(self, epoch: int) -> None:
+        self._save(self._stage.epoch_url(epoch))
+
+    def _save(self, url: str) -> None:
+        """The averaged weights and their description."""
+        digests = {"plan_digest": self._plan.digest, "manifest_digest": self._plan.manifest_digest}
+        described = self._network.model_copy(update=digests | {"code_version": code_version()})
+        save_network(url, described, self._ema.tensors)

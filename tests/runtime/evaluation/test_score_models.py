@@ -27,7 +27,7 @@ def evaluate(sprites, tmp_path, monkeypatch, failures, run=None):
     detected = VideosDetected({"baseline": [found]}, bad)
     monkeypatch.setattr(evaluation, "detect_videos", lambda *_, **__: detected)
     job = load_job(JOB, [f"storage={tmp_path}", f"data.url={sprites}"])
-    return evaluation.evaluate_models(job, manifest, {}, run or MagicMock())
+    return evaluation.evaluate_models(job, manifest, {}, {}, run or MagicMock())
 
 
 def test_one_bad_video_is_borne(sprites, tmp_path, monkeypatch):
@@ -78,5 +78,5 @@ def test_a_detector_that_found_nothing_is_reported_too(sprites, tmp_path, monkey
     detected = VideosDetected({"baseline": []}, ())
     monkeypatch.setattr(evaluation, "detect_videos", lambda *_, **__: detected)
     job = load_job(JOB, [f"storage={tmp_path}", f"data.url={sprites}"])
-    scores = evaluation.evaluate_models(job, read_manifest(sprites), {}, MagicMock())
+    scores = evaluation.evaluate_models(job, read_manifest(sprites), {}, {}, MagicMock())
     assert scores["baseline"].average == 0

@@ -5,12 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from tadscale.engine.engine import TrainState
+from tadscale.engine.state import GROUPS
 from tadscale.network import spec_digest
+from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
-from tadscale.runtime.training.resume import finished_stages, note_identity, note_result
-from tests.runtime.conftest import save_untrained
+from tadscale.runtime.training.checkpoints import CheckpointStore
+from tadscale.runtime.training.resume import check_stored, finished_stages, note_identity, note_result
+from tests.runtime.conftest import changed, save_untrained
 
 
 @pytest.fixture
@@ -57,6 +62,25 @@ def test_a_result_of_an_earlier_version_is_read(run, tmp_path):
     gone = {name: f"/gone/teacher/{name}" for name in ("weights_url", "log_url", "quarantine_url")}
     path.write_text(json.dumps(document | gone))
     assert finished_stages(str(run))["teacher"].weights_url == f"{run}/teacher/weights"
+
+
+def test_an_epoch_is_not_chosen_among_some_that_were_not_kept(make_stage, tmp_path):
+    """A stage that was begun with evaluate.select=last does not go on as one that chooses; both may begin anew."""
+    begun = make_stage(tmp_path / "run")
+    selecting = changed(begun, evaluate=begun.job.evaluate.model_copy(update={"select": "validation"}))
+    _, plan = open_plan(begun.plan)
+    check_stored(selecting, plan)
+    store = CheckpointStore(begun.checkpoints_url)
+    meta = {"plan_digest": plan.digest}
+    tensors = {f"{group}/a": torch.zeros(1) for group in GROUPS}
+    store.save(TrainState(step=plan.steps_per_epoch - 1, tensors=tensors), meta)
+    check_stored(selecting, plan)  # its first epoch is not over
+    store.save(TrainState(step=plan.steps_per_epoch + 1, tensors=tensors), meta)
+    check_stored(begun, plan)
+    with pytest.raises(ValueError, match=r"epochs of which \[1\] are over, and their weights were not kept"):
+        check_stored(selecting, plan)
+    save_untrained(begun, Path(begun.epoch_url(1)), seed=1)
+    check_stored(selecting, plan)
 
 
 def test_another_network_than_the_stage_left_is_refused(run):

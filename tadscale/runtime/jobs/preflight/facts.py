@@ -95,6 +95,16 @@ class Facts:
         """What is scored on."""
         return self.data.subset(self.job.data.test_subset)
 
+    @property
+    def selects(self) -> bool:
+        """Whether an epoch is chosen on the validation subset."""
+        return self.evaluates and self.job.evaluate.select == "validation"
+
+    @remembered
+    def validation(self) -> Manifest:
+        """What an epoch is chosen on."""
+        return self.data.subset(self.job.data.validation_subset)
+
     @remembered
     def tracking_uri(self) -> str:
         """Of the tracking store."""

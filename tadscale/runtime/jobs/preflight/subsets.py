@@ -13,6 +13,7 @@ def exist(facts: Facts) -> Iterator[str]:
     data = facts.job.data
     named = {"data.train_subset": data.train_subset} if facts.modes else {}
     named |= {"data.test_subset": data.test_subset} if facts.evaluates else {}
+    named |= {"data.validation_subset": data.validation_subset} if facts.selects else {}
     known = {row.subset for row in facts.data.rows}
     for setting, subset in named.items():
         if subset not in known:
@@ -20,7 +21,7 @@ def exist(facts: Facts) -> Iterator[str]:
 
 
 def segments(facts: Facts) -> Iterator[str]:
-    """There is something to learn in training, and something to be scored on."""
+    """There is something to learn in training, to choose an epoch by, and to be scored on."""
     data = facts.job.data
     if facts.learns_from_truth and not _any_seen(_if_there(facts, "labelled_training"), data.window):
         yield (
@@ -32,6 +33,13 @@ def segments(facts: Facts) -> Iterator[str]:
         yield (
             f"subset {data.test_subset!r} of {data.url} has no annotated segment: there is nothing to score on; name "
             "another data.test_subset, or index the shards with their annotations"
+        )
+    validation = _if_there(facts, "validation") if facts.selects else None
+    if validation is not None and not any(row.labels for row in validation.rows):
+        yield (
+            f"subset {data.validation_subset!r} of {data.url} has no annotated segment: every epoch would score 0 "
+            "on it, and evaluate.select=validation chooses one by that; name another data.validation_subset, or set "
+            "evaluate.select=last"
         )
 
 

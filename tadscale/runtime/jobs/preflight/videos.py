@@ -52,7 +52,7 @@ def flow(facts: Facts) -> Iterator[str]:
     if url is None:
         return
     budget = QuarantineBudget(max_fraction=facts.job.data.quarantine_budget)
-    for videos in ([facts.training] if facts.modes else []) + ([facts.test] if facts.evaluates else []):
+    for videos in _read(facts).values():
         check_flow(url, videos, facts.job.data.window, budget, motion_channels(facts.job.motion))
     yield from ()
 
@@ -62,7 +62,14 @@ def _stored(facts: Facts) -> dict[str, Manifest]:
     sprites = facts.job.data.sprites
     if facts.draws or sprites is not None:  # drawn by this job, and read with the rest of it
         return {}
-    return ({"training": facts.training} if facts.modes else {}) | ({"test": facts.test} if facts.evaluates else {})
+    return _read(facts)
+
+
+def _read(facts: Facts) -> dict[str, Manifest]:
+    """The videos that a job reads, by what they are for."""
+    videos = {"training": facts.training} if facts.modes else {}
+    videos |= {"test": facts.test} if facts.evaluates else {}
+    return videos | ({"validation": facts.validation} if facts.selects else {})
 
 
 def _undecodable(videos: Manifest, index: int, window: WindowConfig) -> str:

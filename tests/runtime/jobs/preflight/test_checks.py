@@ -3,12 +3,13 @@
 import json
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tadscale.cli import main
-from tadscale.data.manifest import MANIFEST_NAME
+from tadscale.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from tadscale.runtime.jobs.preflight.checks import CHECKS, PreflightFailed, preflight
 from tests.runtime.jobs.preflight.conftest import changed, sound
 
@@ -58,6 +59,15 @@ IN_THE_FILE = {
     "no preset": ({"cluster.deepspeed_preset": "nowhere.json"}, "not readable JSON"),
     "misspelt subset": ({"data.test_subset": "tests"}, "did you mean `test`?"),
     "subset without videos": ({"data.train_subset": "validation"}, "data.train_subset"),
+    "an epoch chosen on test": (
+        {"evaluate.select": "validation", "data.validation_subset": "test"},
+        "flatters its score there",
+    ),
+    "an epoch chosen on what is trained on": (
+        {"evaluate.select": "validation", "data.validation_subset": "train"},
+        "is trained on",
+    ),
+    "an epoch chosen on nothing": ({"evaluate.select": "validation"}, "data.validation_subset"),
     "videos in which nothing happens": ({"data.sprites.duration_s": 4}, "nothing would be learned"),
     "windows faster than the videos": ({"data.window.fps": 10}, "pictures would be shown twice"),
 }
@@ -161,6 +171,20 @@ def test_training_videos_without_segments_are_an_error_not_a_loss_of_nothing(job
     assert "nothing to score on" in str(refusal.value)
     pretext = {"kind": "pretrain", "pretrain": {"frames": 8}}
     preflight(job(data__sprites=None, data__url=stored("bare", labels=()), **pretext))  # which reads no labels
+
+
+def test_an_epoch_is_chosen_by_videos_in_which_something_happens(job, stored):
+    url = stored("three", subsets=("train", "validation", "test"))
+    chosen = {"data__sprites": None, "data__url": url, "evaluate__select": "validation"}
+    preflight(job(**chosen))
+    manifest = read_manifest(url)
+    bare = tuple(
+        row._replace(labels=(), start_s=(), end_s=()) if row.subset == "validation" else row for row in manifest.rows
+    )
+    write_manifest(replace(manifest, rows=bare))
+    with pytest.raises(PreflightFailed, match="every epoch would score 0 on it"):
+        preflight(job(**chosen))
+    preflight(job(**chosen | {"evaluate__select": "last"}))
 
 
 def test_sources_of_other_classes_than_those_that_are_scored_on(job, stored):
