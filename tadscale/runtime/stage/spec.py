@@ -115,10 +115,7 @@ class Stage(StageFiles, Config):
     @property
     def kept_epochs(self) -> tuple[int, ...]:
         """Epochs before the last whose weights are kept, so that one may be chosen."""
-        evaluate = self.job.evaluate
-        if evaluate.select == "last" or self.mode == "pretrain":
-            return ()
-        return candidate_epochs(self.optim.epochs, evaluate.candidates)[:-1]
+        return kept_epochs_of(self.job, self.mode)
 
     @property
     def distils(self) -> bool:
@@ -228,6 +225,13 @@ def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
     window = job.data.window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
     data = job.data.model_copy(update={"window": window})
     return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
+
+
+def kept_epochs_of(job: JobConfig, mode: Mode) -> tuple[int, ...]:
+    """Epochs before the last whose weights a stage keeps, counted from 1: where one of them may be chosen."""
+    if job.evaluate.select == "last" or mode == "pretrain":
+        return ()
+    return candidate_epochs(settings_of(job, mode).optim.epochs, job.evaluate.candidates)[:-1]
 
 
 def _of_teacher(job: JobConfig) -> OptimConfig:

@@ -10,6 +10,8 @@ import psutil
 import pytest
 
 from tadscale.data.quarantine import QuarantineExceeded
+from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
+from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
@@ -112,6 +114,26 @@ def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url
     assert result.restarts == 1
     assert trained_positions(result) == trained_positions(student[1])
     assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
+
+
+def test_with_an_appearance_teacher_and_kept_epochs_it_costs_no_more(make_stage, teacher_url, tmp_path):
+    """The second teacher runs in the workers; what is kept of each epoch is the uninterrupted run's, byte for byte."""
+    baseline = make_stage(tmp_path / "baseline", mode="baseline")
+    rgb_url = save_untrained(baseline, tmp_path / "rgb", seed=2)
+    wanted = {
+        "student": StudentConfig(appearance_teacher=AppearanceTeacherConfig(url=rgb_url)),
+        "evaluate": baseline.job.evaluate.model_copy(update={"select": "validation"}),
+    }
+    whole, cut = (make_stage(tmp_path / name, "decomposed", teacher_url, **wanted) for name in ("whole", "cut"))
+    kill = SignalAt(11, signal.SIGKILL)
+    results = train(whole, TWO_WORKERS), train(cut, TWO_WORKERS, kill)
+    assert kill.sent and results[1].restarts == 1
+    assert {"appearance_teacher_feature", "appearance_teacher_prediction"} <= set(results[0].losses)
+    assert results[0].losses == results[1].losses
+    assert results[0].kept_epochs.keys() == {1, 2} and results[0].epochs == 3
+    assert results[0].kept_epochs == results[1].kept_epochs
+    for epoch, digest in results[1].kept_epochs.items():
+        assert spec_digest(results[1].epoch_url(epoch)) == digest
 
 
 def test_a_finished_stage_is_not_trained_again(student, monkeypatch):

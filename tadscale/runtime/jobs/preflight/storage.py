@@ -9,12 +9,13 @@ from uuid import uuid4
 from tadscale.data.storage import Retry, StorageError, join, open_filesystem, read_bytes, remove, write_bytes
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.networks import ANY_CLASSES, parameters_of
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.spec import kept_epochs_of, network_of
 
 PROBE = b"tadscale was here, and could have removed this\n"
 IMPATIENT = Retry(attempts=2)
 KEPT_STATES = 3  # two checkpoints, and one that is being written
 STATE_BYTES = 16  # of a parameter in each: weight, two moments, moving average, float32
+WEIGHT_BYTES = 4  # of a parameter in the networks that are kept to choose among
 LOGS_BYTES = 256 << 20  # log, database, pictures
 SPILL_LIMIT = 0.95  # Ray spills no object to a disk that is fuller
 
@@ -47,13 +48,14 @@ def write_and_read(url: str, data: bytes) -> None:
 
 
 def space(facts: Facts) -> Iterator[str]:
-    """The disk of a local storage holds the checkpoints of all stages."""
+    """The disk of a local storage holds the checkpoints of all stages, and the weights that they keep."""
     if not _is_local(facts.job.storage):
         return
     needed = LOGS_BYTES
     for mode in facts.modes:
         try:
-            needed += KEPT_STATES * STATE_BYTES * parameters_of(network_of(facts.job, mode, ANY_CLASSES))
+            bytes_each = KEPT_STATES * STATE_BYTES + WEIGHT_BYTES * (1 + len(kept_epochs_of(facts.job, mode)))
+            needed += bytes_each * parameters_of(network_of(facts.job, mode, ANY_CLASSES))
         except Exception:  # told by `shapes`
             return
     free = shutil.disk_usage(_existing(facts.job.storage)).free
