@@ -67,7 +67,7 @@ def test_the_videos_can_be_watched_and_the_hardest_come_first(sprites, tmp_path,
     monkeypatch.setattr(evaluation, "detect_videos", lambda *_, **__: VideosDetected({"baseline": found}, ()))
     job = load_job(JOB, [f"storage={tmp_path}", f"data.url={sprites}"])
     run = MagicMock()
-    evaluation.evaluate_models(job, manifest, {}, run)
+    evaluation.evaluate_models(job, manifest, {}, {}, run)
     [page] = [call.args[0] for call in run.log_text.call_args_list if call.args[1] == "timelines.html"]
     assert page.count("data:video/mp4;base64,") == len(test)
     assert 'data-precision="1.0000"' in page and 'data-precision="0.0000"' in page
