@@ -70,7 +70,7 @@ def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "Sto
 def _validate(options: argparse.Namespace, console: Console) -> int:
     import yaml
 
-    from tadscale.runtime.grid.run_grid import check_cells
+    from tadscale.runtime.grid.check import check_cells
     from tadscale.runtime.grid.spec import is_grid, load_grid
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.preflight.checks import preflight

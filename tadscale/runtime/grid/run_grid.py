@@ -7,12 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.data.storage import join, write_bytes
-from tadscale.errors import UserError
 from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table, plot_grid
 from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.grid.check import check_cells
 from tadscale.runtime.grid.results import grid_rows, keep, kept_scores
 from tadscale.runtime.grid.spec import Cell, GridConfig
-from tadscale.runtime.jobs.preflight.checks import PreflightFailed, preflight
 from tadscale.runtime.jobs.run_job import run_job
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
@@ -44,23 +43,6 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
         _record(grid, rows, folder, run)
     console.print(grid_table(tuple(grid.axes), rows, f"{grid.name}: average mAP, %"))
     return rows
-
-
-def check_cells(cells: Sequence[Cell]) -> None:
-    """Look at every cell's jobs as far as needs no service, and report the faults of all.
-
-    Raises:
-        UserError: a job would not run to its end.
-    """
-    faults = {}
-    for cell in cells:
-        for mode, job in cell.jobs.items():
-            try:
-                preflight(job, services=False)
-            except PreflightFailed as failed:
-                faults[f"{cell.name} ({mode})"] = str(failed)
-    if faults:
-        raise UserError("\n".join(f"{where}: {says}" for where, says in faults.items()))
 
 
 def _run_cell(
