@@ -11,6 +11,7 @@ from tadscale.errors import UserError
 
 if TYPE_CHECKING:
     from tadscale.runtime.cluster.stopping import StopToken
+    from tadscale.runtime.stage.job import JobConfig
 
 
 def add_to(commands: Commands) -> None:
@@ -27,6 +28,11 @@ def add_to(commands: Commands) -> None:
     plan.add_argument("job", metavar="JOB.yaml")
     plan.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
     plan.add_argument("--cpus", type=int, metavar="N", help="CPUs of the cluster (default: this machine's)")
+    plan.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help="print the job's cluster: section and a patch with its worker groups instead; measures nothing",
+    )
     plan.set_defaults(command=_plan)
     schema = commands.add_parser("schema", help="print the JSON Schema of job files, for editors")
     schema.set_defaults(command=_schema)
@@ -102,6 +108,8 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     if is_grid(options.job):
         raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
     job = load_job(options.job, options.set)
+    if options.kubernetes:
+        return _plan_kubernetes(job, console)
     modes = stage_modes(job)
     if not modes:
         raise UserError(
@@ -114,6 +122,15 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     console.print(forecast_table(expected))
     for line in forecast_lines(expected):
         console.print(line, markup=False, highlight=False)
+    return EXIT_OK
+
+
+def _plan_kubernetes(job: "JobConfig", console: Console) -> int:
+    from tadscale.runtime.jobs.preflight.checks import preflight
+    from tadscale.runtime.planning.kubernetes import kubernetes_text
+
+    preflight(job, services=False)
+    console.print(kubernetes_text(job), markup=False, highlight=False, soft_wrap=True, end="")
     return EXIT_OK
 
 

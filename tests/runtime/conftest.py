@@ -59,6 +59,11 @@ def cluster() -> Iterator[None]:
         ray.init(
             address="local",
             num_cpus=4,
+            resources={
+                "data": 4.0,
+                "motion": 4.0,
+                "train": 4.0,
+            },  # for those who keep their parts on nodes of their own
             include_dashboard=False,
             log_to_driver=False,
             logging_level="ERROR",

@@ -15,6 +15,7 @@ from tadscale.config import Config
 from tadscale.errors import UserError
 from tadscale.runtime.cluster.address import LOCAL, check_listening
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
+from tadscale.runtime.cluster.node_groups import NodeGroups, Part
 from tadscale.runtime.cluster.stopping import kept_handlers
 
 ENVIRONMENT = {
@@ -51,6 +52,9 @@ class ClusterConfig(Config):
     """GPUs each training worker reserves; 0 trains on the CPU, over gloo."""
     cpus_per_fetch: PositiveFloat = 1.0
     """CPUs of one task that fetches and decodes a packet; as many run at once as CPUs are left."""
+    max_fetches: PositiveInt | None = None
+    """Let no more of these tasks run at once; by default as many as the cluster has CPUs for, which counts those of other
+    groups of nodes, too."""
     motion_actors: PositiveInt = 1
     """Processes that compute motion and run the teacher; `tadscale plan` says how many training keeps busy."""
     max_motion_actors: PositiveInt | None = None
@@ -69,6 +73,8 @@ class ClusterConfig(Config):
     bfloat16 on GPUs."""
     wait_for_nodes_s: NonNegativeFloat = Field(default=0.0)
     """How long to wait for a growing cluster to be large enough, before the job is refused."""
+    groups: NodeGroups = NodeGroups()
+    """Keep fetching, motion and training on nodes of their own; `tadscale plan JOB --kubernetes` works it out."""
 
     @model_validator(mode="after")
     def _workers_grow(self) -> Self:
@@ -118,14 +124,30 @@ class ClusterConfig(Config):
         return max(1, int(self.cpus_per_motion))
 
     def required(self, *, motion: bool, training: bool = True) -> dict[str, float]:
-        """The least that a stage can run on: the training workers, the motion actors, and one fetching task."""
+        """The least that a stage can run on: the training workers, the motion actors, and one fetching task.
+
+        Beside `CPU` and `GPU` the CPUs of each group of nodes, by its name.
+        """
         workers = (self.min_workers or self.workers) if training else 0
-        cpus = workers * self.cpus_per_worker + self.cpus_per_fetch
-        gpus = workers * self.gpus_per_worker
-        if motion:
-            cpus += self.motion_actors * self.cpus_per_motion
-            gpus += self.motion_actors * self.gpus_per_motion
-        return {"CPU": cpus, "GPU": gpus}
+        actors = self.motion_actors if motion else 0
+        cpus: dict[Part, float] = {
+            "training": workers * self.cpus_per_worker,
+            "fetch": self.cpus_per_fetch,
+            "motion": actors * self.cpus_per_motion,
+        }
+        needed = {
+            "CPU": sum(cpus.values()),
+            "GPU": workers * self.gpus_per_worker + actors * self.gpus_per_motion,
+        }
+        for part, share in cpus.items():
+            for group, amount in self.groups.share(part, share).items():
+                needed[group] = needed.get(group, 0.0) + amount
+        return needed
+
+    def placed(self, part: Part) -> dict[str, float]:
+        """Ray's custom resources of one process of a part, by which it runs on the nodes of its group."""
+        cpus = {"training": self.cpus_per_worker, "fetch": self.cpus_per_fetch, "motion": self.cpus_per_motion}
+        return self.groups.share(part, cpus[part])
 
     def preset(self) -> dict[str, Any]:
         """DeepSpeed's settings. Raises `UserError` if the file is missing or asks for what is not supported."""
@@ -160,7 +182,9 @@ def connect(config: ClusterConfig) -> None:
     os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     address = address_of(config)
     check_listening(address)
-    local = {"include_dashboard": False, "num_cpus": local_cpus(config)} if address == LOCAL else {}
+    local: dict[str, Any] = {}
+    if address == LOCAL:
+        local = {"include_dashboard": False, "num_cpus": local_cpus(config), "resources": local_groups(config)}
     # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
     # our own: with one, none of the processes that Ray starts ahead could be used.
     with kept_handlers():
@@ -176,6 +200,11 @@ def address_of(config: ClusterConfig) -> str:
 def local_cpus(config: ClusterConfig) -> int:
     """Logical CPUs of a cluster that is started on this machine alone."""
     return max(os.cpu_count() or 1, math.ceil(config.required(motion=True)["CPU"]))
+
+
+def local_groups(config: ClusterConfig) -> dict[str, float]:
+    """The groups of nodes that such a cluster offers: all that the job names, with all its CPUs."""
+    return dict.fromkeys(config.groups.names, float(local_cpus(config)))
 
 
 def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True) -> None:
@@ -217,4 +246,5 @@ def shortage(config: ClusterConfig, total: Mapping[str, float], *, motion: bool,
 
 
 def _amounts(resources: dict[str, float]) -> str:
-    return ", ".join(f"{amount:g} {name}s" for name, amount in resources.items())
+    words = {"CPU": "CPUs", "GPU": "GPUs"}
+    return ", ".join(f"{amount:g} {words.get(name, f'CPUs in group {name}')}" for name, amount in resources.items())

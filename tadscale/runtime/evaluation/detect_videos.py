@@ -178,7 +178,13 @@ def _checked_motion(teacher: NetworkSpec, motion: MotionConfig | None) -> Motion
 def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
     dataset = ray.data.read_datasource(PlanSource(videos), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
-        _fetch_video, fn_kwargs={"job": job}, batch_size=1, num_cpus=cluster.cpus_per_fetch, **APART
+        _fetch_video,
+        fn_kwargs={"job": job},
+        batch_size=1,
+        compute=TaskPoolStrategy(size=cluster.max_fetches),
+        num_cpus=cluster.cpus_per_fetch,
+        resources=cluster.placed("fetch"),
+        **APART,
     )
     dataset = dataset.map_batches(
         _Networks,
@@ -187,6 +193,7 @@ def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
         compute=motion_pool(cluster),
         num_cpus=cluster.cpus_per_motion,
         num_gpus=cluster.gpus_per_motion,
+        resources=cluster.placed("motion"),
     )
     return in_order(dataset)
 

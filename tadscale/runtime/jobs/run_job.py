@@ -32,6 +32,7 @@ from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.curves import StageCurves
+from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
@@ -146,6 +147,8 @@ def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Conso
     if job.gate is None or model is None:
         return model
     outcome = run_gate(job, job.gate, Registry(run.tracking_uri, run.patience_s), model.name, model.version)
+    promoted = outcome.verdict is None or outcome.verdict.promote
+    gauge("tadscale_gate_promoted", run=job.name, model=model.name).set(int(promoted))
     for line in gate_lines(outcome.verdict, outcome.challenger.version, outcome.against):
         console.print(f"gate       {line}", highlight=False, markup=False, soft_wrap=True)
     return outcome.challenger
@@ -167,13 +170,15 @@ def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageRe
     """One stage, as a nested run, with its progress on the console."""
     mode = stage.mode
     with track_stage(run, mode, {"mode": mode}) as nested, StageProgress(mode, console) as progress:
-        curves = StageCurves(nested)
+        curves, metrics = StageCurves(nested), StageMetrics(stage.job.name, mode)
 
         def on_record(record: StepRecord) -> None:
             progress.show(record)
             curves.add(record)
+            metrics.add(record)
 
-        result = train_stage(stage, on_record, stop)
+        with metrics.training():
+            result = train_stage(stage, on_record, stop)
         curves.complete(result.log_url)
         _record_stage(nested, result)
     return result

@@ -127,7 +127,9 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
         fetch_row,
         fn_kwargs={"spec": spec.plan, "layout": layout, "flow_url": spec.flow_url},
         batch_size=1,
+        compute=TaskPoolStrategy(size=cluster.max_fetches),
         num_cpus=cluster.cpus_per_fetch,
+        resources=cluster.placed("fetch"),
         **APART,
     )
     if spec.stage_json is not None:
@@ -143,6 +145,7 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
             compute=motion_pool(cluster),
             num_cpus=cluster.cpus_per_motion,
             num_gpus=cluster.gpus_per_motion,
+            resources=cluster.placed("motion"),
         )
     return in_order(dataset)
 

@@ -127,6 +127,7 @@ def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, motion_s: float) 
         motion_s > 0
     )
     fetching = max(1, int((max(cpus, reserved + cluster.cpus_per_fetch) - reserved) / cluster.cpus_per_fetch))
+    fetching = min(fetching, cluster.max_fetches or fetching)
     on_cpu = rates.fetch_s + ray_s
     on_cpu += 0.0 if cluster.gpus_per_motion else motion_s * cluster.threads_per_motion
     on_cpu += 0.0 if cluster.gpus_per_worker else train_s * cluster.threads_per_worker

@@ -65,7 +65,9 @@ def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken
     connect(stage.job.cluster)
     check_capacity(stage.job.cluster, motion=stage.needs_motion)
     note_identity(stage)
-    name, monitor = start_monitor(stage.quarantine_url, stage.quarantine_budget, len(manifest))
+    name, monitor = start_monitor(
+        stage.quarantine_url, stage.quarantine_budget, len(manifest), run=stage.job.name, stage=stage.mode
+    )
     with stop.as_request():
         with watching(monitor, stop, on_record), kept_handlers():
             failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name))
@@ -95,7 +97,9 @@ class _TrainBackend(TorchConfig().backend_cls):  # type: ignore[misc]
 def _fit(config: WorkerConfig) -> TrainingFailedError | None:
     stage, cluster = config.stage, config.stage.job.cluster
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+    resources = {"CPU": cluster.cpus_per_worker} | cluster.placed("training")
+    if cluster.gpus_per_worker:
+        resources["GPU"] = cluster.gpus_per_worker
     workers = cluster.workers if cluster.min_workers is None else (cluster.min_workers, cluster.workers)
     own_store = Path(tempfile.gettempdir()) / "tadscale-ray-train"
     trainer = TorchTrainer(

@@ -11,6 +11,7 @@ from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, Quaranti
 from tadscale.data.storage import read_text, write_bytes
 from tadscale.runtime.pipeline.packets import PacketLayout
 from tadscale.runtime.stage.stopwatch import TimeSplit
+from tadscale.runtime.tracking.prometheus import gauge
 
 Record = dict[str, Any]
 """A `StepRecord` as plain data: the monitor's process has no torch to unpack the class with."""
@@ -42,13 +43,16 @@ class Monitor:
         ledger_url: where the quarantine ledger is kept; what an earlier part of the run wrote is taken up.
         budget: how many bad videos are borne.
         videos: size of the data set.
+        run: name of the job, for Prometheus.
+        stage: what is trained, likewise.
     """
 
-    def __init__(self, ledger_url: str, budget: QuarantineBudget, videos: int) -> None:
+    def __init__(self, ledger_url: str, budget: QuarantineBudget, videos: int, run: str = "", stage: str = "") -> None:
         self._url = ledger_url
         self._ledger = QuarantineLedger(budget)
         self._ledger.load_jsonl(read_text(self._url))
         self._ledger.total_videos = videos  # from here on, an entry over the budget is refused
+        self._quarantined = gauge("tadscale_quarantined_videos", run=run, stage=stage)
         self._write_ledger()
         self._records: list[Record] = []
         self._starts: list[PacketLayout] = []
@@ -99,15 +103,17 @@ class Monitor:
         return Summary(self._outcome, max(0, len(self._starts) - 1), len(self._ledger), self._over_budget)
 
     def _write_ledger(self) -> None:
+        self._quarantined.set(len(self._ledger))
         write_bytes(self._url, self._ledger.to_jsonl().encode())
 
 
-def start_monitor(ledger_url: str, budget: QuarantineBudget, videos: int) -> tuple[str, Any]:
+def start_monitor(
+    ledger_url: str, budget: QuarantineBudget, videos: int, run: str = "", stage: str = ""
+) -> tuple[str, Any]:
     """Start the actor; returns the name by which workers find it, and the handle that keeps it alive."""
     name = f"tadscale-monitor-{uuid4()}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = (
-        ray.remote(num_cpus=0)(Monitor).options(name=name, scheduling_strategy=here).remote(ledger_url, budget, videos)
-    )
+    actor_class = ray.remote(num_cpus=0)(Monitor).options(name=name, scheduling_strategy=here)
+    actor = actor_class.remote(ledger_url, budget, videos, run, stage)
     ray.get(actor.summary.remote())  # an error in its start is raised here
     return name, actor

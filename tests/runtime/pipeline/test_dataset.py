@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 from tadscale.runtime.cluster.capacity import ClusterConfig
+from tadscale.runtime.cluster.node_groups import NodeGroups
 from tadscale.runtime.pipeline.packets import PacketLayout, windows_per_packet
 from tadscale.runtime.stage.plan_spec import open_plan
 from tests.runtime.conftest import ONE_WORKER, WINDOW
+
+APART = NodeGroups(fetch="data", motion="motion", training="train")
+GROUPED = ONE_WORKER.model_copy(update={"groups": APART, "max_fetches": 1})
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -49,7 +53,8 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
     assert seen == [list(range(rank, 24, 2)) for rank in range(2)]
 
 
-def test_motion_travels_in_place_of_frames_for_the_teacher(make_stage, tmp_path):
+@pytest.mark.parametrize("share", [ONE_WORKER, GROUPED], ids=["anywhere", "in groups"])
+def test_motion_travels_in_place_of_frames_for_the_teacher(share, make_stage, tmp_path):
     from tadscale.data.windows import load_window
     from tadscale.flow.motion import build_motion
     from tadscale.runtime.pipeline.dataset import PipelineSpec, batch_columns, build_dataset, deal
@@ -63,7 +68,7 @@ def test_motion_travels_in_place_of_frames_for_the_teacher(make_stage, tmp_path)
         world_size=1,
         windows=2,
     )
-    pipeline = PipelineSpec(plan=stage.plan, stage_json=stage.model_dump_json(), cluster=ONE_WORKER, monitor="unused")
+    pipeline = PipelineSpec(plan=stage.plan, stage_json=stage.model_dump_json(), cluster=share, monitor="unused")
     received = list(batch_columns(deal(build_dataset(pipeline, layout), 1)[0], layout))
     assert [batch["position"].tolist() for batch in received] == [
         list(range(step * 4, step * 4 + 4)) for step in (plan.total_steps - 2, plan.total_steps - 1)

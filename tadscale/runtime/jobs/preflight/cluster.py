@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from tadscale.runtime.cluster.address import LOCAL, ask_cluster
-from tadscale.runtime.cluster.capacity import address_of, local_cpus, shortage
+from tadscale.runtime.cluster.capacity import address_of, local_cpus, local_groups, shortage
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.stage.job import JobConfig
 
@@ -23,11 +23,12 @@ def capacity(facts: Facts) -> Iterator[str]:
 
 
 def offered(job: JobConfig) -> dict[str, float]:
-    """CPUs and GPUs of the cluster that a job joins, or of the one that it would start on this machine."""
+    """CPUs, GPUs and groups of the cluster that a job joins, or of the one that it would start on this machine."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         return dict(ray.cluster_resources())
     address = address_of(job.cluster)
     if address != LOCAL:
         return ask_cluster(address).resources
-    return {"CPU": float(local_cpus(job.cluster)), "GPU": float(torch.cuda.device_count())}
+    own = {"CPU": float(local_cpus(job.cluster)), "GPU": float(torch.cuda.device_count())}
+    return own | local_groups(job.cluster)
