@@ -1,7 +1,5 @@
 """The Kubernetes manifests against the schemas of Kubernetes and of KubeRay, and against each other. Nothing is applied."""
 
-import functools
-import json
 import os
 import re
 import shutil
@@ -10,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from tadscale.runtime.cluster.stopping import GRACE_S
 from tadscale.runtime.jobs.job_file import load_job
+from tests.infra.schemas import kuberay, validate, validate_pod
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "infra/kubernetes/base"
-SHARED = Path(os.environ.get("TADSCALE_SHARED", ROOT.parent / "shared"))
-KUBERNETES = "1.33"
 
 KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text())
 DOCUMENTS = [
@@ -50,38 +46,11 @@ def all_pods() -> dict[str, dict[str, Any]]:
     return {**ray_pods(), "retrain": retrain, "mlflow": mlflow}
 
 
-def closed(schema: Any) -> Any:
-    """A CRD's schema as JSON Schema: unknown keys refused, as `kubectl` does, and quantities integers or strings."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("x-kubernetes-int-or-string"):
-        return {"anyOf": [{"type": "integer"}, {"type": "string"}]}
-    strict = {key: closed(value) for key, value in schema.items() if key != "format"}
-    if "properties" in strict and isinstance(strict["properties"], dict) and strict.get("type") == "object":
-        strict["properties"] = {name: closed(part) for name, part in schema["properties"].items()}
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            strict.setdefault("additionalProperties", False)
-    return strict
-
-
-@functools.cache
-def kuberay() -> jsonschema.Draft7Validator:
-    """Of a RayJob, by KubeRay's own schema; made once, it is large."""
-    path = SHARED / "schemas/rayjobs.v1.json"
-    if not path.exists():
-        pytest.skip(f"KubeRay's schema is not here: {path} (TADSCALE_SHARED names the folder above schemas/)")
-    schema = closed(json.loads(path.read_text())["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own
-    return jsonschema.Draft7Validator(schema)
-
-
 @pytest.mark.parametrize(
     ("name", "document"), DOCUMENTS, ids=lambda value: value if isinstance(value, str) else value["kind"]
 )
 def test_resources_meet_kubernetes_schema(name: str, document: dict[str, Any]) -> None:
-    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    validate(document)
 
 
 def test_rayjob_meets_kuberays_schema() -> None:
@@ -100,11 +69,10 @@ def test_kuberays_schema_refuses_a_misspelt_key() -> None:
             kuberay().validate(wrong)
 
 
-@pytest.mark.parametrize("role", ["submitter", "head", "data", "train"])
+@pytest.mark.parametrize("role", ["submitter", "head", "data", "motion", "train"])
 def test_pods_of_the_rayjob_meet_kubernetes_schema(role: str) -> None:
     """KubeRay's schema leaves some of a pod open; Kubernetes' own does not."""
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": role}, "spec": ray_pods()[role]}
-    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    validate_pod(ray_pods()[role])
 
 
 def test_kustomization_lists_every_file() -> None:
@@ -122,7 +90,7 @@ def test_kustomize_builds_it_without_starting_a_training() -> None:
     assert "RayJob" not in {document["kind"] for document in documents}
     (held,) = [d for d in documents if d["kind"] == "ConfigMap" and d["metadata"]["name"] == "retrain"]
     assert yaml.safe_load(held["data"]["rayjob.yaml"]) == RAYJOB
-    namespaces = {d["metadata"].get("namespace") for d in documents if d["kind"] != "Namespace"}
+    namespaces = {d["metadata"].get("namespace") for d in documents if d["kind"] not in ("Namespace", "PriorityClass")}
     assert namespaces == {"tadscale"}
 
 
@@ -164,7 +132,7 @@ def test_all_our_pods_run_one_image() -> None:
     assert images == {"tadscale:0.1.0"}
 
 
-@pytest.mark.parametrize("role", ["submitter", "head", "data", "train", "retrain", "mlflow"])
+@pytest.mark.parametrize("role", ["submitter", "head", "data", "motion", "train", "retrain", "mlflow"])
 def test_pods_are_confined_and_bounded(role: str) -> None:
     """Pod Security Standard `restricted`, and memory limits: one pod out of bounds does not take its node along."""
     pod = all_pods()[role]
@@ -178,7 +146,7 @@ def test_pods_are_confined_and_bounded(role: str) -> None:
         assert {"cpu", "memory"} <= set(container["resources"]["requests"])
 
 
-@pytest.mark.parametrize("role", ["head", "data", "train"])
+@pytest.mark.parametrize("role", ["head", "data", "motion", "train"])
 def test_ray_pods_get_settings_and_secrets_by_reference(role: str) -> None:
     (container,) = ray_pods()[role]["containers"]
     assert "env" not in container
@@ -192,7 +160,7 @@ def test_no_secret_is_in_the_tree() -> None:
     assert not any("KEY" in name or "TOKEN" in name or "PASSWORD" in name for name in settings)
 
 
-@pytest.mark.parametrize("role", ["submitter", "head", "data", "train", "retrain", "mlflow"])
+@pytest.mark.parametrize("role", ["submitter", "head", "data", "motion", "train", "retrain", "mlflow"])
 def test_every_pod_outlives_the_checkpoint_that_training_writes_at_its_end(role: str) -> None:
     grace_s = all_pods()[role]["terminationGracePeriodSeconds"]
     assert grace_s == 120
@@ -200,13 +168,13 @@ def test_every_pod_outlives_the_checkpoint_that_training_writes_at_its_end(role:
 
 
 @pytest.mark.parametrize("setting", ["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "RAY_JOB_STOP_WAIT_TIME_S"])
-@pytest.mark.parametrize("role", ["head", "data", "train"])
+@pytest.mark.parametrize("role", ["head", "data", "motion", "train"])
 def test_ray_waits_for_the_checkpoint_and_kubernetes_for_ray(role: str, setting: str) -> None:
     wait_s = int(resource("ConfigMap", "tadscale")["data"][setting])
     assert GRACE_S < wait_s < ray_pods()[role]["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("role", ["head", "data", "train", "mlflow"])
+@pytest.mark.parametrize("role", ["head", "data", "motion", "train", "mlflow"])
 def test_who_reads_the_bucket_has_an_account_that_can_be_annotated(role: str) -> None:
     """`default` misses the head: where none is named KubeRay makes one of the cluster's name, another each time."""
     accounts = {d["metadata"]["name"] for _, d in DOCUMENTS if d["kind"] == "ServiceAccount"}
@@ -224,7 +192,7 @@ def test_only_those_who_ask_kubernetes_have_its_token() -> None:
 
 def test_shared_memory_holds_the_object_store() -> None:
     """Ray takes 30% of a container's memory for objects, and a smaller /dev/shm sends them to the disk."""
-    for role in ("head", "data", "train"):
+    for role in ("head", "data", "motion", "train"):
         pod = ray_pods()[role]
         memory_gib = int(pod["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
         (volume,) = pod["volumes"]

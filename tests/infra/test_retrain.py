@@ -1,5 +1,7 @@
 """retrain.sh as it is, in a real shell: one attempt, with a `kubectl` on PATH that answers from files."""
 
+import json
+import shutil
 import signal
 import subprocess
 import time
@@ -87,6 +89,55 @@ def test_finished_ones_do_not_hinder_and_numbers_go_on(fake: Path, end: str) -> 
     assert answer.exit_code == 0, answer.output
     assert answer.created is not None
     assert answer.created["metadata"]["name"] == "distill-00011"
+
+
+def patched(fake: Path, **patches: str) -> Path:
+    """A folder as the pod mounts it, with an overlay's patches."""
+    folder = fake / "mounted"
+    folder.mkdir()
+    for name in ("retrain.sh", "rayjob.yaml"):
+        shutil.copy(BASE / name, folder)
+    for name, text in patches.items():
+        (folder / f"rayjob-{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_patches_of_overlays_are_applied_in_the_order_of_their_names(fake: Path) -> None:
+    one, other = (f"- {{op: replace, path: /spec/entrypoint, value: jobs/{name}.yaml}}" for name in "ab")
+    answer = retrain(fake, patched(fake, b=other, a=one))
+    assert answer.exit_code == 0, answer.output
+    assert answer.created is not None
+    assert answer.created["spec"]["entrypoint"] == "jobs/b.yaml"
+    assert answer.created["metadata"]["name"] == "distill-00001"
+    assert answer.created["metadata"]["labels"]["tadscale-run"] == RUN
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_a_patch_that_does_not_fit_creates_nothing_and_says_so(fake: Path) -> None:
+    group = "/spec/rayClusterSpec/workerGroupSpecs/0/groupName"
+    (fake / "create").write_text("error: no objects passed to create\n")  # what kubectl says of an empty file
+    answer = retrain(fake, patched(fake, wrong=f"- {{op: test, path: {group}, value: train}}"))
+    assert answer.exit_code == 1
+    assert answer.created is None
+    assert "testing value" in answer.output
+
+
+def test_an_image_of_the_site_replaces_ours_in_every_pod(fake: Path) -> None:
+    image = "registry.example.com/team/tadscale:0.1.0-cuda@sha256:" + "0" * 64
+    created = retrain(fake, IMAGE=image).created
+    assert created is not None
+    text = json.dumps(created)
+    assert text.count(image) == 5  # submitter, head, three groups
+    assert '"tadscale:' not in text
+
+
+@pytest.mark.parametrize(("queue", "code"), [("tadscale", 0), ("", 2)])
+def test_what_waits_in_a_queue_is_at_work_and_what_a_person_suspended_blocks(fake: Path, queue: str, code: int) -> None:
+    (fake / "list").write_text(listed("distill-00003", "Suspended").strip() + f",{queue}\n")
+    answer = retrain(fake)
+    assert answer.exit_code == code, answer.output
+    assert answer.created is None
 
 
 def test_runs_differ_even_where_finished_rayjobs_are_deleted(fake: Path) -> None:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # One attempt of a training: creates the RayJob of MANIFEST, unless one is at work, and waits for its end.
 #   retrain.sh MANIFEST
+# Patches of it lie beside it, as overlays leave them: rayjob-NAME.yaml for rayjob.yaml, applied in the order of their names.
 # The Job around it (retrain-cronjob.yaml) makes the next attempt, by the exit status:
 #    0  trained, or skipped because another training is at work
 #    1  failed: tried again, three times in all
@@ -39,6 +40,23 @@ give_up() {
     exit 2
 }
 
+# The RayJob to create: the manifest with its patches, its name, its run and, if IMAGE is set, that image.
+rendered() {
+    set -- "${manifest%.yaml}"-*.yaml
+    if [ -e "$1" ]; then
+        work=$(mktemp -d)
+        cp "$manifest" "$@" "$work"
+        echo "resources: [$(basename "$manifest")]" >"$work/kustomization.yaml"
+        echo "patches:" >>"$work/kustomization.yaml"
+        for patch in "$@"; do
+            echo "  - {path: $(basename "$patch"), target: {kind: RayJob}}" >>"$work/kustomization.yaml"
+        done
+        kubectl kustomize "$work"
+    else
+        cat "$manifest"
+    fi | sed -e "s/distill-00000/$name/" -e "s/run-00000/$run/" -e "s|tadscale:[0-9][^ ]*$|${IMAGE:-&}|"
+}
+
 # Ends this attempt when its cluster is gone: the next one needs its nodes, and must not find its driver alive.
 try_again() {
     echo "$2" >&2
@@ -48,21 +66,22 @@ try_again() {
 
 # One line a RayJob. A list that fails ends the script (set -e): no answer is no "none".
 columns='{.metadata.name},{.status.jobDeploymentStatus},{.status.rayClusterName},{.metadata.labels.tadscale-run}'
-columns="$columns,{.status.jobStatus},{.metadata.creationTimestamp}"
+columns="$columns,{.status.jobStatus},{.metadata.creationTimestamp},{.metadata.labels.kueue\.x-k8s\.io/queue-name}"
 known=$(rayjobs get rayjobs --selector app.kubernetes.io/name=distill --output \
     "jsonpath={range .items[*]}$columns{\"\\n\"}{end}")
 
 # This Job's own, at work or with success, is the one to wait for.
 # Final are Complete and Failed (KubeRay's IsJobDeploymentTerminal), and a manifest that was refused before it got a
 # cluster. Any other state counts as unfinished: not yet seen by the operator (empty), Retrying, one of a later version.
-# Of these the ones that do not move by themselves block: suspended, edited while they ran, or there for too long.
+# Of these the ones that do not move by themselves block: suspended (unless they wait in a queue of Kueue's), edited while
+# they ran, or there for too long.
 old=$(date -u -d "@$(($(date +%s) - stuck_s))" +%Y-%m-%dT%H:%M:%SZ)
 found=$(printf '%s\n' "$known" | awk -F, -v run="$run" -v old="$old" '
     $1 == "" { next }
     $4 == run && $2 == "Complete" && $5 == "SUCCEEDED" { found["own"] = $1; next }
     $2 == "Complete" || $2 == "Failed" || ($2 == "ValidationFailed" && $3 == "") { next }
     $4 == run { found["own"] = $1; next }
-    { kind = $2 ~ /^Suspend/ || $2 == "ValidationFailed" || ($6 != "" && $6 < old) ? "blocked" : "busy" }
+    { kind = ($2 ~ /^Suspend/ && $7 == "") || $2 == "ValidationFailed" || ($6 != "" && $6 < old) ? "blocked" : "busy" }
     { found[kind] = $1 " (" ($2 == "" ? "New" : $2) ", of " $6 ")" }
     END {
         first = "own" in found ? "own" : "blocked" in found ? "blocked" : "busy"
@@ -86,8 +105,7 @@ case $found in
         $1 ~ /^distill-[0-9]+$/ && substr($1, 9) + 0 > last { last = substr($1, 9) + 0 }
         END { print last + 1 }')
     name=$(printf 'distill-%05d' "$number")
-    if ! answer=$(sed -e "s/distill-00000/$name/" -e "s/run-00000/$run/" "$manifest" |
-        rayjobs create --filename - 2>&1); then
+    if ! answer=$(rendered | rayjobs create --filename - 2>&1); then
         echo "could not create $name, the next attempt looks again: $answer" >&2
         exit 1
     fi
