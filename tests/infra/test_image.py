@@ -27,7 +27,10 @@ def arguments(instruction: str) -> list[str]:
 
 
 def test_base_and_working_directory() -> None:
-    assert arguments("FROM") == ["python:3.11-slim"]
+    assert INSTRUCTIONS[:2] == [
+        ("ARG", "BASE=python:3.11-slim"),
+        ("FROM", "${BASE}"),
+    ]  # a digest may stand in its place
     assert arguments("WORKDIR") == ["/app"]
 
 
@@ -41,14 +44,31 @@ def test_torch_comes_first_from_wherever_the_builder_says() -> None:
     installs = [run for run in arguments("RUN") if "pip install" in run]
     assert installs[0].endswith(" torch")
     assert '${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"}' in installs[0]
-    assert arguments("ARG") == ['TORCH_INDEX_URL=""']
     assert "://" not in DOCKERFILE
+
+
+def test_what_the_builder_may_say_is_told_in_the_image() -> None:
+    declared = {argument.partition("=")[0] for argument in arguments("ARG")}
+    assert declared == {"BASE", "TORCH_INDEX_URL", "VERSION", "REVISION"}
+    (labels,) = arguments("LABEL")
+    assert set(re.findall(r'org\.opencontainers\.image\.(\w+)="', labels)) == {
+        "title",
+        "version",
+        "revision",
+        "licenses",
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"VERSION={project['version']}" in arguments("ARG")
+    readme = (ROOT / "infra/README.md").read_text()
+    assert all(f"--build-arg {name}=" in readme for name in declared)
+    assert "--sbom=true --provenance=" in readme
 
 
 def test_postgresql_is_reached_by_the_driver_that_sqlalchemy_asks_for() -> None:
     """`postgresql://`, as MLflow is given it, names no driver: SQLAlchemy has one of its own choice, psycopg 3 since 2.1."""
     (install,) = [run for run in arguments("RUN") if '".[train]"' in run]
     installed = [Requirement(text) for text in re.findall(r'"([^"]+)"', install)[:-1]]
+    installed = [requirement for requirement in installed if requirement.name.startswith("psycopg")]
     extra = {"extra": "postgresql"}
     every = map(Requirement, importlib.metadata.requires("sqlalchemy") or [])
     (asked,) = [r for r in every if r.marker and r.marker.evaluate(extra) and not r.marker.evaluate({"extra": ""})]
@@ -57,6 +77,17 @@ def test_postgresql_is_reached_by_the_driver_that_sqlalchemy_asks_for() -> None:
     (pin,) = driver.specifier
     assert asked.specifier.contains(pin.version)
     assert driver.extras == {"binary"}  # with libpq: the image has none
+
+
+def test_mlflow_can_ask_for_passwords() -> None:
+    """`--app-name=basic-auth` needs what MLflow's extra `auth` names, at a version that it allows."""
+    (install,) = [run for run in arguments("RUN") if '".[train]"' in run]
+    installed = {r.name: r for r in map(Requirement, re.findall(r'"([^"]+)"', install)[:-1])}
+    asked = [r for r in map(Requirement, importlib.metadata.requires("mlflow") or []) if r.marker]
+    for requirement in asked:
+        if requirement.marker.evaluate({"extra": "auth"}) and not requirement.marker.evaluate({"extra": ""}):
+            (pin,) = installed[requirement.name].specifier
+            assert requirement.specifier.contains(pin.version)
 
 
 def test_compiler_has_the_headers_that_it_includes() -> None:
