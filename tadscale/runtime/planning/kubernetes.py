@@ -64,7 +64,7 @@ def planned(job: JobConfig) -> ClusterConfig:
 
 def rayjob_patch(groups: list[WorkerGroup]) -> list[dict[str, Any]]:
     """JSON patch (RFC 6902) of a RayJob: it tests that a group is where it is looked for, and sets what the job decides."""
-    operations = []
+    operations: list[dict[str, Any]] = []
     for index, group in enumerate(groups):
         at = f"{WORKER_GROUPS}/{index}"
         operations += [

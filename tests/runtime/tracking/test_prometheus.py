@@ -1,5 +1,7 @@
 """What is shown to Prometheus: listed names alone, and the figures of the step."""
 
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -64,23 +66,47 @@ def test_no_metric_without_a_place_in_the_list():
         gauge("tadscale_step", run="x")
 
 
-@pytest.mark.usefixtures("cluster")
-def test_ray_exports_them_under_the_names_that_dashboards_ask_for():
-    """Within Ray's reporting interval of 10 s, and some."""
+def exported(run: str) -> list[str]:
+    """Lines of Ray's exporter about a run, within its reporting interval of 10 s, and some."""
     import ray
 
-    metrics = StageMetrics("exported", "teacher")
-    metrics.add(RECORD)
     (node,) = ray.nodes()
     url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
     deadline_s = time.monotonic() + 60
     while True:
         with urllib.request.urlopen(url, timeout=10) as answer:
-            lines = [line for line in answer.read().decode().splitlines() if 'run="exported"' in line]
+            lines = [line for line in answer.read().decode().splitlines() if f'run="{run}"' in line]
         if lines or time.monotonic() > deadline_s:
-            break
+            return lines
         time.sleep(1)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_exports_them_under_the_names_that_dashboards_ask_for():
+    metrics = StageMetrics("exported", "teacher")
+    metrics.add(RECORD)
+    lines = exported("exported")
     values = {line.partition("{")[0]: float(line.split()[-1]) for line in lines}
     assert values[f"{PREFIX}tadscale_step"] == 4
     assert values[f"{PREFIX}tadscale_data_wait_share"] == 0.25
     assert all('stage="teacher"' in line for line in lines)
+
+
+GATE = """
+import sys
+import ray
+from tadscale.runtime.tracking.prometheus import gauge
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+gauge("tadscale_gate_promoted", run="over", model="tiny").set(0)
+"""
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_job_says_last_is_exported_though_it_has_ended():
+    """The gate speaks in a job's last second: Ray hands it on at the end, and shows it for 15 s more."""
+    import ray
+
+    subprocess.run([sys.executable, "-c", GATE, ray.get_runtime_context().gcs_address], check=True, timeout=120)
+    (line,) = [line for line in exported("over") if line.startswith(f"{PREFIX}tadscale_gate_promoted")]
+    assert float(line.split()[-1]) == 0
