@@ -6,25 +6,28 @@ container's frame count; and at the first bad packet keep what came before and s
 "recovers" behind one are wrong without saying so.
 """
 
-import io
 import math
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from tadscale.data.quarantine import DataError
+from tadscale.data.container import (
+    MAX_PIXELS,
+    UndecodableVideo,
+    Video,
+    open_container,
+    read_packets,
+    seconds_of,
+    times_of_display,
+    undecodable,
+)
 
-# A playlist makes FFmpeg open the files that it names (a concat script did, in the working directory): containers only.
-CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
-MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
@@ -32,10 +35,6 @@ STILL_S = (
     2.0  # our choice: cameras slow down to 5 pictures a second in the dark, and nothing films at one in two seconds
 )
 NO_PICTURE = "zero length: the video stream holds no picture"
-
-
-class UndecodableVideo(DataError):
-    """The file, or the part of it that was asked for, holds no trustworthy picture."""
 
 
 class VideoInfo(NamedTuple):
@@ -56,48 +55,48 @@ class _Picture(NamedTuple):
     frame: Any
 
 
-def probe_video(video: bytes) -> VideoInfo:
+def probe_video(video: Video) -> VideoInfo:
     """Duration, rate and size of a video. Reads all packets, decodes the first picture only.
 
     Raises:
         UndecodableVideo: no container of the allow-list, no video stream, no picture, or no duration.
     """
-    with _open(video) as (container, stream):
+    with open_container(video) as (container, stream):
         times_s, duration_s = _display_times(container, stream)
     frames = len(times_s)
     if not frames or duration_s <= 0:
         raise UndecodableVideo(NO_PICTURE)
     if duration_s > MAX_DURATION_S:
         raise UndecodableVideo(f"lasts {duration_s:.3g} s by its times of display: damaged, or to be cut into parts")
-    with _open(video) as (container, stream):
+    with open_container(video) as (container, stream):
         frame = next(_on_display(_pictures(container, stream)))[0].frame
         turned = round(frame.rotation / 90) % 2
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     return VideoInfo(duration_s, frames / duration_s, frames, width, height)
 
 
-def still_spans(video: bytes) -> list[tuple[float, float]]:
+def still_spans(video: Video) -> list[tuple[float, float]]:
     """Where one picture stands for longer than `STILL_S`: its time and that of the next, in seconds.
 
     A recording that stalled, or a slide show: the file does not say which. Raises `UndecodableVideo`.
     """
-    with _open(video) as (container, stream):
+    with open_container(video) as (container, stream):
         times_s, _ = _display_times(container, stream)
     return [(time_s, next_s) for time_s, next_s in pairwise(times_s) if next_s - time_s > STILL_S]
 
 
-def verify_video(video: bytes) -> None:
+def verify_video(video: Video) -> None:
     """Decode every picture of a video. Raises `UndecodableVideo` at the first one that is damaged."""
-    with _open(video) as (container, stream):
+    with open_container(video) as (container, stream):
         for _ in _on_display(_pictures(container, stream)):
             pass
 
 
-def decode_frames(video: bytes, times_s: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
+def decode_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The pictures that are on display at the given times.
 
     Args:
-        video: the encoded file.
+        video: the encoded file, whole or fetched as it is read.
         times_s: `[T]` seconds from the start of the video stream, not decreasing.
         size: `(height, width)` in pixels; the decoder's scaler resizes, without keeping the aspect ratio.
 
@@ -117,10 +116,10 @@ def decode_frames(video: bytes, times_s: NDArray[np.floating], size: tuple[int, 
     return _sample(video, times, size, seek=False)
 
 
-def _sample(video: bytes, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
+def _sample(video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
     frames = np.empty((len(times_s), *size, 3), np.uint8)  # [T, H, W, 3]
     scaler, done, end_s = VideoReformatter(), 0, 0.0
-    with _open(video) as (container, stream):
+    with open_container(video) as (container, stream):
         if seek:
             ticks = (stream.start_time or 0) + math.floor(times_s[0] / stream.time_base)
             container.seek(ticks, stream=stream)  # the key frame at or before
@@ -165,20 +164,20 @@ def _pictures(container: Any, stream: Any, *, sought: bool = False) -> Iterator[
     last_s, time_s = 0.0, None
     waiting: deque[int] = deque()  # decoding times of packets whose pictures have not come out yet
     order = _Order()
-    for packet in _packets(container, stream):
+    for packet in read_packets(container, stream):
         order.see(packet)
-        if packet.size and not _times_of_display(container, packet):
+        if packet.size and not times_of_display(container, packet):
             if sought:
                 raise UndecodableVideo("no times of display to seek by")
             waiting.append(packet.dts)
         try:
             decoded = packet.decode()
         except av.error.FFmpegError as error:
-            raise _undecodable(error, f"damaged behind {last_s:.3f} s") from error
+            raise undecodable(error, f"damaged behind {last_s:.3f} s") from error
         for frame in decoded:
             if frame.is_corrupt or frame.width * frame.height > MAX_PIXELS:
                 raise UndecodableVideo(f"damaged behind {last_s:.3f} s: the decoder could not restore the picture")
-            before_s, time_s = time_s, _seconds(stream, waiting.popleft() if waiting else frame.pts)
+            before_s, time_s = time_s, seconds_of(stream, waiting.popleft() if waiting else frame.pts)
             last_s = order.end_s(time_s, _lasts_s(stream, frame.duration), before_s)
             yield _Picture(time_s, last_s, frame)
 
@@ -211,54 +210,14 @@ class _Order:
 def _display_times(container: Any, stream: Any) -> tuple[list[float], float]:
     """The times at which pictures are shown, in order, and when the last of them ends; seconds."""
     shown, order = [], _Order()
-    for packet in _packets(container, stream):
+    for packet in read_packets(container, stream):
         if packet.size and not packet.is_discard:
             order.see(packet)
-            stamp = packet.pts if _times_of_display(container, packet) else packet.dts
-            shown.append((_seconds(stream, stamp), _lasts_s(stream, packet.duration)))
+            stamp = packet.pts if times_of_display(container, packet) else packet.dts
+            shown.append((seconds_of(stream, stamp), _lasts_s(stream, packet.duration)))
     shown.sort()
     times_s = [time_s for time_s, _ in shown]
     return times_s, order.end_s(*shown[-1], times_s[-2] if len(shown) > 1 else None) if shown else 0.0
-
-
-def _times_of_display(container: Any, packet: Any) -> bool:
-    """Whether the packet says when its picture is shown, and not only when it is decoded."""
-    return container.format.name != "avi" and packet.pts is not None
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    try:
-        for packet in container.demux(stream):
-            if packet.is_corrupt:
-                raise UndecodableVideo("damaged: the container flags a packet as corrupt")
-            if packet.size and packet.dts is None and packet.pts is None:
-                raise UndecodableVideo("packets without time stamps: convert the file to MP4")
-            yield packet
-    except av.error.FFmpegError as error:
-        raise _undecodable(error, "damaged container") from error
-
-
-@contextmanager
-def _open(video: bytes) -> Iterator[tuple[Any, Any]]:
-    """The container and its video stream: FFmpeg's choice among several, never a cover picture."""
-    try:
-        container = av.open(io.BytesIO(video), options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        raise _undecodable(error, f"not a readable container of {CONTAINERS}") from error
-    with container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise UndecodableVideo("no video stream: audio only, or only a cover picture")
-        best = container.streams.best("video")
-        stream = best if best in streams else streams[0]
-        if stream.codec_context is None:
-            raise UndecodableVideo("no decoder for the video stream: convert the file to H.264")
-        stream.codec_context.thread_count = 1  # parallel over videos, not inside one
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        try:
-            yield container, stream
-        except av.error.FFmpegError as error:  # of seeking and scaling
-            raise _undecodable(error, "damaged") from error
 
 
 def _rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -271,29 +230,7 @@ def _rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray
     return np.rot90(picture.to_ndarray(), quarter_turns)  # [H, W, 3]
 
 
-def _seconds(stream: Any, stamp: int) -> float:
-    return float((stamp - (stream.start_time or 0)) * stream.time_base)
-
-
 def _lasts_s(stream: Any, ticks: int | None) -> float:
     if ticks:
         return float(ticks * stream.time_base)
     return float(1 / stream.average_rate) if stream.average_rate else 0.0
-
-
-def _undecodable(error: Exception, what: str) -> Exception:
-    """The data error for a fault that FFmpeg found; a fault of the system stays what it is.
-
-    A damaged header can ask for petabytes. That is the file's fault, as long as there is memory for ordinary needs.
-    """
-    if isinstance(error, MemoryError) and not _memory_left():
-        return error
-    return UndecodableVideo(f"{what}: {error}")
-
-
-def _memory_left() -> bool:
-    try:
-        bytearray(64 * 2**20)
-    except MemoryError:
-        return False
-    return True

@@ -214,7 +214,7 @@ def test_a_playlist_cannot_make_us_open_other_files(tmp_path: Path, monkeypatch:
 
 
 def test_a_picture_larger_than_any_camera_makes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tadscale.data.decode.MAX_PIXELS", 64 * 128 - 1)
+    monkeypatch.setattr("tadscale.data.container.MAX_PIXELS", 64 * 128 - 1)
     with pytest.raises(UndecodableVideo, match="damaged"):
         decode_frames(encode_h264(numbered(3), 10), np.zeros(1), SIZE)
 
@@ -228,7 +228,7 @@ def test_running_out_of_memory_is_the_systems_fault_unless_the_file_asks_too_muc
     monkeypatch.setattr(av, "open", fail)
     with pytest.raises(UndecodableVideo, match="Cannot allocate memory"):
         probe_video(b"a forged header, on a machine with memory to spare")
-    monkeypatch.setattr("tadscale.data.decode._memory_left", lambda: False)
+    monkeypatch.setattr("tadscale.data.container._memory_left", lambda: False)
     with pytest.raises(MemoryError):
         probe_video(b"any")
 
