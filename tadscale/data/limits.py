@@ -11,6 +11,8 @@ DAY_S = 86_400.0
 MAX_BYTES = 4 * 2**30
 """Of a video: it is fetched whole, into memory."""
 MAX_SEGMENTS = 100_000
+MAX_LAYOUT_BYTES = 1 << 20
+"""Of a video of 4 GiB a layout takes 400 KB."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SLACK_S = 1e-6
 
@@ -44,6 +46,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "flow_sha256": (
         lambda value: isinstance(value, str) and (not value or bool(SHA256.fullmatch(value))),
         "a SHA-256 in hexadecimal, or nothing",
+    ),
+    "layout": (
+        lambda value: isinstance(value, bytes) and len(value) <= MAX_LAYOUT_BYTES,
+        f"at most {MAX_LAYOUT_BYTES} bytes",
     ),
     "duration_s": (_real(0, 2 * DAY_S), "up to two days in seconds"),
     "fps": (_real(0, 10_000), "up to 10000 pictures a second"),

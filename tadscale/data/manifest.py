@@ -65,6 +65,8 @@ class VideoRow(NamedTuple):
     flow_bytes: int = 0
     """0: there are none."""
     flow_sha256: str = ""
+    layout: bytes = b""
+    """What lies where inside the video (`tadscale.data.layout`); empty where it is fetched whole."""
 
     @property
     def shard(self) -> str:
@@ -125,13 +127,14 @@ class Manifest:
     def digest(self) -> str:
         """SHA-256 of what is trained on: keys, video digests, annotations and their order.
 
-        Where the bytes lie does not count: copied or resharded, a data set keeps its digest.
+        Where the bytes lie does not count, in a shard or inside a video: copied, resharded or indexed anew, a data set keeps
+        its digest.
         """
         described = [] if self.features is None else [_features_note(self)]
         sha = hashlib.sha256(json.dumps([FORMAT, self.classes, *described]).encode())
         for row in self.rows:
             facts = row._asdict()
-            for name in ("url", "video_offset", "label_ids", "source", "flow_offset"):
+            for name in ("url", "video_offset", "label_ids", "source", "flow_offset", "layout"):
                 del facts[name]
             if row.labelled:  # said of the others alone: digests of annotated videos are older than the word
                 del facts["labelled"]
@@ -236,7 +239,7 @@ def read_manifest(url: str) -> Manifest:
 def _parse(data: bytes, url: str) -> Manifest:
     import pyarrow.parquet as pq
 
-    where, file = join(url, MANIFEST_NAME), pq.ParquetFile(io.BytesIO(data))
+    where, file = join(url, MANIFEST_NAME), pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     notes = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
     if notes.get("tadscale.format") != FORMAT:
         raise UserError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
@@ -275,10 +278,11 @@ def write_manifest(manifest: Manifest) -> None:
         notes,
         with_labelled=not all(row.labelled for row in manifest.rows),
         with_flow=any(row.flow_bytes for row in manifest.rows),
+        with_layout=any(row.layout for row in manifest.rows),
     )
     table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=schema)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)  # the digest above does not cover the layouts
     write_bytes(join(manifest.url, MANIFEST_NAME), buffer.getvalue())
 
 
@@ -287,7 +291,7 @@ def _features_note(manifest: Manifest) -> dict[str, Any]:
     return {"rows": manifest.features.model_dump(mode="json"), "flow_channels": manifest.flow_channels}
 
 
-def _schema(notes: dict[str, str], with_labelled: bool, with_flow: bool) -> Any:
+def _schema(notes: dict[str, str], with_labelled: bool, with_flow: bool, with_layout: bool) -> Any:
     import pyarrow as pa
 
     text, whole, real = pa.string(), pa.int64(), pa.float64()
@@ -311,6 +315,8 @@ def _schema(notes: dict[str, str], with_labelled: bool, with_flow: bool) -> Any:
         columns["labelled"] = pa.bool_()
     if with_flow:
         columns |= {"flow_offset": whole, "flow_bytes": whole, "flow_sha256": text}
+    if with_layout:
+        columns["layout"] = pa.binary()
     return pa.schema(columns.items(), metadata=notes)
 
 

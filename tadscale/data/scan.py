@@ -16,6 +16,7 @@ from tadscale.data.members import SIDECARS, TarSample, TarWalk
 from tadscale.data.quarantine import DataError, QuarantineEntry, reason_of
 from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
+from tadscale.data.survey import survey_video
 from tadscale.data.suspicions import Suspicions
 from tadscale.data.windows import verify_windows
 from tadscale.errors import UserError
@@ -150,7 +151,7 @@ def _row(sample: TarSample, url: str, reading: Reading, suspicions: Suspicions) 
         raise DataError(f"nothing says its subset: name one of {SUBSETS} (--subset)")
     suspicions.see(sample.key, entry, info)
     row, repairs = describe(sample.key, sample.video, entry, url, sample.video_offset, info)
-    return row._replace(labelled=reading.labelled), repairs
+    return row._replace(labelled=reading.labelled, layout=survey_video(sample.video)), repairs
 
 
 def _still(sample: TarSample) -> list[Repair]:

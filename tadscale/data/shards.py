@@ -17,6 +17,7 @@ from tadscale.data.keys import VIDEO_SUFFIXES, member_name
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger, reason_of
 from tadscale.data.storage import join, list_names, remove, upload
+from tadscale.data.survey import survey_video
 from tadscale.errors import UserError
 
 OWN_SHARD = re.compile(r"shard-\d{6}\.tar")
@@ -146,7 +147,8 @@ class _ShardWriter:
         offsets = {suffix: self._write(name, suffix, data) for suffix, data in members.items()}
         self.keys.add(sample.key)
         self.videos += 1
-        row = row._replace(url=join(self.url, self._name), video_offset=offsets[sample.suffix])
+        layout = survey_video(sample.video) if sample.suffix in VIDEO_SUFFIXES else b""
+        row = row._replace(url=join(self.url, self._name), video_offset=offsets[sample.suffix], layout=layout)
         if not sample.flow:
             return row
         sha256 = hashlib.sha256(sample.flow).hexdigest()
