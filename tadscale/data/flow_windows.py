@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.augment import NO_AUGMENT, AugmentDraw
-from tadscale.data.decode import UndecodableVideo
+from tadscale.data.container import UndecodableVideo, Video, whole_bytes
 from tadscale.data.features import UnreadableFeatures, cut_rows
+from tadscale.data.fetching import WindowFetcher
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
 from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.windows import WindowConfig, decode_view, read_video
@@ -36,6 +37,7 @@ def _flow_features(manifest: Manifest) -> Iterator[VideoRow]:
                 video_bytes=row.flow_bytes,
                 video_sha256=row.flow_sha256,
                 width=manifest.flow_channels,
+                layout=b"",
             )
 
 
@@ -98,16 +100,26 @@ def _check_features(url: str, window: WindowConfig, channels: int | None) -> Non
 
 def read_flow(url: str, key: str) -> bytes:
     """Fetch the flow of a video. Raises `DataError` if it has none or it is damaged, `StorageError` if it cannot be had."""
+    return read_video(_flow_row(url, key))
+
+
+def _flow_row(url: str, key: str) -> VideoRow:
     row = open_flow(url).get(key)
     if row is None:
         raise DataError(f"no flow of this key in {url}")
-    return read_video(row)
+    return row
 
 
 def load_flow(
-    url: str, key: str, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+    url: str,
+    key: str,
+    start_frames: int,
+    valid_frames: int,
+    config: WindowConfig,
+    draw: AugmentDraw = NO_AUGMENT,
+    fetcher: WindowFetcher | None = None,
 ) -> NDArray[Any]:
-    """The flow of a window, augmented as its frames are; zero motion where the mask is False.
+    """The flow of a window, augmented as its frames are; zero motion where the mask is False. Fetched as `load_window` does.
 
     Returns:
         Pictures `[T, H, W, 3]` uint8, or features `[T, C]` float32.
@@ -116,7 +128,9 @@ def load_flow(
         DataError: there is no flow of that key, or it is damaged or ends before the video.
         StorageError: the storage cannot be reached or refuses.
     """
-    return cut_flow(read_flow(url, key), start_frames, valid_frames, config, draw)
+    span_s = config.span_s(start_frames, valid_frames)
+    with (fetcher or WindowFetcher()).open(_flow_row(url, key), *span_s) as video:
+        return cut_flow(video, start_frames, valid_frames, config, draw)
 
 
 def blank_flow(url: str, config: WindowConfig, frames: int) -> NDArray[Any]:
@@ -128,11 +142,11 @@ def blank_flow(url: str, config: WindowConfig, frames: int) -> NDArray[Any]:
 
 
 def cut_flow(
-    video: bytes, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+    video: Video, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
 ) -> NDArray[Any]:
     """Cut a window out of flow that has been fetched. Raises `UndecodableVideo`, `UnreadableFeatures`."""
     if config.features is not None:
-        return _cut_features(video, start_frames, valid_frames, config.frames)
+        return _cut_features(whole_bytes(video), start_frames, valid_frames, config.frames)
     times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
     pictures = np.full((config.frames, config.height, config.width, 3), ZERO, np.uint8)  # [T, H, W, 3]
     try:

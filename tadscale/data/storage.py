@@ -112,13 +112,49 @@ def read_text(url: str) -> str:
         raise
 
 
-def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, retry: Retry = DEFAULT_RETRY) -> bytes:
-    """Read `size` bytes from `offset`, and verify their number and their digest.
+def _unheard(data: bytes) -> None:
+    pass
 
-    What does not verify is read once more, in case it was damaged on its way.
+
+def read_range(
+    url: str,
+    offset: int,
+    size: int,
+    sha256: str | None = None,
+    *,
+    answered: Callable[[bytes], None] = _unheard,
+    retry: Retry = DEFAULT_RETRY,
+) -> bytes:
+    """Read `size` bytes from `offset`, and verify their number and their digest. Raises as `read_verified`."""
+
+    def fault_of(data: bytes) -> str:
+        return f"the digest is not {sha256[:12]}..." if sha256 and hashlib.sha256(data).hexdigest() != sha256 else ""
+
+    return read_verified(url, offset, size, fault_of, answered=answered, retry=retry)
+
+
+def read_verified(
+    url: str,
+    offset: int,
+    size: int,
+    fault_of: Callable[[bytes], str],
+    *,
+    answered: Callable[[bytes], None] = _unheard,
+    retry: Retry = DEFAULT_RETRY,
+) -> bytes:
+    """Read `size` bytes from `offset`, and verify them. What does not verify is read once more, in case it was damaged on
+    its way.
+
+    Args:
+        url: of the file.
+        offset: first byte.
+        size: number of bytes.
+        fault_of: what is wrong with bytes of the right number; empty if nothing is.
+        answered: is told what each request brought, right or wrong.
+        retry: for how long faults of storage are borne.
 
     Raises:
-        CorruptMember: what is stored is shorter, or other than `sha256` says.
+        CorruptMember: what is stored is shorter, or `fault_of` finds fault with it.
         StorageError: the file does not exist or cannot be reached.
     """
 
@@ -133,11 +169,9 @@ def read_range(url: str, offset: int, size: int, sha256: str | None = None, *, r
     fault = ""
     for _ in range(2):
         data = _operate(read, url, retry, size) if size else b""
-        if len(data) != size:
-            fault = f"{len(data)} bytes instead of {size}"
-        elif sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            fault = f"the digest is not {sha256[:12]}..."
-        else:
+        answered(data)
+        fault = fault_of(data) if len(data) == size else f"{len(data)} bytes instead of {size}"
+        if not fault:
             return data
     raise CorruptMember(
         f"{url} at byte {offset}: {fault}: the shard is damaged, or was changed after its manifest was made"

@@ -10,8 +10,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tadscale.config import Config
 from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
+from tadscale.data.container import Video, whole_bytes
 from tadscale.data.decode import TIME_SLACK_S, decode_frames
 from tadscale.data.features import FeatureRows, cut_rows
+from tadscale.data.fetching import WindowFetcher
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.storage import read_range
 from tadscale.errors import UserError
@@ -70,6 +72,11 @@ class WindowConfig(Config):
     def to_frames(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Seconds of a video to its sampled frames, fractions included."""
         return times_s * self.fps if self.features is None else self.features.to_rows(times_s)
+
+    def span_s(self, start_frames: int, valid_frames: int) -> tuple[float, float]:
+        """The times of a window's first and last sampled frame, seconds."""
+        first, last = self.to_seconds(np.array([start_frames, start_frames + valid_frames - 1], np.float64)).tolist()
+        return first, last
 
     def to_seconds(self, frames: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sampled frames of a video to its seconds."""
@@ -192,27 +199,40 @@ def read_video(row: VideoRow) -> bytes:
 
 
 def load_window(
-    row: VideoRow, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+    row: VideoRow,
+    start_frames: int,
+    valid_frames: int,
+    config: WindowConfig,
+    draw: AugmentDraw = NO_AUGMENT,
+    fetcher: WindowFetcher | None = None,
 ) -> Window:
-    """Fetch one video with a ranged read and cut a window out of it.
+    """Fetch what a window needs of its video, and cut it out.
+
+    Args:
+        row: the video.
+        start_frames: first sampled frame.
+        valid_frames: sampled frames that exist.
+        config: how videos are cut.
+        draw: the augmentation.
+        fetcher: counts what was fetched, and knows the node's cache.
 
     Raises:
         DataError: the member is damaged or cannot be decoded; the slot should be masked and the key quarantined.
         StorageError: the storage cannot be reached or refuses.
     """
-    video = read_video(row)
-    return cut_window(video, row, start_frames, valid_frames, config, draw)
+    with (fetcher or WindowFetcher()).open(row, *config.span_s(start_frames, valid_frames)) as video:
+        return cut_window(video, row, start_frames, valid_frames, config, draw)
 
 
 def cut_window(
-    video: bytes,
+    video: Video,
     row: VideoRow,
     start_frames: int,
     valid_frames: int,
     config: WindowConfig,
     draw: AugmentDraw = NO_AUGMENT,
 ) -> Window:
-    """Cut a window out of a video (or its features) that has been fetched. Raises as `read_frames`."""
+    """Cut a window out of a video (or its features) that has been fetched, or is meanwhile. Raises as `read_frames`."""
     frames = config.blank(config.frames)  # [T, H, W, 3] or [T, C]
     frames[:valid_frames] = read_frames(video, start_frames, valid_frames, config, draw)
     segments = config.to_frames(row.segments_s) - start_frames
@@ -221,7 +241,7 @@ def cut_window(
 
 
 def read_frames(
-    video: bytes, first: int, count: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
+    video: Video, first: int, count: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
 ) -> NDArray[Any]:
     """Sampled frames of a video or its features that has been fetched: `[count, *frame_shape]`.
 
@@ -230,7 +250,7 @@ def read_frames(
         UnreadableFeatures: the rows cannot be had.
     """
     if config.features is not None:
-        return cut_rows(video, first, count, config.features.channels)
+        return cut_rows(whole_bytes(video), first, count, config.features.channels)
     return decode_view(video, np.arange(first, first + count) / config.fps, config, draw)
 
 
@@ -273,7 +293,7 @@ def clip_segments(
 
 
 def decode_view(
-    video: bytes, times_s: NDArray[np.float64], config: WindowConfig, draw: AugmentDraw
+    video: Video, times_s: NDArray[np.float64], config: WindowConfig, draw: AugmentDraw
 ) -> NDArray[np.uint8]:
     """The pictures at some times, cropped, flipped and resized: `[T, H, W, 3]`. Raises `UndecodableVideo`."""
     # The crop is cut from pictures that the decoder scales up by as much as the crop shrinks: one resampling, not two.

@@ -106,7 +106,7 @@ KINDS = {
     "mp4, fragments": Kind(lambda: clip(options=FRAGMENTS), False),
     "matroska": Kind(lambda: clip(b_frames=2, container="matroska")),
     "matroska, sound": Kind(lambda: with_sound(clip(b_frames=3), "matroska")),
-    "webm": Kind(lambda: clip(150, container="webm", codec="libvpx")),
+    "webm": Kind(lambda: clip(container="webm", codec="libvpx")),
     "ts": Kind(lambda: clip(b_frames=2, container="mpegts"), False),
     "avi": Kind(lambda: clip(container="avi"), False),
 }
