@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from tadscale.config import Config
+from tadscale.data.block_cache import CacheConfig
 from tadscale.data.source import Source
 from tadscale.data.sprites import SpritesConfig
 from tadscale.data.windows import WindowConfig
@@ -25,6 +26,8 @@ class DataConfig(Config):
     """Subset that detections are made and scored on."""
     validation_subset: str = "validation"
     """Subset on which an epoch is chosen, where `evaluate.select` says so."""
+    cache: CacheConfig | None = None
+    """Keep what training fetches on each node's disk; by default nothing is kept. It decides no result."""
     quarantine_budget: float = Field(default=0.01, ge=0, le=1)
     """Largest share of the videos that may turn out to be unreadable before the run fails."""
 

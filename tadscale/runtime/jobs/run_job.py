@@ -33,6 +33,7 @@ from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.curves import StageCurves
 from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
+from tadscale.runtime.tracking.fetching import fetch_metrics
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
@@ -190,7 +191,9 @@ def _record_stage(run: Run, result: StageResult) -> None:
     run.log_metrics({f"time/{name}": value for name, value in seconds.items()} | {"quarantined": result.quarantined})
     run.set_tags({"plan_digest": result.plan_digest, "manifest_digest": result.manifest_digest})
     run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
-    run.log_bytes(read_bytes(result.log_url), "log.jsonl")
+    log = read_bytes(result.log_url)
+    run.log_metrics(fetch_metrics(log.decode()))
+    run.log_bytes(log, "log.jsonl")
 
 
 def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:

@@ -27,6 +27,7 @@ from ray.data.datasource import Datasource, ReadTask
 from ray.train import DataConfig
 
 from tadscale.config import Config
+from tadscale.data.block_cache import CacheConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.pipeline.fetch import fetch_row
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout, as_row, cut_batches, open_row
@@ -85,6 +86,8 @@ class PipelineSpec(Config):
     """Which windows come when."""
     flow_url: str | None = None
     """Shards of precomputed motion, if the stage reads any."""
+    cache: CacheConfig | None = None
+    """The cache of each node, if there is to be one."""
     stage_json: str | None
     """The `Stage` of a stage that needs motion, for the actors that compute it."""
     cluster: ClusterConfig
@@ -125,7 +128,7 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     dataset = ray.data.read_datasource(PlanSource(len(layout)), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         fetch_row,
-        fn_kwargs={"spec": spec.plan, "layout": layout, "flow_url": spec.flow_url},
+        fn_kwargs={"spec": spec.plan, "layout": layout, "flow_url": spec.flow_url, "cache": spec.cache},
         batch_size=1,
         compute=TaskPoolStrategy(size=cluster.max_fetches),
         num_cpus=cluster.cpus_per_fetch,

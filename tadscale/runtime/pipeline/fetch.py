@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.block_cache import CacheConfig, open_cache
+from tadscale.data.fetching import WindowFetcher
 from tadscale.data.flow_windows import blank_flow, load_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import EMPTY, PlanRow
@@ -15,14 +17,22 @@ from tadscale.runtime.pipeline.packets import PADDED, Columns, PacketLayout, as_
 from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
 
 
-def fetch_row(batch: Columns, spec: PlanSpec, layout: PacketLayout, flow_url: str | None) -> Columns:
+def fetch_row(
+    batch: Columns, spec: PlanSpec, layout: PacketLayout, flow_url: str | None, cache: CacheConfig | None
+) -> Columns:
     """`fetch_packet` over Ray's batches of one row, whose column `packet` holds the packet's number."""
     [packet] = batch["packet"].tolist()
-    return as_row(fetch_packet(packet, spec, layout, flow_url))
+    return as_row(fetch_packet(packet, spec, layout, flow_url, cache))
 
 
-def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: str | None = None) -> Columns:
-    """Load the windows of one packet.
+def fetch_packet(
+    packet: int,
+    spec: PlanSpec,
+    layout: PacketLayout,
+    flow_url: str | None = None,
+    cache: CacheConfig | None = None,
+) -> Columns:
+    """Load the windows of one packet; bytes come from the node's `cache` where it has them.
 
     A window whose video is bad keeps its slot: `valid` False, zeros for frames, and its entry for the quarantine ledger
     in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
@@ -30,15 +40,16 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
     Returns:
         `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `labelled` `[n]` (False: nothing is known
         of what happens in it), `mask` `[n, T]`, `frames` `[n, T, H, W, 3]` (or features `[n, T, C]`), `segments_frames`
-        `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`. With `flow_url`, shards of motion computed before, also `flow`: its
-        pictures `[n, T, H, W, 3]` or features `[n, T, C]`.
+        `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`, `fetch` `[n, 5]` (what it took, as in `FetchCount`). With
+        `flow_url`, shards of motion computed before, also `flow`: its pictures `[n, T, H, W, 3]` or features `[n, T, C]`.
 
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
     """
     manifest, plan = open_plan(spec)
     rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
-    loaded = [_load(row, manifest, spec.window, flow_url) for row in rows]
+    fetchers = [WindowFetcher(open_cache(cache) if cache else None) for _ in rows]
+    loaded = [_load(row, manifest, spec.window, flow_url, fetcher) for row, fetcher in zip(rows, fetchers, strict=True)]
     windows = [window for window, _, _ in loaded]
     flow = {"flow": np.stack([pictures for _, pictures, _ in loaded if pictures is not None])} if flow_url else {}
     return flow | {
@@ -51,11 +62,12 @@ def fetch_packet(packet: int, spec: PlanSpec, layout: PacketLayout, flow_url: st
         "segments_frames": _stack([window.segments_frames for window in windows], PADDED["segments_frames"]),
         "labels": _stack([window.labels for window in windows], PADDED["labels"]),
         "error": np.array([error for _, _, error in loaded]),
+        "fetch": np.array([fetcher.count for fetcher in fetchers], np.int64),
     }
 
 
 def _load(
-    row: PlanRow, manifest: Manifest, config: WindowConfig, flow_url: str | None
+    row: PlanRow, manifest: Manifest, config: WindowConfig, flow_url: str | None, fetcher: WindowFetcher
 ) -> tuple[Window, NDArray[Any] | None, str]:
     """A window, its precomputed flow if there is any, and an entry for the ledger if it is bad."""
     if row.window == EMPTY:
@@ -63,9 +75,9 @@ def _load(
     video = manifest.row(row.video)
     try:
         draw = config.augment.draw(row.draw_seed)
-        window = load_window(video, row.start_frames, row.valid_frames, config, draw)
-        flow = load_flow(flow_url, video.key, row.start_frames, row.valid_frames, config, draw) if flow_url else None
-        return window, flow, ""
+        cut = row.start_frames, row.valid_frames, config, draw, fetcher
+        window = load_window(video, *cut)
+        return window, load_flow(flow_url, video.key, *cut) if flow_url else None, ""
     except DataError as error:
         entry = QuarantineEntry(shard=video.shard, key=video.key, reason=error.reason, stage="decode")
         return *_blank(config, flow_url), json.dumps(entry._asdict())

@@ -28,13 +28,14 @@ def uploaded_folder(folder: Path) -> Path | None:
 
 def with_absolute_paths(job: JobConfig) -> JobConfig:
     """The same job, every local path in it absolute."""
+    cache = job.data.cache and _updated(job.data.cache, path=job.data.cache.path)
     sources = tuple(_updated(source, url=source.url) for source in job.data.sources)
     backbone = _updated(job.model.backbone, weights=job.model.backbone.weights)
     raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
     return job.model_copy(
         update={
             "storage": absolute(job.storage),
-            "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources}),
+            "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources, "cache": cache}),
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
             "teacher": _updated(job.teacher, url=job.teacher.url),
             "student": _with_absolute_teacher(job.student),

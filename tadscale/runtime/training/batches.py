@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from tadscale.data.blocks import FetchCount
 from tadscale.data.quarantine import QuarantineEntry
 from tadscale.engine.batch import WindowBatch
 from tadscale.runtime.pipeline.packets import Columns
@@ -14,7 +15,8 @@ from tadscale.runtime.stage.stopwatch import Stopwatch
 
 
 class RankBatches(Iterator[WindowBatch]):
-    """Hands batches to the loop; keeps account of the time spent waiting, of positions, and of bad videos.
+    """Hands batches to the loop; keeps account of the time spent waiting, of positions, of what was fetched, and of bad
+    videos.
 
     Args:
         columns: the batches, as `batch_columns` gives them.
@@ -32,6 +34,8 @@ class RankBatches(Iterator[WindowBatch]):
         """First and last of the latest batch."""
         self.valid = 0
         """Windows of the latest batch that are trained on."""
+        self.fetch = FetchCount()
+        """What it took to have the latest batch."""
         self.over_budget = False
         """Whether this rank's latest bad video was one too many."""
 
@@ -42,6 +46,7 @@ class RankBatches(Iterator[WindowBatch]):
         errors = columns.pop("error")
         self.positions = int(columns["position"][0]), int(columns["position"][-1])
         self.valid = int(columns["valid"].sum())
+        self.fetch = FetchCount(*columns.pop("fetch").sum(0).tolist())
         self._quarantine([QuarantineEntry(**json.loads(error)) for error in errors.tolist() if error])
         return WindowBatch.from_numpy(columns, self._device)
 

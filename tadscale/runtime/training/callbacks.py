@@ -11,6 +11,7 @@ import ray.train
 import torch
 import torch.distributed
 
+from tadscale.data.blocks import FetchCount, sum_counts
 from tadscale.data.storage import read_text, write_bytes
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
@@ -32,12 +33,14 @@ class RankReport(NamedTuple):
     valid: int
     stop: int
     """`GO_ON`, `PREEMPTED` or `OVER_BUDGET`."""
+    fetch: FetchCount = FetchCount()
+    """What it took to have the rank's windows."""
 
 
 class Agreement:
     """Lets every rank know the same after each step: a rank that stopped alone would leave the others hanging.
 
-    One gather of four integers a step. Comes first: the other callbacks read it.
+    One gather of nine integers a step. Comes first: the other callbacks read it.
 
     Args:
         batches: this rank's batches.
@@ -63,16 +66,20 @@ class Agreement:
     def after_step(self, record: StepRecord, state: State) -> bool:
         """See `Callback`."""
         stop = OVER_BUDGET if self._batches.over_budget else PREEMPTED if self._stop_asked() else GO_ON
-        mine = torch.tensor([*self._batches.positions, self._batches.valid, stop])
+        mine = torch.tensor([*self._batches.positions, self._batches.valid, stop, *self._batches.fetch])
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
         everyone = [torch.empty_like(mine, device=device) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(everyone, mine.to(device))
-        self.reports = [RankReport(*report.tolist()) for report in everyone]
+        self.reports = [_report(*report.tolist()) for report in everyone]
         self.losses = record.losses
         self.node_leaves = False
         if not self._drains_seen and record.step % DRAIN_CHECK_STEPS == 0:
             self.node_leaves = self._drains_seen = ray.train.get_preemption_info() is not None
         return False
+
+
+def _report(first_position: int, last_position: int, valid: int, stop: int, *fetch: int) -> RankReport:
+    return RankReport(first_position, last_position, valid, stop, FetchCount(*fetch))
 
 
 class LogLines:
@@ -102,7 +109,9 @@ class LogLines:
         ranks = self._agreement.reports
         positions = [[report.first_position, report.last_position] for report in ranks]
         plain = asdict(record)
-        self._lines.append(json.dumps(plain | {"positions": positions, "valid": sum(report.valid for report in ranks)}))
+        fetch = sum_counts(report.fetch for report in ranks)._asdict()
+        valid = sum(report.valid for report in ranks)
+        self._lines.append(json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch}))
         self._answers.append(self._monitor.record.remote(plain))
         ready, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)
         self.stop_asked |= any(ray.get(ready))

@@ -120,6 +120,7 @@ def _fit(config: WorkerConfig) -> TrainingFailedError | None:
             PipelineSpec(
                 plan=stage.plan,
                 flow_url=stage.flow_url,
+                cache=stage.job.data.cache,
                 stage_json=stage.model_dump_json() if stage.needs_motion else None,
                 cluster=cluster,
                 monitor=config.monitor,

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tadscale.data.block_cache import CacheConfig
+from tadscale.data.blocks import FetchCount
 from tadscale.data.flow_shards import write_flow
 from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
@@ -118,6 +120,21 @@ def test_a_bad_video_keeps_its_slots_and_is_named(sprites, tmp_path):
                 entry = json.loads(str(columns["error"][nth]))
                 assert entry["key"] == "train-00003"
                 assert "digest" in entry["reason"]
+
+
+def test_what_was_fetched_travels_beside_the_windows_and_a_cache_answers_the_second_time(sprites, tmp_path):
+    spec = plan_of(sprites)
+    manifest, plan = open_plan(spec)
+    layout, cache = layout_of(plan, 4), CacheConfig(path=str(tmp_path / "cache"), bytes=16 << 20)
+    first, again = (fetch_packet(plan.total_steps - 1, spec, layout, cache=cache) for _ in range(2))
+    for nth, window in enumerate(plan.batch(plan.total_steps - 1).tolist()):
+        size = manifest.row(int(plan.windows.video[window])).video_bytes if window >= 0 else 0
+        counts = [FetchCount(*columns["fetch"][nth].tolist()) for columns in (first, again)]
+        assert all((count.fetched + count.cached, count.needed) == (size, size) for count in counts)
+        assert counts[0].requests == bool(counts[0].fetched)
+        assert counts[1] == FetchCount(cached=size, needed=size)
+    assert sum(first["fetch"][:, 0]) > 0
+    assert all(np.array_equal(first[name], again[name]) for name in first if name != "fetch")
 
 
 def test_storage_out_of_reach_is_no_bad_video(sprites, tmp_path):

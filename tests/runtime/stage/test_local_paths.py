@@ -1,5 +1,6 @@
 """Local paths as workers will see them."""
 
+from tadscale.data.block_cache import CacheConfig
 from tadscale.data.config import DataConfig
 from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.flow.motion import MotionConfig
@@ -12,7 +13,7 @@ from tadscale.runtime.stage.local_paths import uploaded_folder, with_absolute_pa
 def test_local_paths_are_seen_from_the_folder_where_the_job_was_started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     motion = MotionConfig(name="precomputed", flow_url="flow", raft=RaftConfig(weights="raft.pth"))
-    data = DataConfig(url="s3://bucket/data")
+    data = DataConfig(url="s3://bucket/data", cache=CacheConfig(path="cache", bytes=1 << 30))
     cluster = ClusterConfig(deepspeed_preset="zero2.json")
     teacher = TeacherConfig(url="models:/teacher@champion")
     student = StudentConfig(appearance_teacher=AppearanceTeacherConfig(url="rgb"))
@@ -28,6 +29,7 @@ def test_local_paths_are_seen_from_the_folder_where_the_job_was_started(tmp_path
     )
     found = with_absolute_paths(job)
     assert (found.run_url, found.data.url) == (f"{tmp_path}/runs/x", "s3://bucket/data")
+    assert found.data.cache == CacheConfig(path=f"{tmp_path}/cache", bytes=1 << 30)
     assert (found.motion.flow_url, found.motion.raft.weights) == (f"{tmp_path}/flow", f"{tmp_path}/raft.pth")
     assert found.teacher.url == "models:/teacher@champion"
     assert found.student.appearance_teacher.url == f"{tmp_path}/rgb"

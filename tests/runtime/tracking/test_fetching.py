@@ -1,0 +1,29 @@
+"""What a run publishes of its fetching."""
+
+import json
+
+import pytest
+
+from tadscale.runtime.tracking.fetching import fetch_metrics
+
+
+def line(valid: int, fetched: int, cached: int, needed: int, requests: int, unplanned: int) -> str:
+    counts = {"fetched": fetched, "cached": cached, "needed": needed, "requests": requests, "unplanned": unplanned}
+    return json.dumps({"step": 0, "valid": valid, "fetch": counts})
+
+
+def test_figures_are_of_the_whole_log() -> None:
+    log = "\n".join([line(4, 900, 100, 800, 8, 1), line(4, 300, 700, 800, 4, 0), '{"step": 0, "valid": 4}'])
+    assert fetch_metrics(log) == pytest.approx(
+        {
+            "fetch/fetched_bytes": 1200,
+            "fetch/bytes_per_needed_byte": 1.25,
+            "fetch/requests_per_window": 1.5,
+            "fetch/cached_share": 0.4,
+            "fetch/unplanned_per_window": 0.125,
+        }
+    )
+
+
+def test_a_log_without_a_word_of_it_says_nothing() -> None:
+    assert fetch_metrics("") == fetch_metrics('{"step": 0, "valid": 4}') == {}
