@@ -103,7 +103,7 @@ def decode_layout(data: bytes, size: int) -> VideoLayout:
     """
     try:
         return _Parser(data).layout(size)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, OverflowError) as error:
         raise DataError(f"its layout in the manifest is damaged ({error}): index the shards again") from error
 
 

@@ -92,6 +92,19 @@ def test_ranges_outside_and_blocks_without_digests_are_refused(changes: dict[str
         decode_layout(encode_layout(layout_of(**changes)), len(DATA))
 
 
+def test_numbers_that_add_up_to_more_than_a_file_is_long_are_refused() -> None:
+    blocks = 1 << 15
+    groups = np.zeros((blocks, 2), np.int64)
+    huge = encode_layout(layout_of(groups=groups, keys_us=np.arange(blocks)))
+    forged = huge.replace(b"\x00\x00\x01" * 20, b"\x00\x00" + b"\xff" * 6 + b"\x7f" + b"\x00\x00\x01" * 19)
+    assert forged != huge
+    for data in (huge, forged):
+        with pytest.raises(DataError, match="layout in the manifest is damaged"):
+            decode_layout(data, len(DATA))
+        with pytest.raises(DataError, match="layout in the manifest is damaged"):
+            decode_layout(data, blocks * KIB)
+
+
 def test_a_layout_without_groups_is_refused() -> None:
     none = layout_of(groups=np.empty((0, 2), np.int64), keys_us=np.empty(0, np.int64))
     with pytest.raises(DataError, match="no group"):

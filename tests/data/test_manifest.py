@@ -66,7 +66,7 @@ def test_a_subset_keeps_order_and_classes() -> None:
 
 
 def test_the_digest_is_that_of_the_content_and_not_of_the_place() -> None:
-    moved = [r._replace(url="s3://elsewhere/other-7.tar", video_offset=7 * 512) for r in ROWS]
+    moved = [r._replace(url="s3://elsewhere/other-7.tar", video_offset=7 * 512, layout=b"other") for r in ROWS]
     assert make_manifest("s3://elsewhere", moved).digest == make_manifest("u", ROWS).digest
 
 
@@ -165,6 +165,17 @@ def test_absurd_values_are_refused_by_name_even_where_the_digest_is_right(tmp_pa
     write_bytes(join(str(tmp_path), MANIFEST_NAME), _tampered(manifest, **{name: value}))
     with pytest.raises(ValueError, match="build the manifest again"):
         read_manifest(str(tmp_path))
+
+
+def test_layouts_are_kept_and_may_not_be_huge(tmp_path) -> None:
+    url = str(tmp_path)
+    manifest = make_manifest(url, [ROWS[0]._replace(layout=b"\x01\x00\xff"), *ROWS[1:]])
+    write_manifest(manifest)
+    assert [row.layout for row in read_manifest(url).rows] == [b"\x01\x00\xff", b"", b""]
+    for absurd in (bytes(2 << 20), None):
+        write_bytes(join(url, MANIFEST_NAME), _tampered(manifest, layout=absurd))
+        with pytest.raises(ValueError, match=r"layout is .*build the manifest again"):
+            read_manifest(url)
 
 
 def test_storage_out_of_reach_is_not_a_missing_manifest(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
