@@ -32,8 +32,8 @@ from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.curves import StageCurves
-from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
 from tadscale.runtime.tracking.fetching import fetch_metrics
+from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
