@@ -26,9 +26,9 @@ class TeacherConfig(Config):
     url: str | None = None
     """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
     default the run trains one."""
-    epochs_factor: float = Field(default=1.0, gt=0, le=100)
-    """Epochs of the teacher that the run trains, if it trains one, over `optim.epochs`. It starts from nothing where the RGB
-    backbones have a start, and a student learns nothing of a teacher that has not learned (docs/results.md)."""
+    lr: float | None = Field(default=None, gt=0, le=1)
+    """Peak learning rate of the teacher that the run trains; by default `optim.lr`. It begins with nothing where the RGB
+    backbones have a start, and does not bear the rates that they do: docs/results.md."""
     warmup_epochs: NonNegativeFloat | None = None
     """Its epochs of linear warm-up; by default `optim.warmup_epochs`. A start has something to lose while the rates rise, a
     teacher that begins with nothing only time."""

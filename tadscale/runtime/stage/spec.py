@@ -217,7 +217,7 @@ def stage_of(
 
 def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
     """The job as the stage of a mode has it: the pretext has a schedule of its own, and shorter windows side by side; the
-    teacher may have more epochs and another warm-up."""
+    teacher may have another rate and warm-up."""
     if mode == "teacher":
         return job.model_copy(update={"optim": _of_teacher(job)})
     if mode != "pretrain" or job.pretrain is None:
@@ -235,9 +235,8 @@ def kept_epochs_of(job: JobConfig, mode: Mode) -> tuple[int, ...]:
 
 
 def _of_teacher(job: JobConfig) -> OptimConfig:
-    epochs = max(1, round(job.optim.epochs * job.teacher.epochs_factor))
-    warmup = job.optim.warmup_epochs if job.teacher.warmup_epochs is None else job.teacher.warmup_epochs
-    return job.optim.model_copy(update={"epochs": epochs, "warmup_epochs": warmup})
+    own = {"lr": job.teacher.lr, "warmup_epochs": job.teacher.warmup_epochs}
+    return job.optim.model_copy(update={name: value for name, value in own.items() if value is not None})
 
 
 def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:

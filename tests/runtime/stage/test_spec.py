@@ -30,7 +30,7 @@ def stages(make_stage, tmp_path):
         ({"cluster": ONE_WORKER.model_copy(update={"cpus_per_fetch": 0.25})}, set()),
         ({"checkpoint_every_steps": 7}, set()),
         ({"baseline": False}, set()),
-        ({"teacher": TeacherConfig(epochs_factor=2)}, {"teacher"}),  # the students by its weights, once it is trained
+        ({"teacher": TeacherConfig(lr=0.5)}, {"teacher"}),  # the students by its weights, once it is trained
         ({"teacher": TeacherConfig(warmup_epochs=0)}, {"teacher"}),
         ({"model": ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=HEAD, fusion="sum")}, {"decomposed"}),
     ],
