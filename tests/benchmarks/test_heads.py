@@ -42,6 +42,7 @@ def test_the_plain_loop_suppresses_as_ours_does(method):
     np.testing.assert_allclose(plain_suppress(*candidates, config), suppress(*candidates, config).score)
 
 
+@pytest.mark.slow  # every head in a fresh process that imports torch
 def test_the_benchmark_prints_a_row_for_every_head(capsys):
     main(["--small", "--repeats", "1"])
     printed = capsys.readouterr().out
