@@ -6,6 +6,7 @@ these. Output: a table with the columns video, label, start_s, end_s, score; a v
 
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -13,7 +14,7 @@ import pandas as pd
 
 from tadscale.serving.access import Access
 from tadscale.serving.predictor import Prediction, Predictor
-from tadscale.serving.sources import is_inline, source_name
+from tadscale.serving.sources import VideoSource, is_inline, source_name
 
 COLUMNS = ("video", "label", "start_s", "end_s", "score")
 
@@ -50,7 +51,7 @@ class DetectorModel(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
 
 
-def _raise_failures(prediction: Prediction, videos: list[str | bytes], access: Access) -> None:
+def _raise_failures(prediction: Prediction, videos: list[VideoSource], access: Access) -> None:
     """Why a video is bad is told to who sent its bytes. Of what was fetched the answer is always the same.
 
     Else the answers would tell a stranger which files there are on the server, and which ports are open in its network.
@@ -66,16 +67,18 @@ def _raise_failures(prediction: Prediction, videos: list[str | bytes], access: A
     prediction.raise_failures()
 
 
-def _videos(given: Any) -> Iterator[str | bytes]:
+def _videos(given: Any) -> Iterator[VideoSource]:
     """The videos of whatever MLflow passes on: a table, a dictionary of columns, a list, an array, or one alone."""
     if isinstance(given, pd.DataFrame | Mapping):
         columns = list(given)
         if "video" not in columns and len(columns) != 1:
             raise ValueError(f'the input has the columns {columns}: pass one column, or name one "video"')
         given = given["video" if "video" in columns else columns[0]]
-    for cell in [given] if isinstance(given, str | bytes) else given:
+    for cell in [given] if isinstance(given, str | bytes | bytearray | memoryview | Path) else given:
         for video in cell if isinstance(cell, list) else [cell]:  # {"video": [...]} may arrive as one cell
-            if not isinstance(video, str | bytes):
+            if isinstance(video, bytearray | memoryview):
+                video = bytes(video)
+            if not isinstance(video, str | bytes | Path):
                 raise ValueError(f"a video is {type(video).__name__} ({video!r:.60}): pass a path, a URL, or bytes")
             yield video
 

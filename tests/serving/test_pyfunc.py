@@ -46,7 +46,8 @@ def test_paths_urls_and_bytes_as_list_table_or_dictionary(
                 table = model.predict(given)
                 assert rows(table) == expected
                 assert set(table["video"]) == {source}
-    for given in ([video], pd.DataFrame({"video": [video]})):
+    assert rows(model.predict([path])) == expected
+    for given in ([video], pd.DataFrame({"video": [video]}), [bytearray(video)], [memoryview(video)]):
         assert rows(model.predict(given)) == expected
     several = pd.DataFrame({"video": [str(path), video], "place": ["here", "there"]})
     assert model.predict(several)["video"].value_counts().to_dict() == {
