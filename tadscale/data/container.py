@@ -9,13 +9,14 @@ import av
 from av.stream import Disposition
 
 from tadscale.data.quarantine import DataError
+from tadscale.data.stored import EncodedVideo, open_video
 
 # A playlist makes FFmpeg open the files that it names (a concat script did, in the working directory): containers only.
 CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv"
 MAX_PIXELS = 8192 * 4320  # a picture; a forged header must not take all memory
 
-Video = bytes | io.RawIOBase | io.BufferedIOBase
-"""An encoded file: its bytes, or a seekable file of them, which may fetch them as they are asked for."""
+Video = EncodedVideo | io.RawIOBase | io.BufferedIOBase
+"""An encoded file: its bytes, the file on disk, or a seekable file of them, which may fetch them as they are asked for."""
 
 
 class UndecodableVideo(DataError):
@@ -34,7 +35,7 @@ def open_container(video: Video) -> Iterator[tuple[Any, Any]]:
     Raises:
         UndecodableVideo: no container of the allow-list, no video stream, or damage that shows later on.
     """
-    file = io.BytesIO(video) if isinstance(video, bytes) else video
+    file = open_video(video) if isinstance(video, EncodedVideo) else video
     file.seek(0)
     try:
         container = av.open(file, options={"format_whitelist": CONTAINERS}, metadata_errors="replace")

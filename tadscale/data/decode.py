@@ -1,4 +1,4 @@
-"""Pictures of an encoded video at given times, decoded in memory by PyAV (FFmpeg), one thread a decoder.
+"""Pictures of an encoded video at given times, decoded by PyAV (FFmpeg), one thread a decoder.
 
 The rules, each of which some reader gets wrong: sample by time and never by frame number (variable frame rates);
 subtract the stream's start; apply the rotation; skip cover pictures; the size may change in mid-stream; never trust the
@@ -9,7 +9,7 @@ container's frame count; and at the first bad packet keep what came before and s
 import math
 from collections import deque
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import av
@@ -116,8 +116,32 @@ def decode_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, 
     return _sample(video, times, size, seek=False)
 
 
-def _sample(video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
-    frames = np.empty((len(times_s), *size, 3), np.uint8)  # [T, H, W, 3]
+def stream_frames(
+    video: Video, times_s: NDArray[np.floating], size: tuple[int, int]
+) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of `decode_frames`, one `[H, W, 3]` after the other: each is decoded once, and none is kept.
+
+    Raises:
+        UndecodableVideo: as `decode_frames`, when it comes to the picture that cannot be had.
+    """
+    for picture, count in _displayed(video, np.asarray(times_s, np.float64), size, seek=False):
+        yield from repeat(picture, count)
+
+
+def _sample(
+    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool
+) -> NDArray[np.uint8]:
+    frames, done = np.empty((len(times_s), *size, 3), np.uint8), 0  # [T, H, W, 3]
+    for picture, count in _displayed(video, times_s, size, seek=seek):
+        frames[done : done + count] = picture
+        done += count
+    return frames
+
+
+def _displayed(
+    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Each picture `[H, W, 3]` that is on display at one of the times or more, and at how many."""
     scaler, done, end_s = VideoReformatter(), 0, 0.0
     with open_container(video) as (container, stream):
         if seek:
@@ -128,10 +152,10 @@ def _sample(video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *
                 raise UndecodableVideo(f"seeking to {times_s[0]:.3f} s led to {picture.time_s:.3f} s")
             upto = int(np.searchsorted(times_s, end_s - TIME_SLACK_S))
             if upto > done:
-                frames[done:upto] = _rgb(scaler, picture.frame, size)
+                yield upright_rgb(scaler, picture.frame, size), upto - done
                 done = upto
             if done == len(times_s):
-                return frames
+                return
     raise UndecodableVideo(f"no picture at {times_s[done]:.3f} s: the last one ends at {end_s:.3f} s")
 
 
@@ -220,8 +244,8 @@ def _display_times(container: Any, stream: Any) -> tuple[list[float], float]:
     return times_s, order.end_s(*shown[-1], times_s[-2] if len(shown) > 1 else None) if shown else 0.0
 
 
-def _rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale, convert to RGB and turn upright one picture."""
+def upright_rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One decoded picture, scaled to `(height, width)` and turned upright: `[H, W, 3]` RGB."""
     quarter_turns = round(frame.rotation / 90) % 4  # anticlockwise
     height, width = size[::-1] if quarter_turns % 2 else size
     picture = scaler.reformat(  # threads: 0, the default, is one a core

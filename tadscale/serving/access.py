@@ -19,7 +19,7 @@ HOSTS_VARIABLE = "TADSCALE_VIDEO_HOSTS"
 have any address; without it, a served model fetches from public addresses alone."""
 SERVER_MARK = "__pyfunc_model_path__"
 """Environment variable by which MLflow's scoring server passes the model on to its processes."""
-MAX_VIDEO_BYTES = 4 << 30  # a video is held in memory whole
+MAX_VIDEO_BYTES = 16 << 30  # of the disk; what is fetched lies there until its detections are known
 MAX_SERVED_BYTES = 1 << 30  # twenty minutes of HD at 6 Mbit/s
 DEADLINE_S = 600.0
 SERVED_DEADLINE_S = 60.0  # the scoring server itself gives up on a request after 60 s

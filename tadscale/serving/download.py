@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPSConnection
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import urlsplit
 from urllib.request import (
     HTTPHandler,
@@ -30,8 +30,8 @@ class UnavailableVideo(DataError):
     """The source of a video cannot be read, or may not be."""
 
 
-def download(url: str, access: Access) -> bytes:
-    """Fetch a file.
+def download(url: str, access: Access, into: BinaryIO) -> None:
+    """Fetch a file and write it.
 
     Raises:
         UnavailableVideo: a host or an address that is not allowed, or too much, too slow, cut short.
@@ -43,7 +43,7 @@ def download(url: str, access: Access) -> bytes:
         check_host(url, access)
         try:
             with opener.open(url, timeout=TIMEOUT_S) as response:
-                return _body(response, line)
+                _body(response, line, into)
         except OSError as error:
             line.check()
             raise error
@@ -56,14 +56,15 @@ def check_host(url: str, access: Access) -> None:
         raise UnavailableVideo(f"the host {host!r} is not allowed ({HOSTS_VARIABLE})")
 
 
-def capped(read: Callable[[int], bytes], access: Access) -> bytes:
-    """Read to the end, in pieces, and refuse to go on past the cap: a length that somebody announces proves nothing."""
-    content = bytearray()
+def _copy(read: Callable[[int], bytes], access: Access, into: BinaryIO) -> int:
+    """Copy to the end, in pieces, and refuse to go on past the cap: a length that somebody announces proves nothing."""
+    copied = 0
     while piece := read(CHUNK_BYTES):
-        content += piece
-        if len(content) > access.max_bytes:
+        copied += len(piece)
+        if copied > access.max_bytes:
             raise too_large(access)
-    return bytes(content)
+        into.write(piece)
+    return copied
 
 
 def too_large(access: Access) -> UnavailableVideo:
@@ -71,15 +72,14 @@ def too_large(access: Access) -> UnavailableVideo:
     return UnavailableVideo(f"larger than {access.max_bytes >> 20} MiB: cut it into parts")
 
 
-def _body(response: Any, line: "_Line") -> bytes:
+def _body(response: Any, line: "_Line", into: BinaryIO) -> None:
     announced = response.headers.get("Content-Length")
     if announced is not None and int(announced) > line.access.max_bytes:
         raise too_large(line.access)
-    body = capped(response.read1, line.access)  # read1: whatever has come, so that the cap is checked as it comes
+    copied = _copy(response.read1, line.access, into)  # read1: whatever has come, to check the cap as it comes
     line.check()
-    if announced is not None and len(body) != int(announced):
-        raise UnavailableVideo(f"the connection broke after {len(body)} of {announced} bytes; try again")
-    return body
+    if announced is not None and copied != int(announced):
+        raise UnavailableVideo(f"the connection broke after {copied} of {announced} bytes; try again")
 
 
 class _Line:

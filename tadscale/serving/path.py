@@ -4,8 +4,9 @@ Evaluation, `tadscale detect` and the registered model all go it, so that what i
 it in pieces, on several processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tadscale.data.windows import WindowConfig, read_frames
+from tadscale.data.decode import stream_frames
+from tadscale.data.stored import EncodedVideo
+from tadscale.data.windows import WindowConfig, WindowTable, read_frames
 from tadscale.metrics.nms import suppress
 from tadscale.models.heads.base import Predictions, WindowDetections
 from tadscale.network import InferenceConfig, NetworkSpec
@@ -49,6 +52,27 @@ class DetectionPath:
         """
         first = int(starts[0])
         return read_frames(video, first, int((starts + valid).max()) - first, self.window)
+
+    def stream(
+        self, video: EncodedVideo, table: WindowTable, batch: int
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """The windows of one video as `cut` gives them, `batch` at a time. Pictures are decoded once, in order, and let go
+        behind the last window that needs them.
+
+        Raises:
+            DataError: the video cannot be decoded to its end.
+        """
+        starts, ends = table.start_frames, table.start_frames + table.valid_frames  # [W]
+        pictures = stream_frames(
+            video, np.arange(ends.max()) / self.window.fps, (self.window.height, self.window.width)
+        )
+        held, first = self.window.blank(0), 0  # [U, H, W, 3], of which the first is sampled frame `first`
+        for begin in range(0, len(table), batch):
+            part = slice(begin, begin + batch)
+            missing = int(ends[part].max()) - first - len(held)
+            held = np.stack([*held[starts[begin] - first :], *islice(pictures, missing)])
+            first = int(starts[begin])
+            yield self.cut(held, starts[part], table.valid_frames[part])
 
     def cut(
         self, frames: NDArray[Any], starts: NDArray[np.int64], valid: NDArray[np.int64]

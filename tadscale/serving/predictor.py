@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tadscale.data.decode import probe_video
 from tadscale.data.quarantine import DataError
+from tadscale.data.stored import EncodedVideo
 from tadscale.data.windows import tile
 from tadscale.errors import UserError
 from tadscale.models.heads.base import WindowDetections
@@ -121,8 +122,10 @@ class Predictor:
                     prediction.limited[name] = kept
         return prediction
 
-    def detect(self, video: bytes, name: str, *, top_k: int | None = None) -> tuple[float, list[Detection]]:
+    def detect(self, video: EncodedVideo, name: str, *, top_k: int | None = None) -> tuple[float, list[Detection]]:
         """The video's duration in seconds, and its detections by descending score.
+
+        Of an hour of video no more pictures are in memory than of a minute: those of a few windows.
 
         Raises:
             DataError: the video cannot be decoded to its end.
@@ -132,10 +135,7 @@ class Predictor:
         duration_s = probe_video(video).duration_s
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
         by_window: list[WindowDetections] = []
-        for first in range(0, len(table), BATCH_WINDOWS):
-            part = slice(first, first + BATCH_WINDOWS)
-            starts, valid = table.start_frames[part], table.valid_frames[part]
-            windows, mask = self._path.cut(self._path.decode(video, starts, valid), starts, valid)
+        for windows, mask in self._path.stream(video, table, BATCH_WINDOWS):
             by_window += self._path.detect(self._network, self._put(windows), self._put(mask))
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
         return duration_s, path.merge(by_start, video=name, duration_s=duration_s)

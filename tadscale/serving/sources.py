@@ -1,22 +1,27 @@
-"""A video's bytes, from a path, a URL, or the bytes themselves."""
+"""An encoded video, from a path, a URL, or its bytes. Files stay where they are, and what is fetched goes to disk."""
 
 import base64
 import binascii
 import os
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
 
 from tadscale.data.keys import video_key
 from tadscale.data.quarantine import DataError
+from tadscale.data.stored import EncodedVideo, StoredVideo
 from tadscale.serving.access import SCHEMES_VARIABLE, Access
-from tadscale.serving.download import UnavailableVideo, capped, download, too_large
+from tadscale.serving.download import UnavailableVideo, download, too_large
 
 __all__ = ["UnavailableVideo", "VideoSource", "fetch_video", "is_inline", "short_names", "source_name"]
 
+RANGE_BYTES = 16 << 20  # of an object on S3 at a time, which are in memory meanwhile
 VideoSource = str | Path | bytes
 """A local path, a URL of `access.SCHEMES`, or an encoded video."""
 
@@ -38,8 +43,8 @@ def short_names(sources: Sequence[VideoSource]) -> list[str]:
     return [brief if short.count(brief) == 1 else name for brief, name in zip(short, full, strict=True)]
 
 
-def fetch_video(source: VideoSource, access: Access | None = None) -> bytes:
-    """Read a video whole.
+def fetch_video(source: VideoSource, access: Access | None = None) -> EncodedVideo:
+    """A video that can be decoded: a file as it lies, anything fetched as a temporary file that has no name.
 
     Args:
         source: what to read.
@@ -68,18 +73,27 @@ def fetch_video(source: VideoSource, access: Access | None = None) -> bytes:
         raise UnavailableVideo(f"cannot be read: {str(error) or type(error).__name__}") from error
 
 
-def _read(source: str | Path, scheme: str, access: Access) -> bytes:
+def _read(source: str | Path, scheme: str, access: Access) -> EncodedVideo:
     match scheme:
-        case "http" | "https":
-            return download(str(source), access)
-        case "s3":
-            return _from_s3(str(source), access)
+        case "http" | "https" | "s3":
+            return _fetched(str(source), scheme, access)
         case "data":
             return _inline(str(source))
         case "file":
             return _from_file(_file_path(str(source)), access)
         case _:
             return _from_file(Path(source), access)
+
+
+def _fetched(url: str, scheme: str, access: Access) -> StoredVideo:
+    file = TemporaryFile()  # noqa: SIM115 - open for as long as the video is
+    try:
+        (_from_s3 if scheme == "s3" else download)(url, access, file)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return StoredVideo(file)
 
 
 def _scheme(source: str) -> str:
@@ -104,7 +118,7 @@ def _file_path(url: str) -> Path:
     return Path(url2pathname(parts.path))
 
 
-def _from_file(path: Path, access: Access) -> bytes:
+def _from_file(path: Path, access: Access) -> StoredVideo:
     """A regular file: a device has no end (/dev/zero), a pipe may never begin."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -113,24 +127,30 @@ def _from_file(path: Path, access: Access) -> bytes:
             raise UnavailableVideo("cannot be read: it is no file, but a folder, a device or a pipe")
         if status.st_size > access.max_bytes:
             raise too_large(access)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return capped(file.read, access)
-    finally:
+        return StoredVideo(os.fdopen(descriptor, "rb"))
+    except BaseException:
         os.close(descriptor)
+        raise
 
 
-def _from_s3(url: str, access: Access) -> bytes:
+def _from_s3(url: str, access: Access, into: BinaryIO) -> None:
     from fsspec.asyn import sync  # late: only S3 needs it, and s3fs
 
     from tadscale.data.storage import open_filesystem
 
     filesystem, path = open_filesystem(url)
-    whole = sync(
-        filesystem.loop, filesystem._cat_file, path, start=0, end=access.max_bytes + 1, timeout=access.deadline_s
-    )
-    if len(whole) > access.max_bytes:
+    until_s = time.monotonic() + access.deadline_s
+    entry = sync(filesystem.loop, filesystem._info, path, timeout=access.deadline_s)
+    if entry["type"] != "file":
+        raise UnavailableVideo("cannot be read: it is no object, but a bucket or a prefix")
+    if (size := entry["size"]) > access.max_bytes:
         raise too_large(access)
-    return whole
+    for start in range(0, size, RANGE_BYTES):
+        left_s = max(until_s - time.monotonic(), 0.01)
+        end = min(start + RANGE_BYTES, size)
+        into.write(sync(filesystem.loop, filesystem._cat_file, path, start=start, end=end, timeout=left_s))
+    if into.tell() != size:
+        raise UnavailableVideo(f"{into.tell()} of {size} bytes came: it was replaced meanwhile; try again")
 
 
 def _inline(url: str) -> bytes:

@@ -1,18 +1,26 @@
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from tadscale.data.encode import encode_pictures
 from tadscale.data.manifest import read_manifest
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.windows import load_window, tile
 from tadscale.metrics.nms import suppress
 from tadscale.models.student import Student
 from tadscale.serving import Predictor
+from tadscale.serving.path import DetectionPath
 from tests.serving.tiny import NETWORK, SPEC, clip, student_weights
+
+
+class Lengths(NamedTuple):
+    duration_s: np.ndarray
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +65,34 @@ def test_detections_are_those_of_evaluation(predictor: Predictor, tmp_path: Path
     assert [row[3] for row in got] == [row[3] for row in expected]
     np.testing.assert_allclose([row[:3] for row in got], [row[:3] for row in expected], atol=1e-4)
     assert {row.video for row in detections} == {"clip"}
+
+
+def test_windows_of_a_stream_are_those_that_seeking_gives(predictor: Predictor) -> None:
+    """Whatever the batch; the last window is aligned to the end."""
+    video, path = clip(7.3), DetectionPath.of(predictor.spec)
+    table = tile(Lengths(np.array([7.3])), path.window)
+    starts, valid = table.start_frames, table.valid_frames
+    wanted, mask = path.cut(path.decode(video, starts, valid), starts, valid)
+    for batch in (1, 3, 100):
+        streamed = list(path.stream(video, table, batch))
+        assert [len(windows) for windows, _ in streamed[:-1]] == [batch] * (len(streamed) - 1)
+        np.testing.assert_array_equal(np.concatenate([windows for windows, _ in streamed]), wanted)
+        np.testing.assert_array_equal(np.concatenate([exists for _, exists in streamed]), mask)
+
+
+def test_memory_does_not_grow_with_the_video(predictor: Predictor, tmp_path: Path) -> None:
+    """Numpy reports what it holds: all pictures of two minutes at once would be 3.5 MiB, the windows of a batch are 0.5."""
+    still = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    peaks = []
+    for name, seconds in (("warm", 5), ("short", 20), ("long", 120)):
+        path = tmp_path / f"{name}.mp4"
+        path.write_bytes(encode_pictures((np.roll(still, k, axis=1) for k in range(10 * seconds)), 32, 32, 10.0))
+        tracemalloc.start()
+        prediction = predictor.predict([path])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert prediction.duration_s == {str(path): pytest.approx(seconds)} and prediction.detections
+    assert peaks[2] - peaks[1] < 2**20
 
 
 def test_a_bad_video_does_not_stop_the_others(predictor: Predictor, video: bytes, tmp_path: Path) -> None:
