@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_OK, Commands
+from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
+from tadscale.errors import UserError
 
 READABLE_SCORE = 0.1
 """What tables and timelines show if nothing else is asked for: a detector writes hundreds of detections below."""
@@ -17,7 +18,16 @@ def add_to(commands: Commands) -> None:
     """Add these commands to the parser."""
     detect = commands.add_parser("detect", help="find actions in videos with a registered model")
     detect.add_argument("model", metavar="MODEL", help="registered name, models:/NAME@alias, or a model's folder")
-    detect.add_argument("videos", metavar="VIDEO", nargs="+", help="paths or URLs")
+    detect.add_argument("videos", metavar="VIDEO", nargs="*", help="paths or URLs")
+    detect.add_argument(
+        "--live",
+        metavar="SOURCE",
+        help="a stream instead: rtsp://HOST/STREAM, /dev/video0, a file, or - for a pipe; a line of JSON for each detection "
+        "as soon as it is certain, which is at most a window after its end",
+    )
+    detect.add_argument(
+        "--hop", metavar="FRAMES", type=int, help="of --live: from one window to the next (default as in evaluation)"
+    )
     detect.add_argument(
         "--json", action="store_true", help="all detections, as ActivityNet JSON for `tadscale score -`"
     )
@@ -39,6 +49,10 @@ def add_to(commands: Commands) -> None:
 
 
 def _detect(options: argparse.Namespace, console: Console) -> int:
+    if bool(options.videos) == bool(options.live):
+        raise UserError("name videos, or a stream with --live, and not both")
+    if options.live:
+        return _detect_live(options, console)
     from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
     from tadscale.runtime.tracking.track import default_store
 
@@ -60,6 +74,25 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
             markup=False,
         )
     prediction.raise_failures()
+    return EXIT_OK
+
+
+def _detect_live(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.cli.detect_live import detect_live, live_line
+    from tadscale.runtime.tracking.track import default_store
+
+    found = detect_live(
+        options.model,
+        sys.stdin.buffer if options.live == "-" else options.live,
+        tracking_uri=options.tracking_uri or default_store(),
+        hop_frames=options.hop,
+        min_score=READABLE_SCORE if options.min_score is None else options.min_score,
+    )
+    try:
+        for detection in found:
+            console.out(live_line(detection), highlight=False)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # the usual end of a camera's
     return EXIT_OK
 
 

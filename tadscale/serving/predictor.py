@@ -136,9 +136,13 @@ class Predictor:
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
         by_window: list[WindowDetections] = []
         for windows, mask in self._path.stream(video, table, BATCH_WINDOWS):
-            by_window += self._path.detect(self._network, self._put(windows), self._put(mask))
+            by_window += self.detect_windows(windows, mask)
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
         return duration_s, path.merge(by_start, video=name, duration_s=duration_s)
+
+    def detect_windows(self, windows: NDArray, mask: NDArray[np.bool_]) -> list[WindowDetections]:
+        """Detections of windows `[n, T, H, W, 3]` of which the frames `[n, T]` exist, before anything is merged."""
+        return self._path.detect(self._network, self._put(windows), self._put(mask))
 
     def _put(self, array: NDArray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
