@@ -28,16 +28,26 @@ class Head(nn.Module, ABC):
         """Features `[B, D, L]` and validity `[B, L]` (bool) to predictions."""
 
     @abstractmethod
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """What predictions mean: each moment (step, anchor, query) has a segment, and a score for each class.
+
+        Plain tensor operations without a look at values: they are part of what is exported.
+
+        Returns:
+            Scores `[B, P, K]` in 0..1, 0 where a moment does not exist, and segments `[B, P, 2]` in sampled frames.
+        """
+
     def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
         """The best `top_k` detections of each window with a score of at least `min_score`, before suppression."""
+        return best_moments(*self.moments(predictions), top_k=top_k, min_score=min_score)
 
 
 def best_moments(scores: Tensor, segments: Tensor, *, top_k: int, min_score: float) -> list[WindowDetections]:
-    """Decoding of heads that give every moment (step, anchor, query) a segment and a score for each class.
+    """The best moment-and-class pairs of each window.
 
     Args:
-        scores: `[B, P, K]`; 0 where a moment does not exist, and it is never returned.
-        segments: `[B, P, 2]` in sampled frames.
+        scores: `[B, P, K]` of `Head.moments`; what has 0 is never returned.
+        segments: `[B, P, 2]` likewise.
         top_k: the most moment-and-class pairs of a window.
         min_score: the least score.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tadscale.models.channels_last import StepNorm, TimeConv
 from tadscale.models.heads.actionformer.towers import JoinedLevels, Tower
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, check_attention
 from tadscale.models.local_attention import TransformerBlock
 
 
@@ -135,7 +135,7 @@ class ActionFormerHead(Head):
             points.append(torch.stack([place, torch.full_like(place, stride)], dim=1))
         return torch.cat(points)
 
-    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
-        """The best moment-and-class pairs of each window, as segments in sampled frames."""
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Class probabilities and segments of the moments that exist."""
         scores = torch.sigmoid(predictions["logits"]) * predictions["mask"].unsqueeze(2)  # [B, P, K]
-        return best_moments(scores, predictions["segments"], top_k=top_k, min_score=min_score)
+        return scores, predictions["segments"]

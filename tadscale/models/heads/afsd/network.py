@@ -17,7 +17,7 @@ from tadscale.models.heads.afsd.boundary_pooling import boundary_pool, boundary_
 from tadscale.models.heads.afsd.frame_level import FrameLevelFeature
 from tadscale.models.heads.afsd.pyramid import ConvNorm, FeaturePyramid, Moments, lay_out
 from tadscale.models.heads.afsd.refinement import SaliencyRefinement
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, check_attention
 
 MAX_EXPONENT = 8.0
 """Of a coarse distance, in strides of its level: exp(8) is 3000 strides, more than any window has."""
@@ -155,12 +155,12 @@ class AfsdHead(Head):
             "quality": self.judge(of_boundary).squeeze(2),
         }
 
-    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
-        """The best moment-and-class pairs of each window, as refined segments in sampled frames that hold their moment."""
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Scores and refined segments, stretched to hold their moment."""
         place = predictions["points"][..., 0]  # [B, P]
         start, end = predictions["segments"].unbind(-1)
         segments = torch.stack([torch.minimum(start, place), torch.maximum(end, place)], dim=-1)
-        return best_moments(class_scores(predictions), segments, top_k=top_k, min_score=min_score)
+        return class_scores(predictions), segments
 
 
 def class_scores(predictions: Predictions) -> Tensor:

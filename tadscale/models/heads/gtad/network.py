@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
+from tadscale.models.heads.base import Head, HeadSettings, Predictions
 from tadscale.models.heads.gtad.alignment import SubGraphAlignment
 from tadscale.models.heads.gtad.anchors import anchor_steps, anchors_exist, spaced_durations
 from tadscale.models.heads.gtad.graph import GCNeXt, nearest_steps, of_steps
@@ -134,12 +134,12 @@ class GTADHead(Head):
         scores: Tensor = self.localise(as_map, exist)
         return scores.flatten(2).transpose(1, 2)
 
-    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
-        """The best anchor-and-class pairs: class probability times the geometric mean of both confidences (the paper's
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Of anchors: class probability times the geometric mean of both confidences (the paper's
         score, with our class probability)."""
         action = torch.sigmoid(predictions["confidences"]).prod(dim=2).sqrt() * predictions["mask"]  # [B, A]
         scores = predictions["logits"].softmax(dim=2) * action.unsqueeze(2)  # [B, A, K]
-        return best_moments(scores, predictions["segments"], top_k=top_k, min_score=min_score)
+        return scores, predictions["segments"]
 
 
 class LocalisationModule(nn.Module):

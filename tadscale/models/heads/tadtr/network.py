@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from torch import Tensor, nn
 
 from tadscale.metrics.nms import NmsConfig
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments, check_attention
+from tadscale.models.heads.base import Head, HeadSettings, Predictions, check_attention
 from tadscale.models.heads.tadtr.deformable_attention import Level
 from tadscale.models.heads.tadtr.encoder import Encoder, sinusoids
 from tadscale.models.heads.tadtr.sampling import roi_align
@@ -134,12 +134,12 @@ class TadTRHead(Head):
         parts = roi_align(finest.x, wide, bins=self.bins).to(finest.x.dtype)  # [B, Q, bins, D]
         return self.fit(parts.flatten(2)).squeeze(2)
 
-    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
-        """The best query-and-class pairs of the last layer; a score is that of the class times the actionness."""
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Of the last layer's queries; a score is that of the class times the actionness."""
         exists = predictions["frames"] > 0  # [B]
         fit = torch.sigmoid(predictions["actionness"]) * exists.unsqueeze(1)  # [B, Q]
         scores = torch.sigmoid(predictions["logits"][:, -1]) * fit.unsqueeze(2)  # [B, Q, K]
-        return best_moments(scores, predictions["segments"][:, -1], top_k=top_k, min_score=min_score)
+        return scores, predictions["segments"][:, -1]
 
 
 def spread_references(queries: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from tadscale.models.heads.base import Head, HeadSettings, Predictions, WindowDetections, best_moments
+from tadscale.models.heads.base import Head, HeadSettings, Predictions
 from tadscale.models.heads.tags.embedding import EmbeddingBlock
 from tadscale.models.heads.tags.mask_branch import MaskBranch
 from tadscale.models.heads.tags.runs import best_of_equal, runs_around
@@ -106,8 +106,8 @@ class TagsHead(Head):
         half = self.stride_frames / 2
         return torch.stack([middle - half, middle + half], dim=1).expand(mask.shape[0], -1, -1)
 
-    def decode(self, predictions: Predictions, *, top_k: int, min_score: float) -> list[WindowDetections]:
-        """The best of all snippets, classes and thresholds, as segments in sampled frames.
+    def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Of all snippets and thresholds.
 
         A segment is the run of the snippet's mask around the snippet at one threshold. Its score is the snippet's class
         probability times the IoU of the run with the mask. The authors multiply by the mean of the mask within the run,
@@ -123,4 +123,4 @@ class TagsHead(Head):
             score = classes * runs.overlaps.unsqueeze(2)  # [B, L, K]
             scores.append(score * best_of_equal(runs, score.amax(dim=2)).unsqueeze(2))
             segments.append(runs.segments * self.stride_frames)
-        return best_moments(torch.cat(scores, dim=1), torch.cat(segments, dim=1), top_k=top_k, min_score=min_score)
+        return torch.cat(scores, dim=1), torch.cat(segments, dim=1)
