@@ -34,11 +34,20 @@ class ModelCard:
     """How it was made: code version, seed, steps, hardware, duration ... by name."""
     data_digests: Mapping[str, str] = field(default_factory=dict)
     """What it was made from: manifest, plan, teacher weights ... to their digests."""
+    data: Mapping[str, str]
+    """Where the training and test videos come from, and how many there are."""
+    windows: Mapping[str, str]
+    """How a video is sampled and cut before the network sees it; the same in training, evaluation and use."""
     motion: str
     """Fingerprint of the motion that taught it; a teacher of another motion is another teacher."""
     classes: Sequence[str]
     evaluations: Sequence[Evaluation] = ()
     """The model itself first; then what it is compared with."""
+    protocol: str
+    """How detections come about and are counted: what another figure must share to be compared."""
+    licence: str
+    loading: str
+    """Python that loads the model and runs it."""
     intended_use: Sequence[str]
     limits: Sequence[str]
 
@@ -50,16 +59,25 @@ def model_card(card: ModelCard) -> str:
             [
                 f"# {_inline(card.name)}",
                 card.summary.strip(),
+                "## How to load it",
+                _fenced(card.loading, "python"),
                 "## Intended use",
                 _bullets(card.intended_use),
                 "## Limits",
                 _bullets(card.limits),
+                "## Data",
+                _table(["what", "value"], card.data.items()),
+                "## Windows",
+                _table(["what", "value"], card.windows.items()),
                 "## Evaluation",
+                _one_line(card.protocol),
                 *(_evaluation(card.evaluations) if card.evaluations else ["Not evaluated."]),
                 "## How it was made",
                 _table(["what", "value"], [*card.facts.items(), ("motion", card.motion)]),
                 "## What it was made from",
                 _table(["what", "digest"], card.data_digests.items()),
+                "## Licence",
+                card.licence.strip(),
                 "## Classes",
                 f"{len(card.classes)}: " + ", ".join(map(_inline, card.classes)),
                 "## Job",

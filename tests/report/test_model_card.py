@@ -19,6 +19,8 @@ CARD = ModelCard(
     job="head: tadtr\nnote: '```'\n",
     facts={"seed": "7"},
     data_digests={"manifest": "sha256:abc"},
+    data={"training": "5 videos"},
+    windows={"length": "128 frames, 12.8 s"},
     motion="tvl1/5-levels",
     classes=["jump", "run|fast"],
     evaluations=[
@@ -26,6 +28,9 @@ CARD = ModelCard(
         Evaluation(model="RGB baseline", ground_truth="gt.json, test", videos=5, result=result(0.4)),
         Evaluation(model="student", ground_truth="other.json", videos=2, result=result(0.25, (0.75,))),
     ],
+    protocol="The 200 best detections of each video.",
+    licence="Apache-2.0, and what the videos' licence says.",
+    loading='mlflow.pyfunc.load_model("models:/sprites_student@champion")',
     intended_use=["Videos like those it was trained on."],
     limits=["Not evaluated on people."],
 )
@@ -41,7 +46,9 @@ def test_evaluations_of_one_ground_truth_share_a_table() -> None:
 
 def test_everything_given_is_in_it() -> None:
     text = model_card(CARD)
-    for part in ("# sprites_student", "tvl1/5-levels", "sha256:abc", "| seed | 7 |", "2: jump, run|fast", "on people"):
+    for part in ("# sprites_student", "tvl1/5-levels", "sha256:abc", "| seed | 7 |", "2: jump, run|fast", "on people",
+                 "## How to load it\n\n```python\nmlflow.pyfunc", "| training | 5 videos |",
+                 "| length | 128 frames, 12.8 s |", "The 200 best detections", "## Licence\n\nApache-2.0"):  # fmt: skip
         assert part in text
 
 
