@@ -72,13 +72,14 @@ def long(options: argparse.Namespace) -> Table:
         for seconds in (60.0, 3600 * options.hours):
             path = repeated(options.data, seconds, Path(folder, f"{seconds:.0f}.mp4"))
             with anonymous_memory() as peak_mib:
-                begun = time.perf_counter()
+                begun, worked = time.perf_counter(), time.process_time()
                 prediction = predictor.predict([path])
-                wall_s = time.perf_counter() - begun
+                wall_s, cpu_s = time.perf_counter() - begun, time.process_time() - worked
             prediction.raise_failures()
             (duration_s,) = prediction.duration_s.values()
             windows = len(tile(_Lengths(duration_s), predictor.spec.window))
-            figures = (windows, len(prediction.detections), round(peak_mib()), f"{wall_s:.1f}")
+            found = len(prediction.detections)
+            figures = (windows, found, round(peak_mib()), f"{wall_s:.1f}", f"{cpu_s:.1f}")
             per_second = f"{1000 * wall_s / duration_s:.1f}"
             table.add_row(*map(str, (f"{duration_s:.0f} s", path.stat().st_size // 10**6, *figures, per_second)))
     return table

@@ -142,8 +142,8 @@ def _distances(one: Tensor, other: Tensor, p: float, mode: int | None) -> Tensor
 def _sidecar(
     spec: NetworkSpec, form: ExportFormat, precision: Precision, data: bytes, program: ExportedProgram
 ) -> dict[str, Any]:
-    frames, mask = program.example_inputs[0]  # type: ignore[index]
-    scores, segments = (list(node.meta["val"].shape) for node in program.graph.output_node().args[0])  # type: ignore[union-attr]
+    frames, mask = program.example_inputs[0]
+    scores, segments = (list(node.meta["val"].shape) for node in program.graph.output_node().args[0])
     pictures = spec.window.features is None
     return {
         "format": 1,

@@ -21,6 +21,8 @@ from tests.models.heads.test_conformance import HEADS
 from tests.models.heads.test_conformance import TINY as TINY_HEADS
 from tests.serving.tiny import NETWORK, SPEC
 
+pytestmark = pytest.mark.timeout(900)  # an export is 15 s of one core, and waits for it on a machine with other work
+
 Graph = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 TOLERANCE: dict[ExportFormat, float] = {"torch_export": 1e-5, "onnx": 1e-4}
 
