@@ -12,6 +12,7 @@ from tadscale.metrics import MeanAveragePrecision
 from tadscale.network import Mode, NetworkSpec
 from tadscale.report.model_card import model_card
 from tadscale.runtime.models.describe_model import describe_model
+from tadscale.runtime.stage.choice import last_weights
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import StageResult
 from tadscale.runtime.stage.stopwatch import TimeSplit
@@ -38,7 +39,7 @@ def card(job: JobConfig, network: NetworkSpec) -> str:
     score = MeanAveragePrecision(
         tiou=(0.3, 0.5), labels=SPEC.classes, per_class=np.full((2, 2), 0.5), instances=np.array([1, 1])
     )
-    return model_card(describe_model(job, stage, network, {network.mode: score}, "tiny-detector"))
+    return model_card(describe_model(job, last_weights(stage), network, {network.mode: score}, "tiny-detector"))
 
 
 def test_it_says_what_a_consumer_asks(job: JobConfig) -> None:
