@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
 COMPONENT = Path(__file__).resolve().parents[2] / "infra/kubernetes/components/auth"
 PASSWORD = "correct-horse-battery"
 EXPERIMENT = "/api/2.0/mlflow/experiments/get?experiment_id=0"
@@ -66,7 +68,7 @@ def status(port: int, path: str, user: str | None = None) -> int:
     shown = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=shown)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
