@@ -25,7 +25,7 @@ RINGS: dict[int, tuple[str, ...]] = {
         "flow",
         "models",
     ),
-    2: ("data", "network", "engine", "serving", "report"),
+    2: ("data", "retrain", "network", "engine", "serving", "report"),
     3: (
         "runtime",
         "runtime.cluster",
@@ -37,6 +37,7 @@ RINGS: dict[int, tuple[str, ...]] = {
         "runtime.planning",
         "runtime.models",
         "runtime.jobs",
+        "runtime.retrain",
         "runtime.grid",
     ),
     4: ("cli", "__main__"),

@@ -10,6 +10,7 @@ from tadscale.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_PRE
 from tadscale.errors import UserError
 
 if TYPE_CHECKING:
+    from tadscale.config import Config
     from tadscale.runtime.cluster.stopping import StopToken
     from tadscale.runtime.stage.job import JobConfig
 
@@ -55,7 +56,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
 def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:
     from tadscale.runtime.grid.spec import is_grid, load_grid
     from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.retrain.spec import is_retrain
 
+    if is_retrain(options.job):
+        return _retrain_until_stopped(options, console, stop)
     grid = load_grid(options.job, options.set) if is_grid(options.job) else None
     job = None if grid else load_job(options.job, options.set)
     from tadscale.runtime.grid.run_grid import run_grid
@@ -73,15 +77,34 @@ def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "Sto
     return EXIT_OK
 
 
-def _validate(options: argparse.Namespace, console: Console) -> int:
-    import yaml
+def _retrain_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:
+    """Without Ray, where there is nothing to train."""
+    from tadscale.runtime.retrain.run_retrain import run_retrain
+    from tadscale.runtime.retrain.spec import load_retrain
+    from tadscale.runtime.training.failed import TrainingFailed
 
+    try:
+        run_retrain(*load_retrain(options.job, options.set), console, stop)
+    except TrainingFailed as failure:
+        console.print(f"failed: {failure}", markup=False)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _validate(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.grid.check import check_cells
     from tadscale.runtime.grid.spec import is_grid, load_grid
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.preflight.checks import preflight
-    from tadscale.runtime.tracking.redact import redact
+    from tadscale.runtime.retrain.spec import is_retrain, load_retrain
 
+    if is_retrain(options.job):
+        config, job = load_retrain(options.job, options.set)
+        preflight(job, services=False)
+        _show(config, console)
+        console.print("---  # the job, without what it takes over from the champion", markup=False, highlight=False)
+        _show(job, console)
+        return EXIT_OK
     if is_grid(options.job):
         _, cells = load_grid(options.job, options.set)
         check_cells(cells)
@@ -90,9 +113,17 @@ def _validate(options: argparse.Namespace, console: Console) -> int:
         return EXIT_OK
     job = load_job(options.job, options.set)
     preflight(job, services=False)
-    shown = redact(job.model_dump(mode="json"))
-    console.print(yaml.safe_dump(shown, sort_keys=False), markup=False, highlight=False)
+    _show(job, console)
     return EXIT_OK
+
+
+def _show(settings: "Config", console: Console) -> None:
+    import yaml
+
+    from tadscale.runtime.tracking.redact import redact
+
+    shown = redact(settings.model_dump(mode="json"))
+    console.print(yaml.safe_dump(shown, sort_keys=False), markup=False, highlight=False)
 
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
@@ -103,10 +134,13 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.planning.forecast import forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
+    from tadscale.runtime.retrain.spec import is_retrain
     from tadscale.runtime.stage.spec import stage_modes
 
     if is_grid(options.job):
         raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
+    if is_retrain(options.job):
+        raise UserError(f"{options.job} runs another job when its data ask for it: plan the job that it names")
     job = load_job(options.job, options.set)
     if options.kubernetes:
         return _plan_kubernetes(job, console)

@@ -4,7 +4,6 @@ A size alone alarms at every handful of videos, a chance alone at every trifle o
 Videos are the unit, never segments: those of one video are alike.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,14 +71,25 @@ def ks_distance(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
 
 
 def ks_chance(distance: float, old: int, new: int) -> float:
-    """How often two samples of one distribution are at least so far apart: Kolmogorov's series, for small samples corrected
-    as by Stephens (J. R. Stat. Soc. B 32, 1970). With ties it is an upper bound."""
-    size = math.sqrt(old * new / (old + new))
-    reach = (size + 0.12 + 0.11 / size) * distance
-    if reach < 0.2:  # the series does not converge there, and is 1 to 12 digits
-        return 1.0
-    terms = (2 * (-1) ** (k - 1) * math.exp(-2 * (k * reach) ** 2) for k in range(1, 101))
-    return min(1.0, max(0.0, math.fsum(terms)))
+    """How often two samples of one distribution are at least so far apart, exactly; with ties it is an upper bound.
+
+    Sorted together, the samples are a path on the lattice of (old, new) counts, and all paths are equally likely. Those that
+    stay nearer than `distance` to the diagonal are summed up (Hodges, Ark. Mat. 3, 1958, section 2), here as shares of all
+    paths to a point, diagonal by diagonal. The usual series (Kolmogorov's, corrected by Stephens) is too small for ten
+    videos: 1.8 % of ticks alarmed where 1 % was asked for.
+    """
+    counts = np.arange(old + 1)
+    inside = np.ones(1)  # share of the paths to (0, 0)
+    for length in range(1, old + new + 1):
+        first, last = max(0, length - new), min(old, length)
+        before = np.zeros(old + 2)  # of diagonal length - 1, one place to the right: before[i + 1] is at i
+        start = max(0, length - 1 - new)
+        before[start + 1 : start + 1 + len(inside)] = inside
+        at = counts[first : last + 1]
+        share = (before[at] * at + before[at + 1] * (length - at)) / length
+        apart = np.abs(at / old - (length - at) / new)
+        inside = np.where(apart < distance - 1e-9, share, 0.0)
+    return min(1.0, max(0.0, 1.0 - float(inside[0])))
 
 
 def divergence(old: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,8 +118,9 @@ def label_chance(old: NDArray[np.float64], new: NDArray[np.float64], draws: int 
     pooled = np.concatenate([old, new])  # [V + W, K]
     seen = divergence(old.sum(axis=0), new.sum(axis=0))
     lots = np.random.default_rng(0).random((draws, len(pooled)))
-    picked = np.argsort(np.argsort(lots, axis=1), axis=1) < len(new)  # [D, V + W]
-    drawn = picked.astype(np.float64) @ pooled  # [D, K]
+    picked = np.zeros_like(lots)  # [D, V + W]
+    np.put_along_axis(picked, np.argsort(lots, axis=1)[:, : len(new)], 1.0, axis=1)
+    drawn = picked @ pooled  # [D, K]
     left = pooled.sum(axis=0) - drawn
     told = (drawn.sum(axis=1) > 0) & (left.sum(axis=1) > 0)  # else one side has no segment, and no mix
     as_far = divergence(left[told], drawn[told]) >= seen - 1e-12

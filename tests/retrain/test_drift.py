@@ -33,23 +33,12 @@ def test_the_distance_is_the_largest_gap_that_a_slow_loop_finds():
         assert ks_distance(old, new) == pytest.approx(max(gaps))
 
 
-@pytest.mark.parametrize(("old", "new"), [(64, 10), (64, 20), (64, 64), (256, 20), (256, 256)])
-def test_the_chance_is_scipys_exact_one_where_it_decides(old, new):
-    """Within a third from 5 % down to the 1 in 800 at which one of eight tests alarms, and never far below."""
-    for distance in np.linspace(0.05, 0.95, 40):
-        exact = float(stats.ks_2samp(*_so_far_apart(old, new, distance), method="exact").pvalue)
-        seen = ks_distance(*_so_far_apart(old, new, distance))
-        if 1e-3 < exact < 0.05:
-            assert ks_chance(seen, old, new) == pytest.approx(exact, rel=0.35)
-
-
-def _so_far_apart(old: int, new: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
-    return np.linspace(0, 1, old), np.linspace(0, 1, new) + distance
-
-
-@pytest.mark.parametrize("chance", [0.0, 0.1])
-def test_samples_that_are_alike_are_no_rarity(chance):
-    assert ks_chance(chance, 20, 20) > 0.99
+@pytest.mark.parametrize(("old", "new"), [(1, 1), (64, 10), (12, 12), (7, 30), (256, 24)])
+def test_the_chance_is_scipys_exact_one(old, new):
+    for shift in np.linspace(0.0, 0.95, 12):
+        sides = np.linspace(0, 1, old), np.linspace(0, 1, new) + shift + 1e-6
+        exact = float(stats.ks_2samp(*sides, method="exact").pvalue)
+        assert ks_chance(ks_distance(*sides), old, new) == pytest.approx(exact, rel=1e-6, abs=1e-12)
 
 
 def test_the_divergence_is_that_of_a_slow_loop_and_of_scipy():
@@ -94,22 +83,23 @@ def test_too_few_videos_and_missing_facts_make_no_test():
 
 def test_a_large_shift_of_few_and_a_small_one_of_many_are_both_no_drift():
     random = np.random.default_rng(3)
-    many = distance_shift("duration", random.normal(0, 1, 5000), random.normal(0.2, 1, 5000), DEFAULTS)
+    many = distance_shift("duration", random.normal(0, 1, 2000), random.normal(0.25, 1, 2000), DEFAULTS)
     assert many is not None and many.chance < 1e-6 and not many.moved
     few = distance_shift("duration", np.arange(10.0), np.arange(10.0) + 4, DEFAULTS)
     assert few is not None and few.size >= DEFAULTS.distance and not few.moved
     assert "duration moved by 0.40" in str(few)
 
 
-def test_false_alarms_are_rarer_than_is_stated(monkeypatch):
-    """Eight tests of videos of one kind, whose segments come in clusters: at most 1 % of ticks may see drift."""
+def test_false_alarms_are_as_rare_as_is_stated(monkeypatch):
+    """Eight tests of videos of one kind, whose segments come in clusters: 1 % of ticks may see drift, and 6 of 200 would be
+    too many for that (in 1 of 100 such trials)."""
     monkeypatch.setattr(drift, "DRAWS", 999)
-    random, alarms, ticks = np.random.default_rng(4), 0, 300
+    random, alarms, ticks = np.random.default_rng(4), 0, 200
     for tick in range(ticks):
-        old, new = drawn(random, 64), drawn(random, (10, 20, 60)[tick % 3])
-        confidence = distance_shift("confidence", random.random(100), random.random(24), DEFAULTS)
+        old, new = drawn(random, 64), drawn(random, (10, 20, 40)[tick % 3])
+        confidence = distance_shift("confidence", random.random(60), random.random(24), DEFAULTS)
         alarms += any(one.moved for one in [*shifts_between(old, new, DEFAULTS), confidence])
-    assert alarms / ticks <= DEFAULTS.false_alarms
+    assert alarms < stats.binom.ppf(0.99, ticks, DEFAULTS.false_alarms) + 1
 
 
 def test_a_real_shift_is_seen():

@@ -11,7 +11,8 @@ from tadscale.config import Config
 from tadscale.data.storage import join
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.job_file import read_yaml, resolve
-from tadscale.runtime.jobs.settings import apply_override, build_settings
+from tadscale.runtime.jobs.settings import apply_override, build_settings, merged
+from tadscale.runtime.retrain.spec import RetrainConfig
 from tadscale.runtime.stage.job import JobConfig
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -74,25 +75,15 @@ def load_grid(path: str | Path, overrides: list[str] | None = None) -> tuple[Gri
 
 
 def file_schema() -> dict[str, Any]:
-    """JSON Schema of what `tadscale run` takes, a job or a grid of them: for editors, every field with its documentation."""
-    either = Annotated[JobConfig | GridConfig, Field(discriminator="kind")]
+    """JSON Schema of what `tadscale run` takes, a job, a grid of them or a retraining: for editors, every field with its
+    documentation."""
+    either = Annotated[JobConfig | GridConfig | RetrainConfig, Field(discriminator="kind")]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(either).json_schema()}
 
 
 def is_grid(path: str | Path) -> bool:
     """Whether a file says that it is a grid's."""
     return read_yaml(path).get("kind") == "grid"
-
-
-def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The tree with the changes in it; what is chosen by another name is replaced whole, all other groups are merged."""
-    result = dict(tree)
-    for key, change in changes.items():
-        old = result.get(key)
-        both = isinstance(old, dict) and isinstance(change, dict)
-        replaces = isinstance(change, dict) and "name" in change
-        result[key] = merged(old, change) if both and not replaces else change  # type: ignore[arg-type]
-    return result
 
 
 def _cells(grid: GridConfig, base: dict[str, Any], source: str) -> Iterator[Cell]:

@@ -10,6 +10,9 @@ from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.tracking.track import resolve_tracking_uri
 from tadscale.serving.predictor import detector_folder
 
+LAID_TEACHER = "named-teacher"
+"""Folder of a run that holds the registered teacher which its job names."""
+
 
 def with_named_models_at_hand(job: JobConfig) -> JobConfig:
     """The same job, its registered teachers and start where every node can read them: laid into the run's storage. So are
@@ -19,7 +22,7 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
         ValueError: there is no such model, or it is damaged.
         StorageError: the storage cannot be reached.
     """
-    teacher = job.teacher.model_copy(update={"url": _at_hand(job, job.teacher.url, "named-teacher")})
+    teacher = job.teacher.model_copy(update={"url": _at_hand(job, job.teacher.url, LAID_TEACHER)})
     student = job.student
     if student.appearance_teacher is not None:
         url = _at_hand(job, student.appearance_teacher.url, "named-appearance-teacher")

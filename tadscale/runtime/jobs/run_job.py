@@ -25,6 +25,7 @@ from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.named_models import with_named_models_at_hand
 from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
+from tadscale.runtime.models.data_profile import write_profile
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice, choice_line
@@ -140,7 +141,10 @@ def _publish(
         "pretrain": ("pretrain", job.tracking.registered_start),
     }
     mode, name = wanted.get(job.kind, ("teacher", None))
-    return publish(job, choices[mode], scores, run, mode=mode, name=name) if name else None
+    if name is None:
+        return None
+    write_profile(job, run, mode)  # before the version is: there is none that does not say what it was trained on
+    return publish(job, choices[mode], scores, run, mode=mode, name=name)
 
 
 def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Console) -> ModelVersion | None:

@@ -55,6 +55,17 @@ def apply_override(tree: dict[str, Any], override: str, kind: type[BaseModel], o
     node[leaf] = value if read is not None and _is_text([*parents, leaf], kind) else read
 
 
+def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The tree with the changes in it; what is chosen by another name is replaced whole, all other groups are merged."""
+    result = dict(tree)
+    for key, change in changes.items():
+        old = result.get(key)
+        both = isinstance(old, dict) and isinstance(change, dict)
+        replaces = isinstance(change, dict) and "name" in change
+        result[key] = merged(old, change) if both and not replaces else change  # type: ignore[arg-type]
+    return result
+
+
 def _explain(fault: Any, kind: type[BaseModel]) -> str:
     location = [str(part) for part in fault["loc"]]
     _, where = _descend(location, kind)

@@ -26,16 +26,13 @@ from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
+from tadscale.runtime.training.failed import TrainingFailed
 from tadscale.runtime.training.monitor import Summary, start_monitor
 from tadscale.runtime.training.resume import check_stored, note_identity, note_result
 from tadscale.runtime.training.watch import OnRecord, watching
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
 CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
-
-
-class TrainingFailed(RuntimeError):
-    """Training failed more often than `cluster.max_failures` allows."""
 
 
 def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken | None = None) -> StageResult:

@@ -10,13 +10,22 @@ import jsonschema
 import pytest
 import yaml
 
+from tadscale.config import Config
 from tadscale.runtime.grid.spec import file_schema, is_grid, load_grid
 from tadscale.runtime.jobs.job_file import load_job
+from tadscale.runtime.retrain.spec import is_retrain, load_retrain
 from tadscale.runtime.stage.job import JobConfig
 
 ROOT = Path(__file__).parents[3]
 JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
 MINIMAL = "kind: teacher\nname: mine\nstorage: runs\ndata:\n  url: shards\n"
+
+
+def load_any(path: Path) -> Config:
+    """A job, a grid or a retraining, as `tadscale run` tells them apart."""
+    if is_retrain(path):
+        return load_retrain(path)[0]
+    return load_grid(path)[0] if is_grid(path) else load_job(path)
 
 
 @pytest.fixture
@@ -144,7 +153,7 @@ def test_a_reference_without_value_is_named_with_its_place(job_file):
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
 def test_jobs_that_come_with_the_project_hold_and_can_be_executed(path):
-    load_grid(path) if is_grid(path) else load_job(path)
+    load_any(path)
     assert path.read_text().startswith("#!/usr/bin/env -S python -m tadscale run\n")
     assert os.access(path, os.X_OK)
 
@@ -166,7 +175,7 @@ def test_a_job_file_runs_as_a_program(job_file):
 def test_the_schema_accepts_the_jobs_documents_every_field_and_refuses_what_the_loader_refuses():
     schema = file_schema()
     for path in JOBS:
-        tree = (load_grid(path)[0] if is_grid(path) else load_job(path)).model_dump(mode="json")
+        tree = load_any(path).model_dump(mode="json")
         jsonschema.validate(tree, schema)
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(tree | {"sede": 1}, schema)

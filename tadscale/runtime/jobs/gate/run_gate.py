@@ -1,9 +1,11 @@
 """The gate from end to end: a challenger becomes champion by evidence, or stays out."""
 
+import json
 from dataclasses import dataclass
 
+from tadscale.data.annotations import detections_document
 from tadscale.data.manifest import read_manifest
-from tadscale.data.storage import join
+from tadscale.data.storage import join, write_bytes
 from tadscale.gate.config import GateConfig
 from tadscale.gate.evidence import compare_detectors
 from tadscale.gate.verdict import Verdict, judge
@@ -14,6 +16,9 @@ from tadscale.runtime.models.champion_alias import ChampionChanged
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION
 from tadscale.runtime.stage.job import JobConfig
+
+GATE_FOLDER = "gate"
+"""Of a run: the contenders' networks, and what they detected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +65,22 @@ def run_gate(
     return GateOutcome(challenger=after, against=champion.version, verdict=verdict)
 
 
+def detections_name(version: int) -> str:
+    """Name of the file that holds what a version detected."""
+    return f"version-{version}.json"
+
+
 def _verdict(
     job: JobConfig, config: GateConfig, registry: Registry, challenger: ModelVersion, champion: ModelVersion
 ) -> Verdict:
     manifest = read_manifest(job.data.url)
     timed = None if config.budgets.seconds_per_video_second is None else manifest.subset(job.data.test_subset)
-    storage = join(job.run_url, "gate")
+    storage = join(job.run_url, GATE_FOLDER)
     contenders = [lay_out(registry, version, storage, timed) for version in (challenger, champion)]
     trial = hold_trial(job, manifest, contenders)
+    for one, table in zip(contenders, trial.tables, strict=True):
+        document = json.dumps(detections_document(table)).encode()
+        write_bytes(join(storage, detections_name(one.version.version)), document)
     new, old = trial.tables
     evidence = compare_detectors(
         new,

@@ -1,0 +1,62 @@
+"""Who reigns, what it was trained on, and who was trained last: what a tick compares the data with."""
+
+from dataclasses import dataclass
+
+from tadscale.data.storage import join
+from tadscale.errors import UserError
+from tadscale.retrain.profile import DataProfile
+from tadscale.runtime.jobs.named_models import LAID_TEACHER
+from tadscale.runtime.models.data_profile import read_profile
+from tadscale.runtime.models.open_model import MODELS
+from tadscale.runtime.models.registry import DETECTOR_TAG, ModelVersion, Registry
+from tadscale.runtime.models.succession import CHALLENGER, CHAMPION
+from tadscale.runtime.stage.local_paths import absolute
+from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.track import JOB_TAG, STORAGE_TAG
+
+UNSET = "null"  # how a run's parameters write what a job leaves out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incumbent:
+    """The champion, and who has tried to replace it since."""
+
+    champion: ModelVersion
+    profile: DataProfile | None
+    """What the champion was trained on; None if it is older than profiles."""
+    challenger: ModelVersion | None
+    """The latest try; it may have been refused."""
+    latest: DataProfile | None
+    """What was trained on last, by whichever of the two: that a challenger was refused is no reason to train it again."""
+
+    @property
+    def digest(self) -> str:
+        """The champion by content."""
+        return self.champion.tags.get(DETECTOR_TAG, str(self.champion.version))
+
+
+def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
+    """The champion of a registered model, None if there is none. Raises `TrackingAway`."""
+    champion = _version(registry, name, CHAMPION)
+    if champion is None:
+        return None
+    profile, challenger = read_profile(registry, champion), _version(registry, name, CHALLENGER)
+    tried = read_profile(registry, challenger) if challenger else None
+    return Incumbent(champion=champion, profile=profile, challenger=challenger, latest=tried or profile)
+
+
+def teacher_of(registry: Registry, version: ModelVersion) -> str:
+    """Where the teacher of a version lies: its own run's, or the one that its job names."""
+    run = Run(registry.tracking_uri, version.run_id, registry.patience_s).client.get_run(version.run_id)
+    named = run.data.params.get("teacher.url", UNSET)
+    run_url = join(run.data.tags[STORAGE_TAG], run.data.tags[JOB_TAG])
+    if named.startswith(MODELS):
+        return join(run_url, LAID_TEACHER)
+    return absolute(named) if named != UNSET else join(run_url, "teacher", "weights")
+
+
+def _version(registry: Registry, name: str, alias: str) -> ModelVersion | None:
+    try:
+        return registry.version(name, alias)
+    except UserError:  # no model of that name, or no version with that alias
+        return None

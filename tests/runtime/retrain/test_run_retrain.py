@@ -1,0 +1,122 @@
+"""Ticks on a real registry, with trainings that take no time: what each does, leaves, and does not do again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tadscale.errors import UserError
+from tadscale.runtime.models.data_profile import read_profile
+from tests.runtime.retrain.conftest import NAME, draw
+
+pytestmark = pytest.mark.timeout(900)
+# Run in a process of its own: whether Ray is imported can be told there alone.
+WITHOUT_RAY = """
+import sys
+from tadscale.cli import main
+code = main(["run", sys.argv[1]])
+sys.exit(code or 3 * bool({"ray", "deepspeed"} & set(sys.modules)))
+"""
+
+
+def test_new_data_train_no_new_data_do_not_and_a_killed_tick_ends_as_one(
+    tick, trained, registry, retrain_file, storage, tmp_path, capsys
+):
+    draw(tmp_path / "videos", train=6)
+    first = tick()
+    assert (first.state, first.decision.reasons) == ("finished", ("there is no champion yet",))
+    assert first.outcome.is_champion and first.outcome.version == 1
+    assert trained.ran[0].name == first.derivation.run and trained.ran[0].gate is not None
+    assert trained.ran[0].model.backbone.weights is None and trained.ran[0].teacher.url is None
+    assert first.seconds["decomposed"] == 3.5
+
+    # Nothing is new.
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RAY, str(retrain_file)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do: no training video is new (6 known, 0 gone)" in done.stdout
+    assert len(trained.ran) == 1
+
+    # Too little is new.
+    draw(tmp_path / "videos", train=9)
+    idle = tick()
+    assert idle.state == "idle" and idle.decision.new_videos == 3
+    assert json.loads((storage / idle.derivation.run / "retrain.json").read_text())["state"] == "idle"
+
+    # Enough is new; killed before there is a version, and before the gate.
+    draw(tmp_path / "videos", train=12, test=4)
+    for point in ("before registration", "before the gate"):
+        trained.dies = point
+        with pytest.raises(KeyboardInterrupt):
+            tick()
+    trained.dies = ""
+    last = tick()
+    assert "going on with" in capsys.readouterr().out
+    assert len({job.name for job in trained.ran[1:]}) == 1 and len(trained.ran) == 4
+    assert [job.model_dump() for job in trained.ran[1:]] == [trained.ran[1].model_dump()] * 3
+    assert trained.ran[1].model.backbone.weights == "models:/tiny/1"
+    assert trained.ran[1].teacher.url == f"{storage}/{first.derivation.run}/teacher/weights"
+    assert (last.state, last.outcome.version, last.outcome.is_champion) == ("finished", 2, False)
+    assert last.decision.new_videos == 6
+    assert [version.version for version in registry.list_versions(NAME)] == [2, 1]
+    profile = read_profile(registry, registry.version(NAME, 2))
+    assert profile is not None and profile.videos == 12 and len(profile.test_digests) == 4
+
+    # It was refused: that is no reason to train the same again.
+    again = tick()
+    assert again.state == "idle" and "no training video is new (12 known" in again.decision.reasons[0]
+    paragraph = (storage / last.derivation.run / "retrain.md").read_text()
+    assert "Version 2 stays challenger." in paragraph and "Backbone: version 1's." in paragraph
+    assert trained.tags[1]["tadscale.retrain.champion"] == "1"
+    runs = registry._client.search_runs(["1"], filter_string=f"tags.`tadscale.job` = '{last.derivation.run}'")
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    artifacts = {entry.path for entry in registry._client.list_artifacts(runs[0].info.run_id)}
+    assert {"data_profile.json", "retrain.json", "retrain.md"} <= artifacts
+
+
+def test_a_tick_that_died_after_the_gate_is_ended_and_not_repeated(tick, trained, registry, storage, tmp_path):
+    draw(tmp_path / "videos", train=6)
+    trained.dies = "after the gate"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    trained.dies = ""
+    ended = tick()
+    assert (ended.state, ended.outcome.version, ended.outcome.is_champion) == ("finished", 1, True)
+    assert len(registry.list_versions(NAME)) == 1
+    assert tick().state == "idle" and len(trained.ran) == 2
+
+
+def test_a_killed_training_of_another_file_is_given_up(tick, trained, registry, storage, tmp_path):
+    draw(tmp_path / "videos", train=6)
+    trained.dies = "before the gate"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    begun = trained.ran[0].name
+    assert tick("settings.optim.lr=0.5").state == "idle"  # version 1 reigns: nobody was there before it
+    assert json.loads((storage / begun / "retrain.json").read_text())["state"] == "abandoned"
+
+
+def test_other_classes_than_the_champion_s_are_told_before_anything_is_trained(tick, trained, tmp_path, monkeypatch):
+    draw(tmp_path / "videos", train=6)
+    tick()
+    from tadscale.data import sprites
+
+    monkeypatch.setattr(sprites, "label_of", lambda config, motion, appearance: f"{motion} in {appearance}")
+    draw(tmp_path / "videos", train=12)
+    with pytest.raises(UserError, match="other classes than tiny version 1"):
+        tick()
+    assert len(trained.ran) == 1
+
+
+def test_the_record_lies_in_the_run_s_folder_from_the_start(tick, trained, storage, tmp_path):
+    draw(tmp_path / "videos", train=6)
+    trained.dies = "before registration"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    [folder] = [path for path in Path(storage).iterdir() if path.name.startswith("again-")]
+    record = json.loads((folder / "retrain.json").read_text())
+    assert record["state"] == "training" and record["derivation"]["run"] == folder.name
+    assert "was killed: the next tick goes on" in (folder / "retrain.md").read_text()
