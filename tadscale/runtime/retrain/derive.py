@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tadscale.data.manifest import Manifest
+from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
 from tadscale.network import read_spec
@@ -11,11 +12,11 @@ from tadscale.retrain.profile import DataProfile, Look, change_since, sampled
 from tadscale.retrain.record import Derivation
 from tadscale.runtime.models.data_profile import profile_of_run
 from tadscale.runtime.models.registry import ModelVersion, Registry
-from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.retrain.incumbent import Incumbent, teacher_of
 from tadscale.runtime.retrain.spec import RetrainConfig
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.teacher_fit import check_fit
 from tadscale.serving.predictor import detector_folder
 
 TEACHER_FOLDER = "/teacher/weights"  # of a run, where its own teacher lies
@@ -88,12 +89,10 @@ class Derived:
 
     def _misfit(self, url: str) -> str:
         """Why the job's student cannot learn from a teacher; empty if it can."""
-        bare = self.job.model.backbone.model_copy(update={"weights": None})
-        job = self.job.model_copy(update={"model": self.job.model.model_copy(update={"backbone": bare})})
-        student = job.student.model_copy(update={"appearance_teacher": None})
+        ours = network_of(self.job, self.job.student.mode, self.training.classes)
+        ours = ours.model_copy(update={"motion_fingerprint": motion_fingerprint(self.job.motion)})
         try:
-            stage = stage_of(job.model_copy(update={"student": student}), job.student.mode, url)
-            check_teacher(stage, self.training)
+            check_fit(read_spec(url), ours, url)
         except (UserError, StorageError) as fault:
             return str(fault)
         return ""

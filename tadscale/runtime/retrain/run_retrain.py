@@ -23,6 +23,7 @@ from tadscale.runtime.jobs.sprites import drawn_already, ensure_sprites
 from tadscale.runtime.models.data_profile import look_of, read_profile
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.retrain.champion_scores import confidence_shift
+from tadscale.runtime.retrain.derive import Derived
 from tadscale.runtime.retrain.incumbent import Incumbent, find_incumbent
 from tadscale.runtime.retrain.records import read_record, write_record
 from tadscale.runtime.retrain.run_name import run_name
@@ -146,8 +147,6 @@ class _Tick:
         begun = read_record(self.job.storage, run)
         if begun is not None and begun.state != "idle":
             return record.model_copy(update={"derivation": begun.derivation})
-        from tadscale.runtime.retrain.derive import Derived
-
         derived = Derived(
             config=self.config, job=self.job, registry=self.registry, training=training, look=look_of(self.job)
         )

@@ -103,10 +103,12 @@ def test_what_is_compared_is_what_the_teacher_has_seen_and_not_what_the_champion
 
 def test_what_does_not_fit_is_not_taken_over(case):
     wider = case.job.model.backbone.model_copy(update={"width": 8})
-    case.job = case.job.model_copy(update={"model": case.job.model.model_copy(update={"backbone": wider})})
+    model = case.job.model.model_copy(update={"backbone": wider})
+    motion = case.job.motion.model_copy(update={"name": "temporal_gradient_slow"})
+    case.job = case.job.model_copy(update={"model": model, "motion": motion})
     made = case.derivation()
     assert made.start is None and "another network" in made.start_says
-    assert made.teacher is None and "does not serve" in made.teacher_says
+    assert made.teacher is None and "does not serve" in made.teacher_says and "motion" in made.teacher_says
     assert derived_job(case.job, made) == case.job.model_copy(update={"name": "again-1"})
 
 
