@@ -41,7 +41,8 @@ def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
     if champion is None:
         return None
     profile, challenger = read_profile(registry, champion), _version(registry, name, CHALLENGER)
-    tried = read_profile(registry, challenger) if challenger else None
+    is_later = challenger is not None and challenger.version > champion.version
+    tried = read_profile(registry, challenger) if challenger and is_later else None
     return Incumbent(champion=champion, profile=profile, challenger=challenger, latest=tried or profile)
 
 

@@ -84,6 +84,9 @@ class _Tick:
         """What is trained on and what is tested on; built-in videos are drawn if they are not there yet."""
         data = self.job.data
         if data.sprites is not None and not drawn_already(data.sprites, data.url):
+            from tadscale.runtime.jobs.preflight.checks import preflight
+
+            preflight(self.given)
             connect(self.job.cluster)
             ensure_sprites(data.sprites, data.url)
         return open_sources(data.training_sources), read_manifest(data.url).subset(data.test_subset)

@@ -120,6 +120,9 @@ def test_a_better_challenger_becomes_champion_with_all_its_evidence(
     assert move.why.startswith("gate, policy better: average mAP differs by") and move.made
     artifacts = registry._client.download_artifacts(champion.run_id, "gate/against-version-1")
     assert {path.name for path in Path(artifacts).iterdir()} == {"gate.json", "gate.md", "gate.png"}
+    kept = Path(load_job(job_file).run_url, "gate")
+    results = json.loads((kept / "version-3.json").read_text())["results"]
+    assert len(results) == 8 and (kept / "version-1.json").exists()
     document = json.loads(Path(artifacts, "gate.json").read_text())
     assert (document["decision"], document["challenger"], document["champion"]) == ("promote", 3, 1)
     assert document["evidence"]["overall"]["challenger"] == 1.0 and document["evidence"]["videos"] == 8
