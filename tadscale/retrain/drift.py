@@ -49,8 +49,8 @@ def shifts_between(old: Sequence[VideoFacts], new: Sequence[VideoFacts], config:
     found = [_label_shift(old, new, config)]
     found.append(distance_shift(DURATION, [one.duration_s for one in old], [one.duration_s for one in new], config))
     for name in LOOKS:
-        values = ([getattr(one.look, name) for one in side if one.look] for side in (old, new))
-        found.append(distance_shift(name, *values, config))
+        before, after = ([getattr(one.look, name) for one in side if one.look] for side in (old, new))
+        found.append(distance_shift(name, before, after, config))
     return [shift for shift in found if shift is not None]
 
 

@@ -108,8 +108,8 @@ class Derived:
             return "nothing says what the champion's has seen"
         unseen = sampled(change_since(seen, self.training.rows).new, self.look)
         config = self.config.when.drift.model_copy(update={"distance": self.config.teacher.motion_distance})
-        speeds = ([one.look.speed for one in side if one.look] for side in (seen.sample, unseen))
-        shift = distance_shift(MOTION, *speeds, config)
+        before, now = ([one.look.speed for one in side if one.look] for side in (seen.sample, unseen))
+        shift = distance_shift(MOTION, before, now, config)
         return str(shift) if shift and shift.moved else ""
 
 
