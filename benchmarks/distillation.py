@@ -81,7 +81,9 @@ class Task(NamedTuple):
     @property
     def data_path(self) -> Path:
         """Decoded windows of all subsets."""
-        data = self.job.data.model_dump(exclude={"validation_subset", "cache"})  # the scored subsets have fixed names here
+        data = self.job.data.model_dump(
+            exclude={"validation_subset", "cache"}
+        )  # the scored subsets have fixed names here
         return self._kept("data", data, self.job.motion.model_dump())
 
     @property

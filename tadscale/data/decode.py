@@ -116,9 +116,7 @@ def decode_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, 
     return _sample(video, times, size, seek=False)
 
 
-def stream_frames(
-    video: Video, times_s: NDArray[np.floating], size: tuple[int, int]
-) -> Iterator[NDArray[np.uint8]]:
+def stream_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
     """The pictures of `decode_frames`, one `[H, W, 3]` after the other: each is decoded once, and none is kept.
 
     Raises:
@@ -128,9 +126,7 @@ def stream_frames(
         yield from repeat(picture, count)
 
 
-def _sample(
-    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool
-) -> NDArray[np.uint8]:
+def _sample(video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
     frames, done = np.empty((len(times_s), *size, 3), np.uint8), 0  # [T, H, W, 3]
     for picture, count in _displayed(video, times_s, size, seek=seek):
         frames[done : done + count] = picture
