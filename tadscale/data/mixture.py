@@ -1,24 +1,25 @@
 """Which slots of a global batch belong to which source. Pure functions in numpy."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.compact import whole_number
 from tadscale.errors import UserError
 
 
 class Pool(NamedTuple):
     """Windows that have slots of their own in every global batch."""
 
-    windows: NDArray[np.int64]
+    windows: NDArray[np.signedinteger[Any]]
     """Ids of the windows, ascending."""
     slots: NDArray[np.int64]
     """Their slots of a global batch, ascending."""
 
 
-def make_pools(source: NDArray[np.int64], shares: Sequence[float | None], global_batch: int) -> list[Pool]:
+def make_pools(source: NDArray[np.signedinteger[Any]], shares: Sequence[float | None], global_batch: int) -> list[Pool]:
     """The windows of all sources without a share, and then those of each source that has one.
 
     Args:
@@ -44,7 +45,8 @@ def make_pools(source: NDArray[np.int64], shares: Sequence[float | None], global
             "share: each needs one at least; change the shares or raise global_batch"
         )
     windows = [np.flatnonzero(~np.isin(source, mixed)), *(np.flatnonzero(source == index) for index in mixed)]
-    return [Pool(*pair) for pair in zip(windows, _spread([rest, *counts]), strict=True)]
+    kind = whole_number(len(source))
+    return [Pool(ids.astype(kind), slots) for ids, slots in zip(windows, _spread([rest, *counts]), strict=True)]
 
 
 def _spread(counts: Sequence[int]) -> list[NDArray[np.int64]]:

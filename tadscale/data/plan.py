@@ -6,14 +6,15 @@ and whatever the number of workers, the remaining global batches hold exactly th
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache, cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.compact import whole_number
 from tadscale.data.mixture import Pool, make_pools
 from tadscale.errors import UserError
 
@@ -92,7 +93,7 @@ class Plan:
         """Global batches in the whole run."""
         return self.steps_per_epoch * self.epochs
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides which window is trained when: equal digests, equal training data."""
         parts = {
@@ -169,19 +170,28 @@ class Plan:
         return PlanRow(position, step, epoch, window, *where, draw, labelled=bool(table.labelled[window]))
 
 
-@lru_cache(maxsize=8)  # of up to four sources: the current order, and the next one while the pipeline reads ahead
-def shuffled(count: int, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int64]:
+def shuffled(count: int, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int32] | NDArray[np.int64]:
     """A permutation of `count` windows, `[count]`, read-only: a pure function of its arguments.
 
-    Streams 1, 2, ... are independent orders: of the sources that are gone through at a pace of their own.
+    Streams 1, 2, ... are independent orders: of the sources that are gone through at a pace of their own. Of each, the last
+    two orders are kept: the current one, and the next while the pipeline reads ahead.
 
     Sorts raw words of the Philox generator. Numpy keeps those from version to version, and not `Generator.permutation`:
     a run can be resumed after an upgrade.
     """
-    entropy = [seed, epoch, stream] if stream else [seed, epoch]
-    words = np.random.Philox(np.random.SeedSequence(entropy)).random_raw(count)
-    order = np.argsort(words, kind="stable").astype(np.int64)
-    order.flags.writeable = False
+    return _orders(stream)(count, seed, epoch)
+
+
+@cache  # one a stream, of which there are as many as sources
+def _orders(stream: int) -> Callable[[int, int, int], NDArray[Any]]:
+    @lru_cache(maxsize=2)
+    def order(count: int, seed: int, epoch: int) -> NDArray[Any]:
+        entropy = [seed, epoch, stream] if stream else [seed, epoch]
+        words = np.random.Philox(np.random.SeedSequence(entropy)).random_raw(count)
+        order = np.argsort(words, kind="stable").astype(whole_number(count))
+        order.flags.writeable = False
+        return order
+
     return order
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tadscale.config import Config
 from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
+from tadscale.data.compact import whole_number
 from tadscale.data.container import Video, whole_bytes
 from tadscale.data.decode import TIME_SLACK_S, decode_frames
 from tadscale.data.features import FeatureRows, cut_rows
@@ -17,6 +19,8 @@ from tadscale.data.fetching import WindowFetcher
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.storage import read_range
 from tadscale.errors import UserError
+
+DIGESTED = 1 << 20  # windows at a time
 
 
 class WindowConfig(Config):
@@ -85,32 +89,36 @@ class WindowConfig(Config):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WindowTable:
-    """All windows of a manifest; a window's id is its index.
+    """All windows of a manifest; a window's id is its index. Takes 15 bytes a window, whatever is right for its numbers.
 
     Attributes:
-        video: `[W]` int64, row of the manifest.
-        start_frames: `[W]` int64, first sampled frame.
-        valid_frames: `[W]` int64, sampled frames that exist; fewer than the window's length only in shorter videos.
+        video: `[W]` row of the manifest.
+        start_frames: `[W]` first sampled frame.
+        valid_frames: `[W]` sampled frames that exist; fewer than the window's length only in shorter videos.
         labelled: `[W]` bool, whether its segments are ground truth.
-        source: `[W]` int64, which of a run's sources it comes from.
+        source: `[W]` which of a run's sources it comes from.
     """
 
-    video: NDArray[np.int64]
-    start_frames: NDArray[np.int64]
-    valid_frames: NDArray[np.int64]
+    video: NDArray[np.signedinteger[Any]]
+    start_frames: NDArray[np.signedinteger[Any]]
+    valid_frames: NDArray[np.signedinteger[Any]]
     labelled: NDArray[np.bool_]
-    source: NDArray[np.int64]
+    source: NDArray[np.signedinteger[Any]]
 
     def __len__(self) -> int:
         return len(self.video)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the columns; the last two count only where there is more than one labelled source."""
+        """SHA-256 of the columns as 64-bit numbers; the last two count only where there is more than one labelled source."""
         columns = [self.video, self.start_frames, self.valid_frames]
         if self.source.any() or not self.labelled.all():
-            columns += [self.labelled.astype(np.int64), self.source]
-        return hashlib.sha256(np.stack(columns).astype("<i8").tobytes()).hexdigest()
+            columns += [self.labelled, self.source]
+        sha = hashlib.sha256()
+        for column in columns:
+            for first in range(0, len(column), DIGESTED):
+                sha.update(column[first : first + DIGESTED].astype("<i8").tobytes())
+        return sha.hexdigest()
 
 
 class Timed(Protocol):
@@ -182,14 +190,19 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
     total = sampled_frames(videos, config)  # [V]
     overhang = np.maximum(total - config.frames, 0)  # [V], start of the last window
     counts = 1 + -(-overhang // config.stride_frames)  # [V]
-    video = np.repeat(np.arange(len(total)), counts)  # [W]
-    nth = np.arange(len(video)) - np.repeat(np.cumsum(counts) - counts, counts)  # [W], position within its video
+    windows = int(counts.sum())
+    largest = max(windows, int(total.max(initial=0)) + config.stride_frames)
+    total, overhang, first = (
+        some.astype(whole_number(largest)) for some in (total, overhang, np.cumsum(counts) - counts)
+    )
+    video = np.repeat(np.arange(len(total), dtype=total.dtype), counts)  # [W]
+    nth = np.arange(windows, dtype=total.dtype) - first[video]  # [W], position within its video
     return WindowTable(
-        video=video.astype(np.int64),
-        start_frames=np.minimum(nth * config.stride_frames, overhang[video]).astype(np.int64),
-        valid_frames=np.minimum(total, config.frames)[video].astype(np.int64),
-        labelled=np.ones(len(video), np.bool_),
-        source=np.zeros(len(video), np.int64),
+        video=video,
+        start_frames=np.minimum(nth * total.dtype.type(config.stride_frames), overhang[video]),
+        valid_frames=np.minimum(total, config.frames)[video],
+        labelled=np.ones(windows, np.bool_),
+        source=np.zeros(windows, np.int16),
     )
 
 
