@@ -25,12 +25,12 @@ FPS_SLACK = 1e-3  # relative: 29.97 is stored as 30000/1001
 def open_flow(url: str) -> dict[str, VideoRow]:
     """The flow of a folder of shards by key, as rows that `read_video` reads. Raises what `read_manifest` raises."""
     manifest = read_manifest(url)
-    rows = manifest.rows if manifest.features is None else _flow_features(manifest)
+    rows = manifest.facts() if manifest.features is None else _flow_features(manifest)
     return {row.key: row for row in rows}
 
 
 def _flow_features(manifest: Manifest) -> Iterator[VideoRow]:
-    for row in manifest.rows:
+    for row in manifest.facts():
         if row.flow_bytes:
             yield row._replace(
                 video_offset=row.flow_offset,
@@ -60,7 +60,7 @@ def check_flow(
     """
     open_flow.cache_clear()  # it may have been written anew since
     flow = open_flow(url)
-    missing = [row.key for row in videos.rows if row.key not in flow]
+    missing = [key for key in videos.column("key").tolist() if key not in flow]
     if len(missing) > budget.allowed(len(videos)):
         raise UserError(
             f"{url} lacks the flow of {len(missing)} of the {len(videos)} videos of {videos.url}, such as {missing[0]!r}: "
@@ -70,7 +70,7 @@ def check_flow(
     if window.features is not None:
         _check_features(url, window, channels)
         return
-    for row in (flow[row.key] for row in videos.rows if row.key in flow):
+    for row in (flow[key] for key in videos.column("key").tolist() if key in flow):
         if row.width * window.height != row.height * window.width:
             raise UserError(
                 f"{row.url}: the flow of {row.key!r} is {row.width} x {row.height} and windows are {window.width} x "

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from numpy.typing import NDArray
+
 from tadscale.data.keys import fault_of_key, is_unicode
 
 DAY_S = 86_400.0
@@ -69,6 +71,17 @@ def fault_of_row(facts: Mapping[str, Any]) -> str:
         if not holds(facts[name]):
             return f"{name} is {str(facts[name])[:60]!r}, expected {what}"
     return _fault_of_segments(facts)
+
+
+def fault_of_columns(columns: Mapping[str, NDArray[Any]]) -> str:
+    """The same of what a manifest's index says of all its videos, `[V]` each: in short."""
+    durations, frames = columns["duration_s"], columns["frames"]
+    bad = ~((durations > 0) & (durations <= 2 * DAY_S) & (frames >= 1) & (frames <= 2**31) & (columns["subset"] != ""))
+    if not bad.any():
+        return ""
+    first = int(bad.argmax())
+    stated = {name: values[first].item() for name, values in columns.items()}
+    return f"the index says of row {first} what no video is ({stated})"
 
 
 def _fault_of_segments(facts: Mapping[str, Any]) -> str:

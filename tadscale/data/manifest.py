@@ -3,80 +3,30 @@
 import hashlib
 import io
 import json
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadscale.data.features import FeatureRows
-from tadscale.data.limits import fault_of_row
-from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+from tadscale.data.manifest_file import INDEX, MAX_ROWS, ManifestFile, open_manifest_file
+from tadscale.data.manifest_writer import write_manifest_file
+from tadscale.data.storage import CorruptMember, StorageError, join, read_bytes
+from tadscale.data.stored_rows import Part, StoredRows
+from tadscale.data.video_row import MANIFEST_NAME, VideoRow, row_of, unknown_label
 from tadscale.errors import UserError, nearest
 
-MANIFEST_NAME = "manifest.parquet"
-FORMAT = "1"
-MAX_ROWS = 10_000_000
-SHARD_NAME = re.compile(r"[^/\\]+\.tar")
-
-
-class VideoRow(NamedTuple):
-    """One video of a manifest: all that a worker needs to load it.
-
-    In shards of features, rows of RGB features `[T, C]` stand where the video would: `frames` is T, `width` is C.
-    """
-
-    url: str
-    """Of the shard."""
-    key: str
-    """Unique in the data set."""
-    subset: str
-    """"train", "validation" or "test"."""
-    video_offset: int
-    """First byte of the video inside the shard."""
-    video_bytes: int
-    video_sha256: str
-    """Digest of the video's bytes, hexadecimal."""
-    duration_s: float
-    """Counted from the pictures, not read from the header."""
-    fps: float
-    """Average pictures a second."""
-    frames: int
-    width: int
-    """As displayed."""
-    height: int
-    labels: tuple[str, ...]
-    """One for each of the N segments."""
-    start_s: tuple[float, ...]
-    end_s: tuple[float, ...]
-    """At most `duration_s`."""
-    label_ids: NDArray[np.int64] = np.empty(0, np.int64)
-    """`[N]` indices into the manifest's classes; filled in by the manifest."""
-    labelled: bool = True
-    """Whether the segments are all there are; if not, there are none here, and nothing is known of the video."""
-    source: int = 0
-    """Which of a run's sources the video comes from; filled in by `open_sources`."""
-    flow_offset: int = 0
-    """First byte of the flow features inside the shard, where there are any."""
-    flow_bytes: int = 0
-    """0: there are none."""
-    flow_sha256: str = ""
-    layout: bytes = b""
-    """What lies where inside the video (`tadscale.data.layout`); empty where it is fetched whole."""
-
-    @property
-    def shard(self) -> str:
-        """File name of the shard."""
-        return self.url.rsplit("/", 1)[-1]
-
-    @property
-    def segments_s(self) -> NDArray[np.float64]:
-        """`[N, 2]` starts and ends."""
-        return np.array([self.start_s, self.end_s], np.float64).T.reshape(-1, 2)
+__all__ = ["MANIFEST_NAME", "Manifest", "VideoRow", "make_manifest", "open_manifest", "read_manifest", "unknown_label",
+           "write_manifest"]  # fmt: skip
+OLD_FORMAT = "1"
+CONTENT = "1"  # version of what the digest covers, and how
+NOT_COUNTED = ("url", "video_offset", "label_ids", "source", "flow_offset", "layout")
+T = TypeVar("T")
+_encode = json.JSONEncoder(sort_keys=True).encode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,16 +39,18 @@ class Manifest:
     Attributes:
         url: the folder that holds the shards.
         classes: all labels of the data set, sorted; a subset keeps those of the whole.
-        rows: one per video.
+        rows: one per video; `StoredRows` where they stay in their file until they are asked for.
         features: what a row of features is, in shards that hold them in place of videos.
         flow_channels: channels of the flow features beside them; 0 where there are none.
+        stated: digests of all that the files hold from which the rows come; empty if they come from none.
     """
 
     url: str
     classes: tuple[str, ...]
-    rows: tuple[VideoRow, ...] = field(repr=False)
+    rows: Sequence[VideoRow] = field(repr=False)
     features: FeatureRows | None = None
     flow_channels: int = 0
+    stated: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -114,8 +66,14 @@ class Manifest:
         """One video."""
         return self.rows[index]
 
+    def facts(self) -> Iterable[VideoRow]:
+        """All rows, in order, where possible without their layouts, which are most of a manifest of long videos."""
+        return self.rows.facts() if isinstance(self.rows, StoredRows) else self.rows
+
     def column(self, name: str) -> NDArray[Any]:
         """One scalar field of all rows, `[V]`."""
+        if isinstance(self.rows, StoredRows):
+            return self.rows.column(name)
         return np.array([getattr(row, name) for row in self.rows])
 
     @cached_property
@@ -130,17 +88,20 @@ class Manifest:
         Where the bytes lie does not count, in a shard or inside a video: copied, resharded or indexed anew, a data set keeps
         its digest.
         """
+        return self._digest_of(self.facts())
+
+    def _digest_of(self, rows: Iterable[VideoRow]) -> str:
         described = [] if self.features is None else [_features_note(self)]
-        sha = hashlib.sha256(json.dumps([FORMAT, self.classes, *described]).encode())
-        for row in self.rows:
+        sha = hashlib.sha256(json.dumps([CONTENT, self.classes, *described]).encode())
+        for row in rows:
             facts = row._asdict()
-            for name in ("url", "video_offset", "label_ids", "source", "flow_offset", "layout"):
+            for name in NOT_COUNTED:
                 del facts[name]
             if row.labelled:  # said of the others alone: digests of annotated videos are older than the word
                 del facts["labelled"]
             if not row.flow_bytes:  # likewise
                 del facts["flow_bytes"], facts["flow_sha256"]
-            sha.update(json.dumps(facts, sort_keys=True).encode())
+            sha.update(_encode(facts).encode())
         return sha.hexdigest()
 
     def subset(self, name: str) -> "Manifest":
@@ -149,12 +110,13 @@ class Manifest:
         Raises:
             UserError: there are none.
         """
-        rows = tuple(row for row in self.rows if row.subset == name)
-        if not rows:
-            raise UserError(
-                f"{self.url}: no video of subset {name!r}; {nearest(name, {row.subset for row in self.rows})}"
-            )
-        return replace(self, rows=rows)
+        subsets = self.column("subset")
+        chosen = np.flatnonzero(subsets == name)
+        if not len(chosen):
+            raise UserError(f"{self.url}: no video of subset {name!r}; {nearest(name, set(subsets.tolist()))}")
+        if isinstance(self.rows, StoredRows):
+            return replace(self, rows=self.rows.take(chosen))
+        return replace(self, rows=tuple(self.rows[index] for index in chosen.tolist()))
 
 
 def make_manifest(
@@ -204,21 +166,42 @@ def make_manifest(
     )
 
 
-def unknown_label(row: VideoRow, label: str, classes: Collection[str]) -> str:
-    """What to tell the user of a label that is not in the class list."""
-    return f"{row.url}: {row.key}.json: label {label!r} is not in the class list; {nearest(label, classes)}"
-
-
 def read_manifest(url: str) -> Manifest:
-    """Read and verify the manifest of a folder of shards.
+    """Open the manifest of a folder of shards, and verify all of it once in this process; no more of it is kept than of
+    `open_manifest`.
 
     Raises:
         UserError: there is none, or it is damaged or of another format.
         StorageError: the storage cannot be reached or refuses.
     """
+    manifest = open_manifest(url)
+    if isinstance(manifest.rows, StoredRows):
+        _guarded(url, lambda: _verify(url, manifest.rows.parts[0].file))  # type: ignore[attr-defined]
+    return manifest
+
+
+def open_manifest(url: str) -> Manifest:
+    """Open the manifest of a folder of shards: its index is read and verified, and each row when it is asked for.
+
+    For processes that take part in a run whose manifest another one has read as a whole. A manifest of format 1, which has
+    no index, is read whole.
+
+    Raises:
+        UserError: there is none, or what was read of it is damaged or of another format.
+        StorageError: the storage cannot be reached or refuses.
+    """
+    return _guarded(url, lambda: _open(url))
+
+
+def _guarded(url: str, read: Callable[[], T]) -> T:
+    """Say what a failure to read means to the user."""
     where = join(url, MANIFEST_NAME)
     try:
-        data = read_bytes(where)
+        return read()
+    except CorruptMember as error:
+        raise UserError(f"{where} is damaged, or was replaced meanwhile ({error}): build the manifest again") from error
+    except UserError:
+        raise
     except StorageError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
@@ -226,111 +209,88 @@ def read_manifest(url: str) -> Manifest:
             f"{where} does not exist: the URL is wrong, writing was interrupted, or the shards come from another tool; "
             "for those make one with `tadscale data index`"
         ) from error
-    try:
-        return _parse(data, url)
-    except UserError:
-        raise
     except Exception as error:  # Arrow and NumPy raise whatever they like on bytes that were made up
         if isinstance(error, MemoryError):
             raise
         raise UserError(f"{where} is not a readable Parquet file ({error}): build the manifest again") from error
 
 
-def _parse(data: bytes, url: str) -> Manifest:
+def _open(url: str) -> Manifest:
+    where = join(url, MANIFEST_NAME)
+    file = open_manifest_file(where)
+    return _read_old(read_bytes(where), url) if file is None else _stored(url, file)
+
+
+def _stored(url: str, file: ManifestFile) -> Manifest:
+    features = json.loads(file.notes.get("tadscale.features", "{}"))
+    classes = tuple(json.loads(file.notes["tadscale.classes"]))
+    return Manifest(
+        url=url.rstrip("/"),
+        classes=classes,
+        rows=StoredRows.of(Part(url, file, {label: index for index, label in enumerate(classes)})),
+        features=FeatureRows.model_validate(features["rows"]) if features else None,
+        flow_channels=int(features.get("flow_channels", 0)),
+        stated=(file.notes["tadscale.digest"],),
+    )
+
+
+@lru_cache(maxsize=4)  # files are equal if their bytes are
+def _verify(url: str, file: ManifestFile) -> None:
+    """Go through all rows: each may be what it is, is in the index, has a key of its own, and all have the digest."""
+    manifest = _stored(url, file)
+    if list(manifest.classes) != sorted(set(manifest.classes)) or not len(manifest):
+        raise UserError(f"{file.where} holds no video, or no list of classes: build the manifest again")
+    if manifest._digest_of(_checked(manifest, file)) != file.notes["tadscale.digest"]:
+        raise _other_digest(url)
+
+
+def _checked(manifest: Manifest, file: ManifestFile) -> Iterator[VideoRow]:
+    keys: set[str] = set()
+    indexed = zip(*(file.index[name].tolist() for name in INDEX), strict=True)
+    for row, stated in zip(manifest.facts(), indexed, strict=True):
+        if row.key in keys:
+            raise UserError(f"{file.where}: key {row.key!r} occurs twice: build the manifest again")
+        keys.add(row.key)
+        if stated != (row.duration_s, row.frames, row.subset, row.labelled):
+            raise UserError(f"{file.where}: the index says {stated} of {row.key!r}: build the manifest again")
+        yield row
+
+
+def _other_digest(url: str) -> UserError:
+    where = join(url, MANIFEST_NAME)
+    return UserError(f"{where}: the digest of its content is not the one it states: build the manifest again")
+
+
+def _read_old(data: bytes, url: str) -> Manifest:
     import pyarrow.parquet as pq
 
     where, file = join(url, MANIFEST_NAME), pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
     notes = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
-    if notes.get("tadscale.format") != FORMAT:
-        raise UserError(f"{where} is not a manifest of format {FORMAT} of tadscale: build the manifest again")
+    if notes.get("tadscale.format") != OLD_FORMAT:
+        raise UserError(f"{where} is not a manifest of a format that is known here: build the manifest again")
     if file.metadata.num_rows > MAX_ROWS:
         raise UserError(f"{where} states {file.metadata.num_rows} videos, at most {MAX_ROWS} are read: build it again")
-    rows = [_from_columns(url, columns) for columns in file.read().to_pylist()]
-    for index, row in enumerate(rows):
-        if fault := fault_of_row(row._asdict()):
-            raise UserError(f"{where}: row {index} ({str(row.key)[:60]!r}): {fault}: build the manifest again")
     features = json.loads(notes.get("tadscale.features", "{}"))
     manifest = make_manifest(
         url,
-        rows,
+        [row_of(url, columns, index) for index, columns in enumerate(file.read().to_pylist())],
         json.loads(notes["tadscale.classes"]),
         features=FeatureRows.model_validate(features["rows"]) if features else None,
         flow_channels=int(features.get("flow_channels", 0)),
     )
     if manifest.digest != notes["tadscale.digest"]:
-        raise UserError(f"{where}: the digest of its content is not the one it states: build the manifest again")
-    return manifest
+        raise _other_digest(url)
+    return replace(manifest, stated=(manifest.digest,))
 
 
 def write_manifest(manifest: Manifest) -> None:
-    """Write `manifest.parquet` beside the shards. Raises `StorageError`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    notes = {
-        "tadscale.format": FORMAT,
-        "tadscale.digest": manifest.digest,
-        "tadscale.classes": json.dumps(manifest.classes),
-    }
+    """Write `manifest.parquet` beside the shards, row by row. Raises `StorageError`."""
+    notes = {"tadscale.digest": manifest.digest, "tadscale.classes": json.dumps(manifest.classes)}
     if manifest.features is not None:
         notes["tadscale.features"] = json.dumps(_features_note(manifest))
-    schema = _schema(
-        notes,
-        with_labelled=not all(row.labelled for row in manifest.rows),
-        with_flow=any(row.flow_bytes for row in manifest.rows),
-        with_layout=any(row.layout for row in manifest.rows),
-    )
-    table = pa.Table.from_pylist([_to_columns(row) for row in manifest.rows], schema=schema)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, write_page_checksum=True)  # the digest above does not cover the layouts
-    write_bytes(join(manifest.url, MANIFEST_NAME), buffer.getvalue())
+    write_manifest_file(join(manifest.url, MANIFEST_NAME), manifest.rows, notes)
 
 
 def _features_note(manifest: Manifest) -> dict[str, Any]:
     assert manifest.features is not None
     return {"rows": manifest.features.model_dump(mode="json"), "flow_channels": manifest.flow_channels}
-
-
-def _schema(notes: dict[str, str], with_labelled: bool, with_flow: bool, with_layout: bool) -> Any:
-    import pyarrow as pa
-
-    text, whole, real = pa.string(), pa.int64(), pa.float64()
-    columns = {
-        "shard": text,
-        "key": text,
-        "subset": text,
-        "video_offset": whole,
-        "video_bytes": whole,
-        "video_sha256": text,
-        "duration_s": real,
-        "fps": real,
-        "frames": whole,
-        "width": whole,
-        "height": whole,
-        "labels": pa.list_(text),
-        "start_s": pa.list_(real),
-        "end_s": pa.list_(real),
-    }
-    if with_labelled:
-        columns["labelled"] = pa.bool_()
-    if with_flow:
-        columns |= {"flow_offset": whole, "flow_bytes": whole, "flow_sha256": text}
-    if with_layout:
-        columns["layout"] = pa.binary()
-    return pa.schema(columns.items(), metadata=notes)
-
-
-def _to_columns(row: VideoRow) -> dict[str, Any]:
-    columns = {"shard": row.shard, **row._asdict()}
-    del columns["url"], columns["label_ids"], columns["source"]
-    return columns
-
-
-def _from_columns(url: str, columns: dict[str, Any]) -> VideoRow:
-    shard = columns.pop("shard")
-    if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
-        raise UserError(
-            f"{join(url, MANIFEST_NAME)}: {shard!r} is not the file name of a shard: build the manifest again"
-        )
-    columns |= {name: tuple(columns[name] or ()) for name in ("labels", "start_s", "end_s")}
-    return VideoRow(url=join(url, shard), **columns)

@@ -47,5 +47,5 @@ def note_motion(url: str, motion: Motion, window: WindowConfig) -> None:
 
 
 def _digest(manifest: Manifest) -> str:
-    videos = sorted(f"{row.key} {row.flow_sha256 or row.video_sha256}" for row in manifest.rows)
+    videos = sorted(f"{row.key} {row.flow_sha256 or row.video_sha256}" for row in manifest.facts())
     return hashlib.sha256("\n".join(videos).encode()).hexdigest()[:DIGEST_DIGITS]

@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from tadscale.config import Config
-from tadscale.data.manifest import Manifest, VideoRow, make_manifest, read_manifest
+from tadscale.data.manifest import Manifest, VideoRow, make_manifest, open_manifest, read_manifest
+from tadscale.data.stored_rows import StoredRows
 from tadscale.data.windows import WindowConfig, WindowTable, tile
 from tadscale.errors import UserError
 
@@ -28,10 +29,15 @@ class Source(Config):
     its windows are shuffled among those of all sources without a share, and come exactly once an epoch."""
 
 
-def open_sources(sources: Sequence[Source]) -> Manifest:
+def open_sources(sources: Sequence[Source], *, verified: bool = True) -> Manifest:
     """One manifest over all sources, in their order; its rows know their source and whether they are labelled.
 
     The classes are those of the labelled sources together, sorted.
+
+    Args:
+        sources: at least one.
+        verified: read all that the manifests hold, once, and verify it. False: another process has done so, and rows are
+            read when they are asked for.
 
     Raises:
         UserError: there is no source, no manifest, or no video of a subset; one key is in two sources; or a source that
@@ -40,15 +46,14 @@ def open_sources(sources: Sequence[Source]) -> Manifest:
     """
     if not sources:
         raise UserError("no source of training data: name at least one, with its url")
-    parts = [_open(index, source) for index, source in enumerate(sources)]
+    parts = [_open(index, source, verified) for index, source in enumerate(sources)]
     if len(parts) == 1:
         return parts[0]
-    _refuse_twins(parts)
+    if verified:
+        _refuse_twins(parts)
     _refuse_other_content(parts)
     classes = {label for part, source in zip(parts, sources, strict=True) if source.labelled for label in part.classes}
-    url = " + ".join(part.url for part in parts)
-    rows, first = (row for part in parts for row in part.rows), parts[0]
-    return make_manifest(url, rows, classes, features=first.features, flow_channels=first.flow_channels)
+    return _joined(parts, sorted(classes))
 
 
 def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:
@@ -57,25 +62,42 @@ def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:
     return replace(
         table,
         labelled=manifest.column("labelled").astype(np.bool_)[table.video],
-        source=manifest.column("source").astype(np.int64)[table.video],
+        source=manifest.column("source").astype(np.int16)[table.video],
     )
 
 
-def _open(index: int, source: Source) -> Manifest:
-    manifest = read_manifest(source.url).subset(source.subset)
+def _open(index: int, source: Source, verified: bool) -> Manifest:
+    manifest = (read_manifest if verified else open_manifest)(source.url).subset(source.subset)
+    bare = np.flatnonzero(~manifest.column("labelled"))
+    if source.labelled and len(bare):
+        raise UserError(
+            f"{source.url}: {len(bare)} videos of subset {source.subset!r} were indexed without annotations "
+            f"({manifest.row(int(bare[0])).key}, ...), and would be trained as background: set labelled: false for this "
+            "source, or index it with annotations"
+        )
+    rows, classes = manifest.rows, manifest.classes if source.labelled else ()
+    if isinstance(rows, StoredRows):
+        return replace(manifest, classes=classes, rows=rows.with_parts(source=index, labelled=source.labelled))
     if source.labelled:
-        bare = [row.key for row in manifest.rows if not row.labelled]
-        if bare:
-            raise UserError(
-                f"{source.url}: {len(bare)} videos of subset {source.subset!r} were indexed without annotations ({bare[0]}, "
-                "...), and would be trained as background: set labelled: false for this source, or index it with annotations"
-            )
-        return replace(manifest, rows=tuple(row._replace(source=index) for row in manifest.rows))
-    return replace(manifest, classes=(), rows=tuple(_without_labels(row, index) for row in manifest.rows))
+        return replace(manifest, rows=tuple(row._replace(source=index) for row in rows))
+    return replace(manifest, classes=(), rows=tuple(_without_labels(row, index) for row in rows))
 
 
 def _without_labels(row: VideoRow, source: int) -> VideoRow:
     return row._replace(labels=(), start_s=(), end_s=(), label_ids=row.label_ids[:0], labelled=False, source=source)
+
+
+def _joined(parts: Sequence[Manifest], classes: Sequence[str]) -> Manifest:
+    url, first = " + ".join(part.url for part in parts), parts[0]
+    stated = tuple(digest for part in parts for digest in part.stated)
+    stored = [part.rows for part in parts if isinstance(part.rows, StoredRows)]
+    if len(stored) == len(parts):
+        ids = {label: index for index, label in enumerate(classes)}
+        rows = StoredRows.joined([some.with_parts(ids=ids) for some in stored])
+        return replace(first, url=url, classes=tuple(classes), rows=rows, stated=stated)
+    every = (row for part in parts for row in part.rows)
+    joined = make_manifest(url, every, classes, features=first.features, flow_channels=first.flow_channels)
+    return replace(joined, stated=stated)
 
 
 def _refuse_other_content(parts: Sequence[Manifest]) -> None:
@@ -89,12 +111,13 @@ def _refuse_other_content(parts: Sequence[Manifest]) -> None:
 
 
 def _refuse_twins(parts: Sequence[Manifest]) -> None:
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[Manifest, int]] = {}
     for part in parts:
-        for row in part.rows:
-            if row.key in seen:
+        for index, key in enumerate(part.column("key").tolist()):
+            if key in seen:
+                other, place = seen[key]
                 raise UserError(
-                    f"key {row.key!r} is in two sources, {seen[row.key]} and {row.url}: a video is known by its key; rename "
-                    "one, or leave one source out"
+                    f"key {key!r} is in two sources, {other.row(place).url} and {part.row(index).url}: a video is known by "
+                    "its key; rename one, or leave one source out"
                 )
-            seen[row.key] = row.url
+            seen[key] = (part, index)

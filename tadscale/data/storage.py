@@ -178,6 +178,11 @@ def read_verified(
     )
 
 
+def file_size(url: str, *, retry: Retry = DEFAULT_RETRY) -> int:
+    """Bytes of a file. Raises `StorageError`, also if there is none."""
+    return int(_operate(lambda place: place.call("info"), url, retry)["size"] or 0)
+
+
 def read_bytes(url: str, *, retry: Retry = DEFAULT_RETRY) -> bytes:
     """A whole file. Raises `StorageError`."""
     size = _operate(lambda place: place.size, url, retry)

@@ -1,12 +1,24 @@
 """The manifest comes back as it was written, knows its identity, and refuses what is not itself."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, read_manifest, write_manifest
+from tadscale.data import manifest_writer
+from tadscale.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    VideoRow,
+    make_manifest,
+    open_manifest,
+    read_manifest,
+    write_manifest,
+)
 from tadscale.data.storage import StorageError, join, write_bytes
+from tadscale.data.video_row import columns_of
 from tests.s3 import free_port
 
 
@@ -103,19 +115,34 @@ def test_no_video_at_all_is_refused() -> None:
         make_manifest("u", [])
 
 
-def _tampered(manifest: Manifest, **changes: object) -> bytes:
-    table = pq.read_table(join(manifest.url, MANIFEST_NAME))
-    for name, value in changes.items():
-        at = table.schema.get_field_index(name)
-        table = table.set_column(
-            at, table.schema.field(name), pa.array([value] * len(manifest), table.schema.field(name).type)
-        )
+def write_format_1(manifest: Manifest, **changes: object) -> None:
+    """As manifests were written before: all columns with the layouts, in one group, without an index."""
+    rows = []
+    for video in manifest.rows:
+        facts = {"shard": video.shard, **video._asdict()} | changes
+        rows.append({name: value for name, value in facts.items() if name not in ("url", "label_ids", "source")})
+    lists = {"labels": pa.list_(pa.string()), "start_s": pa.list_(pa.float64()), "end_s": pa.list_(pa.float64())}
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+    plain = {"shard": "s", **ROWS[0]._asdict()}
+    schema = {name: lists.get(name) or types[type(plain[name])] for name in rows[0]}
+    notes = {
+        "tadscale.format": "1",
+        "tadscale.digest": manifest.digest,
+        "tadscale.classes": json.dumps(manifest.classes),
+    }
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(schema.items(), metadata=notes)), sink)
+    write_bytes(join(manifest.url, MANIFEST_NAME), sink.getvalue().to_pybytes())
 
 
-def test_a_manifest_that_is_none_is_refused(tmp_path: object) -> None:
+def write_forged(manifest: Manifest, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """As manifests are written now, by one who states other values and the digests that go with them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest_writer, "columns_of", lambda row: columns_of(row) | changes)
+        write_manifest(manifest)
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     url, at = str(tmp_path), join(str(tmp_path), MANIFEST_NAME)
     with pytest.raises(ValueError, match="does not exist: the URL is wrong"):
         read_manifest(url)
@@ -125,15 +152,20 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: object) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"x": [1]}), sink)
     write_bytes(at, sink.getvalue().to_pybytes())
-    with pytest.raises(ValueError, match="not a manifest of format"):
+    with pytest.raises(ValueError, match="not a manifest of a format"):
         read_manifest(url)
     manifest = make_manifest(url, ROWS)
     write_manifest(manifest)
-    write_bytes(at, _tampered(manifest, duration_s=6.0))
+    write_format_1(manifest, duration_s=6.0)
     with pytest.raises(ValueError, match="digest of its content"):
         read_manifest(url)
-    write_manifest(manifest)
-    write_bytes(at, _tampered(manifest, shard="../../etc/x.tar"))
+    write_forged(manifest, monkeypatch, fps=6.0)
+    with pytest.raises(ValueError, match="digest of its content"):
+        read_manifest(url)
+    write_forged(manifest, monkeypatch, duration_s=6.0)
+    with pytest.raises(ValueError, match="the index says"):
+        read_manifest(url)
+    write_format_1(manifest, shard="../../etc/x.tar")
     with pytest.raises(ValueError, match="not the file name of a shard"):
         read_manifest(url)
 
@@ -156,26 +188,38 @@ ABSURD = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ABSURD.items() for value in values])
-def test_absurd_values_are_refused_by_name_even_where_the_digest_is_right(tmp_path, monkeypatch, name, value) -> None:
+CASES = [(name, value) for name, values in ABSURD.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+@pytest.mark.parametrize("form", ["1", "2"])
+def test_absurd_values_are_refused_by_name_even_where_the_digest_is_right(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch, name: str, value: object, form: str
+) -> None:
     """An empty digest would switch verification off, 2^62 bytes would take all memory."""
-    monkeypatch.setattr(Manifest, "digest", "0" * 64)  # whoever forges a manifest states the digest that goes with it
     manifest = make_manifest(str(tmp_path), ROWS[:1])
-    write_manifest(manifest)
-    write_bytes(join(str(tmp_path), MANIFEST_NAME), _tampered(manifest, **{name: value}))
+    if form == "1":
+        monkeypatch.setattr(
+            Manifest, "digest", "0" * 64
+        )  # whoever forges a manifest states the digest that goes with it
+        write_format_1(manifest, **{name: value})
+    else:
+        write_forged(manifest, monkeypatch, **{name: value})
+        with pytest.raises(ValueError, match="build the manifest again"):
+            open_manifest(str(tmp_path)).row(0)
     with pytest.raises(ValueError, match="build the manifest again"):
         read_manifest(str(tmp_path))
 
 
-def test_layouts_are_kept_and_may_not_be_huge(tmp_path) -> None:
-    url = str(tmp_path)
-    manifest = make_manifest(url, [ROWS[0]._replace(layout=b"\x01\x00\xff"), *ROWS[1:]])
-    write_manifest(manifest)
-    assert [row.layout for row in read_manifest(url).rows] == [b"\x01\x00\xff", b"", b""]
-    for absurd in (bytes(2 << 20), None):
-        write_bytes(join(url, MANIFEST_NAME), _tampered(manifest, layout=absurd))
-        with pytest.raises(ValueError, match=r"layout is .*build the manifest again"):
-            read_manifest(url)
+@pytest.mark.parametrize("form", ["1", "2"])
+def test_layouts_are_kept_and_may_not_be_huge(tmp_path: object, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = write_format_1 if form == "1" else write_manifest
+    manifest = make_manifest(str(tmp_path), [ROWS[0]._replace(layout=b"\x01\x00\xff"), *ROWS[1:]])
+    write(manifest)
+    assert [row.layout for row in read_manifest(manifest.url).rows] == [b"\x01\x00\xff", b"", b""]
+    write(make_manifest(str(tmp_path), [ROWS[0]._replace(layout=bytes(2 << 20)), *ROWS[1:]]))
+    with pytest.raises(ValueError, match=r"layout is .*build the manifest again"):
+        read_manifest(manifest.url).row(0)
 
 
 def test_storage_out_of_reach_is_not_a_missing_manifest(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from tadscale.config import Config
 from tadscale.data.flow_windows import blank_flow, check_flow, cut_flow, read_flow
-from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.manifest import Manifest, open_manifest, read_manifest
 from tadscale.data.motion_identity import check_same_motion, motion_fingerprint
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineEntry
-from tadscale.data.windows import read_video, tile
+from tadscale.data.windows import WindowConfig, WindowTable, read_video, tile
 from tadscale.errors import UserError
 from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.models.heads.base import Predictions, WindowDetections
@@ -63,6 +64,7 @@ class _Job(NamedTuple):
     threads: int
     motion: MotionConfig | None
     motion_fingerprint: str
+    stated: tuple[str, ...]
 
     @property
     def flow_url(self) -> str | None:
@@ -109,6 +111,7 @@ def detect_videos(
         cluster.threads_per_motion,
         seen,
         taught.motion_fingerprint if taught else "",
+        manifest.stated,
     )
     if job.flow_url is not None:
         check_flow(
@@ -201,10 +204,9 @@ def _build(job: _Job, videos: int, cluster: ClusterConfig) -> Dataset:
 def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDArray]]:
     """A video's windows, `WINDOWS_PER_PACKET` at a time; a video that fails ends with a packet that says so."""
     [index] = batch["packet"].tolist()
-    manifest = read_manifest(job.data_url).subset(job.subset)
+    manifest, table = _open_windows(job.data_url, job.subset, job.path.window, job.stated)
     row = manifest.row(index)
-    table = tile(manifest, job.path.window)
-    ids = np.flatnonzero(table.video == index)
+    ids = np.arange(*np.searchsorted(table.video, [index, index + 1]))
     try:
         video = read_video(row)
         flow = read_flow(job.flow_url, row.key) if job.flow_url else None
@@ -218,6 +220,16 @@ def _fetch_video(batch: dict[str, NDArray], job: _Job) -> Iterator[dict[str, NDA
             yield packet
     except DataError as error:
         yield _failed(index, error.reason, job)
+
+
+@lru_cache(maxsize=1)
+def _open_windows(url: str, subset: str, window: WindowConfig, stated: tuple[str, ...]) -> tuple[Manifest, WindowTable]:
+    """The videos and their windows, once a process: the driver has verified the manifest, which states these digests."""
+    manifest = open_manifest(url)
+    if manifest.stated != stated:
+        raise UserError(f"{url}: the manifest was made anew of other videos during evaluation: start the run again")
+    videos = manifest.subset(subset)
+    return videos, tile(videos, window)
 
 
 def _packet(

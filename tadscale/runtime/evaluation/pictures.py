@@ -32,7 +32,7 @@ def log_timelines(run: Run, timelines: list[Timeline], test: Manifest) -> None:
         timelines: the hardest first, see `hardest_first`.
         test: the manifest of their videos.
     """
-    page, rows = timelines, {test.row(index).key: index for index in range(len(test))}
+    page, rows = timelines, {key: index for index, key in enumerate(test.column("key").tolist())}
     if test.features is None:
         page = list(with_previews(timelines, lambda video: read_video(test.row(rows[video]))))
     run.log_text(timeline_html(page, "Detections against ground truth"), "timelines.html")

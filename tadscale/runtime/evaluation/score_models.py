@@ -38,8 +38,7 @@ class TestVideos:
     @classmethod
     def of(cls, manifest: Manifest, subset: str) -> "TestVideos":
         """Read them off a manifest."""
-        chosen = manifest.subset(subset)
-        rows = [chosen.row(index) for index in range(len(chosen))]
+        rows = list(manifest.subset(subset).facts())
         segments = {
             row.key: [
                 Segment(label, float(start), float(end))

@@ -31,7 +31,7 @@ from tadscale.data.block_cache import CacheConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.pipeline.fetch import fetch_row
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout, as_row, cut_batches, open_row
-from tadscale.runtime.stage.plan_spec import PlanSpec
+from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +84,8 @@ class PipelineSpec(Config):
 
     plan: PlanSpec
     """Which windows come when."""
+    read: ReadSources | None = None
+    """What the driver found in the manifests, which the fetching processes then do not read as a whole."""
     flow_url: str | None = None
     """Shards of precomputed motion, if the stage reads any."""
     cache: CacheConfig | None = None
@@ -128,7 +130,13 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     dataset = ray.data.read_datasource(PlanSource(len(layout)), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         fetch_row,
-        fn_kwargs={"spec": spec.plan, "layout": layout, "flow_url": spec.flow_url, "cache": spec.cache},
+        fn_kwargs={
+            "spec": spec.plan,
+            "layout": layout,
+            "flow_url": spec.flow_url,
+            "cache": spec.cache,
+            "read": spec.read,
+        },
         batch_size=1,
         compute=TaskPoolStrategy(size=cluster.max_fetches),
         num_cpus=cluster.cpus_per_fetch,

@@ -14,15 +14,20 @@ from tadscale.data.plan import EMPTY, PlanRow
 from tadscale.data.quarantine import DataError, QuarantineEntry
 from tadscale.data.windows import Window, WindowConfig, load_window
 from tadscale.runtime.pipeline.packets import PADDED, Columns, PacketLayout, as_row, pad_to_longest
-from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
+from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources, open_plan
 
 
 def fetch_row(
-    batch: Columns, spec: PlanSpec, layout: PacketLayout, flow_url: str | None, cache: CacheConfig | None
+    batch: Columns,
+    spec: PlanSpec,
+    layout: PacketLayout,
+    flow_url: str | None,
+    cache: CacheConfig | None,
+    read: ReadSources | None,
 ) -> Columns:
     """`fetch_packet` over Ray's batches of one row, whose column `packet` holds the packet's number."""
     [packet] = batch["packet"].tolist()
-    return as_row(fetch_packet(packet, spec, layout, flow_url, cache))
+    return as_row(fetch_packet(packet, spec, layout, flow_url, cache, read))
 
 
 def fetch_packet(
@@ -31,8 +36,10 @@ def fetch_packet(
     layout: PacketLayout,
     flow_url: str | None = None,
     cache: CacheConfig | None = None,
+    read: ReadSources | None = None,
 ) -> Columns:
-    """Load the windows of one packet; bytes come from the node's `cache` where it has them.
+    """Load the windows of one packet; bytes come from the node's `cache` where it has them, and the manifests are read as
+    a whole unless another process has `read` them.
 
     A window whose video is bad keeps its slot: `valid` False, zeros for frames, and its entry for the quarantine ledger
     in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
@@ -46,7 +53,7 @@ def fetch_packet(
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
     """
-    manifest, plan = open_plan(spec)
+    manifest, plan = open_plan(spec, read)
     rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
     fetchers = [WindowFetcher(open_cache(cache) if cache else None) for _ in rows]
     loaded = [_load(row, manifest, spec.window, flow_url, fetcher) for row, fetcher in zip(rows, fetchers, strict=True)]

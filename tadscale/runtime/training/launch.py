@@ -23,7 +23,7 @@ from tadscale.runtime.cluster.capacity import check_capacity, connect
 from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
-from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.failed import TrainingFailed
@@ -67,7 +67,7 @@ def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken
     )
     with stop.as_request():
         with watching(monitor, stop, on_record), kept_handlers():
-            failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name))
+            failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name, read=ReadSources.of(manifest)))
         summary: Summary = ray.get(monitor.summary.remote())
         ray.kill(monitor)
         result = _result(stage, plan, _judge(stage, summary, failure))
@@ -116,6 +116,7 @@ def _fit(config: WorkerConfig) -> TrainingFailedError | None:
         dataset_config=PlanDataConfig(
             PipelineSpec(
                 plan=stage.plan,
+                read=config.read,
                 flow_url=stage.flow_url,
                 cache=stage.job.data.cache,
                 stage_json=stage.model_dump_json() if stage.needs_motion else None,

@@ -25,7 +25,7 @@ from tadscale.models.heads.objective import build_objective
 from tadscale.network import save_network
 from tadscale.runtime.pipeline.dataset import batch_columns
 from tadscale.runtime.pipeline.packets import PacketLayout, windows_per_packet
-from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
 from tadscale.runtime.tracking.provenance import code_version
@@ -61,6 +61,8 @@ class WorkerConfig(Config):
     """DeepSpeed's settings, read where the job was started."""
     monitor: str
     """Name of the monitor actor."""
+    read: ReadSources
+    """What the driver found in the manifests of the stage's sources."""
 
 
 def install_sigterm_handler() -> None:
@@ -92,7 +94,7 @@ class _Rank:
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._monitor = ray.get_actor(config.monitor)
-        self._manifest, self._plan = open_plan(config.stage.plan)
+        self._manifest, self._plan = open_plan(config.stage.plan, config.read)
         self._network = config.stage.network(self._manifest.classes)
         self._store = CheckpointStore(config.stage.checkpoints_url)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide

@@ -14,7 +14,7 @@ def exist(facts: Facts) -> Iterator[str]:
     named = {"data.train_subset": data.train_subset} if facts.modes else {}
     named |= {"data.test_subset": data.test_subset} if facts.evaluates else {}
     named |= {"data.validation_subset": data.validation_subset} if facts.selects else {}
-    known = {row.subset for row in facts.data.rows}
+    known = set(facts.data.column("subset").tolist())
     for setting, subset in named.items():
         if subset not in known:
             yield f"{setting}: {data.url} has no video of subset {subset!r}; {nearest(subset, known)}"
@@ -29,13 +29,13 @@ def segments(facts: Facts) -> Iterator[str]:
             "at a loss near 0; name another subset, or index the shards with their annotations"
         )
     test = _if_there(facts, "test") if facts.evaluates else None
-    if test is not None and not any(row.labels for row in test.rows):
+    if test is not None and not any(row.labels for row in test.facts()):
         yield (
             f"subset {data.test_subset!r} of {data.url} has no annotated segment: there is nothing to score on; name "
             "another data.test_subset, or index the shards with their annotations"
         )
     validation = _if_there(facts, "validation") if facts.selects else None
-    if validation is not None and not any(row.labels for row in validation.rows):
+    if validation is not None and not any(row.labels for row in validation.facts()):
         yield (
             f"subset {data.validation_subset!r} of {data.url} has no annotated segment: every epoch would score 0 "
             "on it, and evaluate.select=validation chooses one by that; name another data.validation_subset, or set "

@@ -1,5 +1,6 @@
 """Videos as they lie in storage: their shards are there, some can be decoded, their flow is there."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from tadscale.data.flow_windows import check_flow
@@ -25,12 +26,14 @@ def shards(facts: Facts) -> Iterator[str]:
     """Videos whose shard is missing are within the budget of bad ones."""
     budget = QuarantineBudget(max_fraction=facts.job.data.quarantine_budget)
     for name, videos in _stored(facts).items():
-        folders = {row.url.rpartition("/")[0] for row in videos.rows}
+        urls = Counter(row.url for row in videos.facts())
+        folders = {url.rpartition("/")[0] for url in urls}
         there = {f"{folder}/{file}" for folder in folders for file in list_names(folder)}
-        lost = [row for row in videos.rows if row.url not in there]
-        if len(lost) > budget.allowed(len(videos)):
+        gone = [url for url in urls if url not in there]
+        lost = sum(urls[url] for url in gone)
+        if lost > budget.allowed(len(videos)):
             yield (
-                f"{len(lost)} of the {len(videos)} {name} videos are in shards that are not there, such as {lost[0].url}; "
+                f"{lost} of the {len(videos)} {name} videos are in shards that are not there, such as {gone[0]}; "
                 f"the budget is {budget.allowed(len(videos))} (data.quarantine_budget): copy them, or index what is there"
             )
 
