@@ -88,19 +88,22 @@ class Manifest:
         Where the bytes lie does not count, in a shard or inside a video: copied, resharded or indexed anew, a data set keeps
         its digest.
         """
-        return self._digest_of(self.facts())
+        stored = isinstance(self.rows, StoredRows)
+        return self._digest_of(self.rows.described() if stored else map(VideoRow._asdict, self.rows))  # type: ignore[attr-defined]
 
-    def _digest_of(self, rows: Iterable[VideoRow]) -> str:
+    def _digest_of(self, rows: Iterable[dict[str, Any]]) -> str:
         described = [] if self.features is None else [_features_note(self)]
         sha = hashlib.sha256(json.dumps([CONTENT, self.classes, *described]).encode())
-        for row in rows:
-            facts = row._asdict()
+        for facts in rows:
             for name in NOT_COUNTED:
-                del facts[name]
-            if row.labelled:  # said of the others alone: digests of annotated videos are older than the word
-                del facts["labelled"]
-            if not row.flow_bytes:  # likewise
-                del facts["flow_bytes"], facts["flow_sha256"]
+                facts.pop(name, None)
+            if facts.get(
+                "labelled", True
+            ):  # said of the others alone: digests of annotated videos are older than the word
+                facts.pop("labelled", None)
+            if not facts.get("flow_bytes"):  # likewise
+                facts.pop("flow_bytes", None)
+                facts.pop("flow_sha256", None)
             sha.update(_encode(facts).encode())
         return sha.hexdigest()
 
@@ -244,7 +247,7 @@ def _verify(url: str, file: ManifestFile) -> None:
         raise _other_digest(url)
 
 
-def _checked(manifest: Manifest, file: ManifestFile) -> Iterator[VideoRow]:
+def _checked(manifest: Manifest, file: ManifestFile) -> Iterator[dict[str, Any]]:
     keys: set[str] = set()
     indexed = zip(*(file.index[name].tolist() for name in INDEX), strict=True)
     for row, stated in zip(manifest.facts(), indexed, strict=True):
@@ -253,7 +256,7 @@ def _checked(manifest: Manifest, file: ManifestFile) -> Iterator[VideoRow]:
         keys.add(row.key)
         if stated != (row.duration_s, row.frames, row.subset, row.labelled):
             raise UserError(f"{file.where}: the index says {stated} of {row.key!r}: build the manifest again")
-        yield row
+        yield row._asdict()
 
 
 def _other_digest(url: str) -> UserError:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from tadscale.data.manifest_file import INDEX, ManifestFile, open_manifest_file
 from tadscale.data.storage import CorruptMember
-from tadscale.data.video_row import VideoRow, row_of, unknown_label
+from tadscale.data.video_row import LISTS, VideoRow, row_of, unknown_label
 from tadscale.errors import UserError
 
 log = logging.getLogger(__name__)
 OWN_COLUMNS = ("key", "video_bytes")  # scalars as the file has them, beside the index's
 LAYOUT_PLACE = ("layout_offset", "layout_bytes", "layout_sha256")
+UNCOUNTED = ("shard", "video_offset", "flow_offset", *LAYOUT_PLACE)  # where bytes lie
 SCAN_BYTES = 4 << 20  # of neighbouring groups in one request, where all rows are gone through: 30,000 videos
 T = TypeVar("T")
 
@@ -100,12 +102,20 @@ class StoredRows(Sequence[VideoRow]):
 
     def __iter__(self) -> Iterator[VideoRow]:
         for run in self._runs():
-            yield from self._rows(run, *self._read(run.part, lambda file, run=run: _with_layouts(file, run)))
+            yield from self._rows(run, *self._read(run.part, partial(_with_layouts, run=run)))
 
     def facts(self) -> Iterator[VideoRow]:
         """The rows without their layouts, which are most of a manifest: what most readers of all rows want."""
         for run, table in self._tables():
             yield from self._rows(run, table.to_pylist())
+
+    def described(self) -> Iterator[dict[str, Any]]:
+        """What a manifest's digest covers of the rows, and no check of what they say: reading the manifest has done that."""
+        for run, table in self._tables():
+            labelled = self.parts[run.part].labelled
+            for row in table.drop_columns([name for name in UNCOUNTED if name in table.column_names]).to_pylist():
+                taken = {name: (row[name] if labelled else None) or () for name in LISTS}
+                yield row | taken | ({} if labelled else {"labelled": False})
 
     def column(self, name: str) -> NDArray[Any]:
         """One scalar field of all rows, `[V]`; those of the index and `source` without reading rows."""
@@ -140,7 +150,7 @@ class StoredRows(Sequence[VideoRow]):
         """All rows, group by group, as Arrow tables."""
         for span in self._spans():
             groups = [run.group for run in span]
-            pieces = self._read(span[0].part, lambda file, groups=groups: file.read(groups))
+            pieces = self._read(span[0].part, partial(ManifestFile.read, groups=groups))
             for run, data in zip(span, pieces, strict=True):
                 yield run, self.parts[run.part].file.decode(run.group, data).take(run.within)
 

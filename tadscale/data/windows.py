@@ -111,7 +111,7 @@ class WindowTable:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the columns as 64-bit numbers; the last two count only where there is more than one labelled source."""
-        columns = [self.video, self.start_frames, self.valid_frames]
+        columns: list[NDArray[Any]] = [self.video, self.start_frames, self.valid_frames]
         if self.source.any() or not self.labelled.all():
             columns += [self.labelled, self.source]
         sha = hashlib.sha256()
