@@ -20,7 +20,7 @@ from tadscale.data.windows import load_window
 from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
-from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
+from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources, open_plan
 from tests.runtime.conftest import WINDOW
 
 
@@ -42,6 +42,19 @@ def damage(folder: Path, key: str, data_url: str) -> str:
 
 def plan_of(data_url: str):
     return PlanSpec(sources=(Source(url=data_url),), window=WINDOW, seed=0, epochs=1, global_batch=4)
+
+
+def test_a_process_that_is_told_what_another_read_fetches_the_same_and_no_other_data(sprites):
+    spec = plan_of(sprites)
+    manifest, plan = open_plan(spec)
+    read = ReadSources.of(manifest)
+    told = open_plan(spec, read)[1]
+    assert told.digest == plan.digest
+    layout = layout_of(plan, 4)
+    itself, other = fetch_packet(0, spec, layout), fetch_packet(0, spec, layout, read=read)
+    assert all(np.array_equal(itself[name], other[name]) for name in itself)
+    with pytest.raises(ValueError, match="not the one that this run began with"):
+        open_plan(spec, read.model_copy(update={"stated": ("0" * 64,)}))
 
 
 def test_a_packet_holds_the_windows_of_the_plan(sprites):
