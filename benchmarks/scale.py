@@ -198,7 +198,9 @@ def drive(setting: Setting) -> Driver:
     plan_s = timed(lambda: open_plan(setting.spec, ReadSources.of(manifest))).seconds
     held = memory() - anonymous
     size = manifest_bytes(setting.url)
-    verify = Counted(whole_s - digest_s - plan_s, 3 + size.groups // (4 << 20), size.footer + size.row_index + size.groups)
+    verify = Counted(
+        whole_s - digest_s - plan_s, 3 + size.groups // (4 << 20), size.footer + size.indices + size.groups
+    )
     return Driver(verify, digest_s, plan_s, plan_digest_s, held, ReadSources.of(manifest))
 
 
@@ -254,7 +256,7 @@ class Size(NamedTuple):
 
     layouts: int
     groups: int
-    row_index: int
+    indices: int
     footer: int
     per_group: int
 

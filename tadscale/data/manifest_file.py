@@ -28,9 +28,9 @@ from tadscale.errors import UserError
 
 FORMAT = "2"
 MAX_ROWS = 10_000_000
-# A window's video is anywhere in the data set, so a group is read for one row of it: 512 rows are 70 KB, 2 % of a window of
-# 25 s at 1 Mbit/s. A process holds 14 KB of Parquet's notes on every group, 27 MB for a million videos; with 64 rows they
-# would be 220 MB, and take 2 s to parse.
+# A window's video is anywhere in the data set, so a group is read for one row of it: 512 rows are 89 kB, 2 % of a window of
+# 25 s at 1.5 Mbit/s. A process holds 16 KB of Parquet's notes on every group, 31 MiB for a million videos; with 64 rows they
+# would be 218 MiB, and take 2 s to parse.
 ROWS_PER_GROUP = 512
 GROUPS_KEPT = 16  # per process: 8,192 videos, so that of a small data set every group is read once
 INDEX = ("duration_s", "frames", "subset", "labelled")
