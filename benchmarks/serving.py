@@ -66,7 +66,14 @@ def long(options: argparse.Namespace) -> Table:
     """A minute of video and hours of it: what of memory grows."""
     predictor = Predictor.from_directory(options.model, "cpu")
     table = _table(
-        "video", "MB on disk", "windows", "detections", "peak MiB (anonymous)", "wall s", "ms a video second"
+        "video",
+        "MB on disk",
+        "windows",
+        "detections",
+        "peak MiB (anonymous)",
+        "wall s",
+        "CPU s",
+        "wall ms a video second",
     )
     with TemporaryDirectory() as folder:
         for seconds in (60.0, 3600 * options.hours):

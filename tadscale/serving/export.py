@@ -113,9 +113,9 @@ def _as_onnx(program: ExportedProgram) -> bytes:
         from onnxscript.optimizer import optimize
     except ImportError as error:
         raise UserError("ONNX is written with onnx and onnxscript: pip install 'tadscale[export]'") from error
-    program = program.run_decompositions({torch.ops.aten._cdist_forward.default: _distances})
     buffer = io.BytesIO()
     with _quiet():
+        program = program.run_decompositions({torch.ops.aten._cdist_forward.default: _distances})
         exported: Any = torch.onnx.export(
             program,
             dynamo=True,
