@@ -39,7 +39,7 @@ def test_a_run_s_last_words_hold_no_password(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tadscale.runtime.jobs.run_job.summary_table", lambda *_: "the table")
     uri = f"postgresql://me:{CANARY}@db/mlflow"
     console = Console(file=StringIO())
-    summary = JobSummary(stages={}, scores={}, run_id="r", tracking_uri=uri, model=None)
+    summary = JobSummary(stages={}, choices={}, scores={}, run_id="r", tracking_uri=uri, model=None)
     _conclude(load_job(JOB, [f"tracking.tracking_uri={uri}"]), summary, console)
     said = console.file.getvalue()
     assert "postgresql://[redacted]@db/mlflow" in said and CANARY not in said
