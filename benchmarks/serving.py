@@ -31,7 +31,7 @@ from tadscale.data.windows import read_video, tile
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.models.heads.base import Head, Predictions
-from tadscale.models.stored_weights import Precision
+from tadscale.models.stored_weights import Precision, store_weights
 from tadscale.network import load_network
 from tadscale.segments import Detection, Segment
 from tadscale.serving.export import ExportFormat, WindowNetwork, export_detector
@@ -55,6 +55,10 @@ def main() -> None:
         added.set_defaults(part=part)
         if part is long:
             added.add_argument("--hours", type=float, default=1.0)
+        if part is exports:
+            added.add_argument(
+                "--in-torch", action="store_true", help="what rounding costs, without exporting anything"
+            )
         if part is live:
             added.add_argument("--minutes", type=float, default=5.0)
     options = parser.parse_args()
@@ -126,7 +130,12 @@ def exports(options: argparse.Namespace) -> Table:
     plain = GraphNetwork(_plain(WindowNetwork(network)))
     windows, truth = _test_windows(options.data, DetectionPath.of(spec)), _truth(options.data)
     table = _table("form", "weights", "MB", "ms a window", "largest difference of a score", "average mAP, %")
-    table.add_row("trained", "float32", "", *_scored(plain, plain, windows, truth, DetectionPath.of(spec)))
+    for precision in get_args(Precision):
+        rounded = store_weights(load_network(str(folder))[0], precision)
+        row = _scored(GraphNetwork(_plain(WindowNetwork(rounded))), plain, windows, truth, DetectionPath.of(spec))
+        table.add_row("in torch", precision, "", *row)
+    if options.in_torch:
+        return table
     with TemporaryDirectory() as out:
         for form, precision in product(get_args(ExportFormat), get_args(Precision)):
             path = export_detector(folder, Path(out, f"{form}-{precision}"), form=form, precision=precision)

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from tadscale.data.decode import decode_frames
+from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.heads import HeadConfig
+from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.models.stored_weights import Precision, store_weights
 from tadscale.models.student import BRANCH_HEAD
 from tadscale.network import load_network, save_network
@@ -130,9 +132,16 @@ def soft_nms(rows: list[list], nms: dict) -> list[tuple[str, float, float, float
     ],
 )
 def test_a_graph_of_rounded_weights_says_what_the_network_says_with_them(
-    form: ExportFormat, precision: Precision, package: Path, tmp_path: Path
+    form: ExportFormat, precision: Precision, tmp_path: Path
 ) -> None:
-    detector = detector_folder(package)
+    """As wide as the demo's: constants of more than a few values are not computed ahead."""
+    detector = tmp_path / "detector"
+    wide = ModelConfig(
+        backbone=Small3dConfig(width=16), dim=64, head=ActionFormerConfig(dim=64, levels=2, heads=2, reach=2)
+    )
+    spec = SPEC.model_copy(update={"model": wide})
+    torch.manual_seed(0)
+    save_network(str(detector), spec, spec.build(for_training=True).state_dict())
     graph = load(export_detector(detector, tmp_path, form=form, precision=precision))
     plain = WindowNetwork(load_network(str(detector))[0])
     rounded = WindowNetwork(store_weights(load_network(str(detector))[0], precision))
