@@ -16,6 +16,7 @@ from tadscale.errors import UserError
 from tadscale.runtime.cluster.address import LOCAL, check_listening
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
 from tadscale.runtime.cluster.node_groups import NodeGroups, Part
+from tadscale.runtime.cluster.patient_start import patient_start
 from tadscale.runtime.cluster.stopping import kept_handlers
 
 ENVIRONMENT = {
@@ -173,7 +174,7 @@ def connect(config: ClusterConfig) -> None:
     A process that is connected already stays as it is.
 
     Raises:
-        UserError: nobody answers at the address.
+        UserError: nobody answers at the address, or this machine is too busy to start one.
     """
     import ray
 
@@ -187,7 +188,7 @@ def connect(config: ClusterConfig) -> None:
         local = {"include_dashboard": False, "num_cpus": local_cpus(config), "resources": local_groups(config)}
     # Logs stay in Ray's files: what a user must see comes as a record, a result or an exception. No runtime environment of
     # our own: with one, none of the processes that Ray starts ahead could be used.
-    with kept_handlers():
+    with kept_handlers(), patient_start():
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
