@@ -18,6 +18,7 @@ from tadscale.models.config import ModelConfig
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.network import Mode
 from tadscale.runtime.cluster.capacity import ENVIRONMENT, ClusterConfig
+from tadscale.runtime.cluster.patient_start import patient_start
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import Stage, stage_of
 
@@ -56,19 +57,20 @@ def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        ray.init(
-            address="local",
-            num_cpus=4,
-            resources={
-                "data": 4.0,
-                "motion": 4.0,
-                "train": 4.0,
-            },  # for those who keep their parts on nodes of their own
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=300 << 20,
-        )
+        with patient_start():
+            ray.init(
+                address="local",
+                num_cpus=4,
+                resources={
+                    "data": 4.0,
+                    "motion": 4.0,
+                    "train": 4.0,
+                },  # for those who keep their parts on nodes of their own
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=300 << 20,
+            )
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
         ray.shutdown()
