@@ -131,6 +131,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.named_models import named_appearance_teacher
     from tadscale.runtime.jobs.preflight.checks import preflight
+    from tadscale.runtime.jobs.preflight.cluster import offered
     from tadscale.runtime.planning.forecast import forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
@@ -152,7 +153,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     preflight(job)
     cpus = options.cpus or os.cpu_count() or 1
     rates, windows = measure_rates(job, modes, named_appearance_teacher(job))
-    expected = forecast(job, windows, rates, cpus)
+    expected = forecast(job, windows, rates, cpus, offered(job).nodes)
     console.print(forecast_table(expected))
     for line in forecast_lines(expected):
         console.print(line, markup=False, highlight=False)

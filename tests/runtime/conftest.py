@@ -23,7 +23,9 @@ from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import Stage, stage_of
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
-TWO_WORKERS = ClusterConfig(workers=2, cpus_per_worker=0.5, cpus_per_fetch=1.0, cpus_per_motion=0.5, max_failures=2)
+TWO_WORKERS = ClusterConfig(
+    workers=2, cpus_per_worker=0.5, cpus_per_fetch=1.0, cpus_per_motion=0.5, max_failures=2, data_plane="ray"
+)
 ONE_WORKER = TWO_WORKERS.model_copy(update={"workers": 1})
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -37,6 +37,9 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
 
+DataPlane = Literal["ray", "embedded"]
+"""Who reads a stage's data: Ray Data's processes, or the training workers themselves."""
+
 
 class ClusterConfig(Config):
     """How much of a cluster a stage takes. CPUs are Ray's logical ones: shares for scheduling, fractions allowed."""
@@ -51,8 +54,18 @@ class ClusterConfig(Config):
     """CPUs each training worker reserves."""
     gpus_per_worker: NonNegativeFloat = 0.0
     """GPUs each training worker reserves; 0 trains on the CPU, over gloo."""
+    data_plane: Literal["auto", "ray", "embedded"] = "auto"
+    """Who fetches, decodes and computes motion for training. `ray`: Ray Data, in tasks and actors on all nodes. `embedded`:
+    each training worker for itself, motion on the worker's device, and only the workers' CPUs are reserved; less work where
+    one machine is enough. `auto`: `embedded` where training on CPUs has one node to itself and nothing is asked for that Ray
+    Data alone gives (groups of nodes, GPUs for motion, more motion actors than workers, nodes to be waited for), else `ray`.
+    Batches are the same, bit for bit, where motion has the same device and threads. Evaluation always uses Ray Data."""
+    decoded_memo_mib: NonNegativeInt = 1024
+    """MiB in which each worker of the embedded data plane keeps decoded windows, where these come unchanged in every epoch
+    (no augmentation); 0 keeps nothing. A window of 160 frames takes 1.5 MiB at 56 pixels."""
     cpus_per_fetch: PositiveFloat = 1.0
-    """CPUs of one task that fetches and decodes a packet; as many run at once as CPUs are left."""
+    """CPUs of one task that fetches and decodes a packet, or of one thread of a worker that does; as many run at once as
+    CPUs are left."""
     max_fetches: PositiveInt | None = None
     """Let no more of these tasks run at once; by default as many as the cluster has CPUs for, which counts those of other
     groups of nodes, too."""
@@ -124,16 +137,31 @@ class ClusterConfig(Config):
         """Torch threads of a motion actor."""
         return max(1, int(self.cpus_per_motion))
 
-    def required(self, *, motion: bool, training: bool = True) -> dict[str, float]:
-        """The least that a stage can run on: the training workers, the motion actors, and one fetching task.
+    def plane(self, nodes: int, *, motion: bool) -> DataPlane:
+        """Who reads the data of a stage, with or without motion, on a cluster of so many nodes: what `data_plane` says."""
+        if self.data_plane != "auto":
+            return self.data_plane
+        asked_for = self.gpus_per_worker > 0 or self.groups.names or self.wait_for_nodes_s > 0
+        actors = max(self.motion_actors, self.max_motion_actors or 0)
+        motion_apart = motion and (self.gpus_per_motion > 0 or actors > self.workers)
+        return "ray" if nodes > 1 or asked_for or motion_apart else "embedded"
+
+    def fetches_per_worker(self, cpus: float) -> int:
+        """Threads that fetch in each worker of the embedded data plane, on a cluster of so many CPUs: what the training
+        workers leave, in equal shares."""
+        left = (cpus - self.workers * self.cpus_per_worker) / self.cpus_per_fetch
+        return max(1, int(min(left, self.max_fetches or left) / self.workers))
+
+    def required(self, *, motion: bool, training: bool = True, plane: DataPlane = "ray") -> dict[str, float]:
+        """The least that a stage can run on: the training workers, and for Ray Data the motion actors and one fetching task.
 
         Beside `CPU` and `GPU` the CPUs of each group of nodes, by its name.
         """
         workers = (self.min_workers or self.workers) if training else 0
-        actors = self.motion_actors if motion else 0
+        actors = self.motion_actors if motion and plane == "ray" else 0
         cpus: dict[Part, float] = {
             "training": workers * self.cpus_per_worker,
-            "fetch": self.cpus_per_fetch,
+            "fetch": self.cpus_per_fetch if plane == "ray" else 0.0,
             "motion": actors * self.cpus_per_motion,
         }
         needed = {
@@ -208,7 +236,14 @@ def local_groups(config: ClusterConfig) -> dict[str, float]:
     return dict.fromkeys(config.groups.names, float(local_cpus(config)))
 
 
-def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True) -> None:
+def alive_nodes() -> int:
+    """Nodes of the cluster that this process is connected to."""
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True, plane: DataPlane = "ray") -> None:
     """Refuse a job that the cluster can never run.
 
     Ray Train reserves its CPUs first; Ray Data left with none waits for ever, without a word.
@@ -219,30 +254,39 @@ def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True
     import ray
 
     deadline = time.monotonic() + config.wait_for_nodes_s
-    while lack := shortage(config, ray.cluster_resources(), motion=motion, training=training):
+    while lack := shortage(config, ray.cluster_resources(), motion=motion, training=training, plane=plane):
         if time.monotonic() >= deadline:
             raise UserError(lack)
         time.sleep(min(1.0, deadline - time.monotonic()))
 
 
-def shortage(config: ClusterConfig, total: Mapping[str, float], *, motion: bool, training: bool = True) -> str | None:
+def shortage(
+    config: ClusterConfig,
+    total: Mapping[str, float],
+    *,
+    motion: bool,
+    training: bool = True,
+    plane: DataPlane = "ray",
+) -> str | None:
     """What a stage lacks on a cluster of so many CPUs and GPUs, and what to do; None if nothing."""
-    needed = config.required(motion=motion, training=training)
+    needed = config.required(motion=motion, training=training, plane=plane)
     short = {name: amount for name, amount in needed.items() if amount > total.get(name, 0.0) + 1e-6}
     if not short:
         return None
     workers = config.min_workers or config.workers
     have = {name: total.get(name, 0.0) for name in short}
-    parts = [
-        f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)" if training else "",
-        f"{config.cpus_per_fetch:g} to fetch and decode",
-        f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher" if motion else "",
-    ]
+    parts = [f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)"] if training else []
+    why, lower = "", "cluster.workers or cluster.cpus_per_worker (0.5 is fine)"
+    if plane == "ray":
+        parts.append(f"{config.cpus_per_fetch:g} to fetch and decode")
+        parts += [f"{config.motion_actors * config.cpus_per_motion:g} for motion and teacher"] if motion else []
+        why = "Without CPUs left for data it would wait for ever. "
+        lower = (
+            "cluster.workers, cluster.cpus_per_worker (0.5 is fine), cluster.motion_actors or cluster.cpus_per_motion"
+        )
     return (
-        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(filter(None, parts))}. "
-        "Without CPUs left for data it would wait for ever. Lower cluster.workers, cluster.cpus_per_worker (0.5 is "
-        "fine), cluster.motion_actors or cluster.cpus_per_motion, add nodes, or set cluster.wait_for_nodes_s if nodes "
-        "are still on their way"
+        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(parts)}. {why}Lower {lower}, "
+        "add nodes, or set cluster.wait_for_nodes_s if nodes are still on their way"
     )
 
 

@@ -193,7 +193,7 @@ def _record_stage(run: Run, result: StageResult) -> None:
     """What the record of a stage holds besides its curves."""
     seconds = result.seconds._asdict()
     run.log_metrics({f"time/{name}": value for name, value in seconds.items()} | {"quarantined": result.quarantined})
-    run.set_tags({"plan_digest": result.plan_digest, "manifest_digest": result.manifest_digest})
+    run.set_tags({name: getattr(result, name) for name in ("plan_digest", "manifest_digest", "data_plane")})
     run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
     log = read_bytes(result.log_url)
     run.log_metrics(fetch_metrics(log.decode()))

@@ -1,10 +1,9 @@
-"""Fill packets: plan, ranged read, decode, augment. Runs in Ray Data's CPU tasks, which never import torch."""
+"""Fill packets: plan, ranged read, decode, augment. Runs in Ray Data's CPU tasks, which never import torch, or in threads
+of a training worker (`embedded.py`)."""
 
 import json
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tadscale.data.block_cache import CacheConfig, open_cache
 from tadscale.data.fetching import WindowFetcher
@@ -12,8 +11,9 @@ from tadscale.data.flow_windows import blank_flow, load_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import EMPTY, PlanRow
 from tadscale.data.quarantine import DataError, QuarantineEntry
-from tadscale.data.windows import Window, WindowConfig, load_window
+from tadscale.data.windows import WindowConfig, load_window
 from tadscale.runtime.pipeline.packets import PADDED, Columns, PacketLayout, as_row, pad_to_longest
+from tadscale.runtime.pipeline.window_memo import WindowMemo
 from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources, open_plan
 
 
@@ -37,9 +37,10 @@ def fetch_packet(
     flow_url: str | None = None,
     cache: CacheConfig | None = None,
     read: ReadSources | None = None,
+    memo: WindowMemo | None = None,
 ) -> Columns:
     """Load the windows of one packet; bytes come from the node's `cache` where it has them, and the manifests are read as
-    a whole unless another process has `read` them.
+    a whole unless another process has `read` them. What the `memo` has of this process's earlier packets is not fetched.
 
     A window whose video is bad keeps its slot: `valid` False, zeros for frames, and its entry for the quarantine ledger
     in the column `error` (JSON, one text a window, empty where all is well). So does an empty slot, without an entry.
@@ -56,48 +57,56 @@ def fetch_packet(
     manifest, plan = open_plan(spec, read)
     rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
     fetchers = [WindowFetcher(open_cache(cache) if cache else None) for _ in rows]
-    loaded = [_load(row, manifest, spec.window, flow_url, fetcher) for row, fetcher in zip(rows, fetchers, strict=True)]
-    windows = [window for window, _, _ in loaded]
-    flow = {"flow": np.stack([pictures for _, pictures, _ in loaded if pictures is not None])} if flow_url else {}
-    return flow | {
+    loaded = [
+        _load(row, manifest, spec.window, flow_url, fetcher, memo) for row, fetcher in zip(rows, fetchers, strict=True)
+    ]
+    windows = [window for window, _ in loaded]
+    stacked = ("mask", "frames", "flow") if flow_url else ("mask", "frames")
+    return {name: np.stack([window[name] for window in windows]) for name in stacked} | {
         "position": np.array([row.position for row in rows], np.int64),
         "window": np.array([row.window for row in rows], np.int64),
-        "valid": np.array([bool(window.mask.any()) for window in windows]),
+        "valid": np.array([bool(window["mask"].any()) for window in windows]),
         "labelled": np.array([row.labelled for row in rows]),
-        "mask": np.stack([window.mask for window in windows]),
-        "frames": np.stack([window.frames for window in windows]),
-        "segments_frames": _stack([window.segments_frames for window in windows], PADDED["segments_frames"]),
-        "labels": _stack([window.labels for window in windows], PADDED["labels"]),
-        "error": np.array([error for _, _, error in loaded]),
+        **{name: _stack([window[name] for window in windows], fill) for name, fill in PADDED.items()},
+        "error": np.array([error for _, error in loaded]),
         "fetch": np.array([fetcher.count for fetcher in fetchers], np.int64),
     }
 
 
 def _load(
-    row: PlanRow, manifest: Manifest, config: WindowConfig, flow_url: str | None, fetcher: WindowFetcher
-) -> tuple[Window, NDArray[Any] | None, str]:
-    """A window, its precomputed flow if there is any, and an entry for the ledger if it is bad."""
+    row: PlanRow,
+    manifest: Manifest,
+    config: WindowConfig,
+    flow_url: str | None,
+    fetcher: WindowFetcher,
+    memo: WindowMemo | None,
+) -> tuple[Columns, str]:
+    """A window's own columns, not to be written to, and an entry for the ledger if it is bad."""
     if row.window == EMPTY:
-        return *_blank(config, flow_url), ""
+        return _blank(config, flow_url), ""
     video = manifest.row(row.video)
+
+    def load() -> Columns:
+        cut = row.start_frames, row.valid_frames, config, config.augment.draw(row.draw_seed), fetcher
+        columns: Columns = load_window(video, *cut)._asdict()
+        return columns | ({"flow": load_flow(flow_url, video.key, *cut)} if flow_url else {})
+
     try:
-        draw = config.augment.draw(row.draw_seed)
-        cut = row.start_frames, row.valid_frames, config, draw, fetcher
-        window = load_window(video, *cut)
-        return window, load_flow(flow_url, video.key, *cut) if flow_url else None, ""
+        return load() if memo is None else memo.recall(row.window, load), ""
     except DataError as error:
         entry = QuarantineEntry(shard=video.shard, key=video.key, reason=error.reason, stage="decode")
-        return *_blank(config, flow_url), json.dumps(entry._asdict())
+        return _blank(config, flow_url), json.dumps(entry._asdict())
 
 
-def _blank(config: WindowConfig, flow_url: str | None) -> tuple[Window, NDArray[Any] | None]:
-    window = Window(
-        frames=config.blank(config.frames),
-        mask=np.zeros(config.frames, bool),
-        segments_frames=np.zeros((0, 2), np.float32),
-        labels=np.zeros(0, np.int64),
-    )
-    return window, blank_flow(flow_url, config, config.frames) if flow_url else None
+def _blank(config: WindowConfig, flow_url: str | None) -> Columns:
+    """A window without a frame."""
+    columns: Columns = {
+        "frames": config.blank(config.frames),
+        "mask": np.zeros(config.frames, bool),
+        "segments_frames": np.zeros((0, 2), np.float32),
+        "labels": np.zeros(0, np.int64),
+    }
+    return columns | ({"flow": blank_flow(flow_url, config, config.frames)} if flow_url else {})
 
 
 def _stack(ragged: list[np.ndarray], fill: int) -> np.ndarray:

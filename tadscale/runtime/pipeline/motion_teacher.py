@@ -49,8 +49,7 @@ class MotionTeacher:
         self._source = "frames" if stage.flow_url is None else "flow"
         self._teacher = _load_teacher(stage).to(device) if stage.distils else None
         self._dropped = ("flow",) if stage.needs_frames else ("flow", "frames")
-        repeats = stage.optim.epochs > 1 and not stage.window.augment.varies
-        self._memo = WindowMemo(memo_bytes) if memo_bytes and repeats else None
+        self._memo = WindowMemo(memo_bytes) if memo_bytes and stage.repeats_windows else None
 
     @torch.inference_mode()
     def __call__(self, columns: Columns) -> Columns:

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from tadscale.network import Mode
+from tadscale.runtime.cluster.capacity import ClusterConfig, DataPlane
 from tadscale.runtime.pipeline.packets import windows_per_packet
 from tadscale.runtime.planning.rates import Rates
 from tadscale.runtime.stage.job import JobConfig
@@ -26,8 +27,11 @@ class StageForecast(NamedTuple):
     waits_for: str
     """What decides `step_s`: `training`, `motion`, `decoding`, or `CPUs` where the parts share too few of them."""
     motion_per_worker: float
-    """Motion actors that keep one training worker busy while nothing is remembered; 0 where there is no motion."""
+    """Motion actors that keep one training worker busy while nothing is remembered; 0 where there is no motion, or workers
+    make it."""
     checkpoint_mib: float
+    plane: DataPlane
+    """Who reads the data."""
 
 
 class Forecast(NamedTuple):
@@ -45,7 +49,7 @@ class Forecast(NamedTuple):
         return sum(stage.seconds for stage in self.stages)
 
 
-def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:
+def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int, nodes: int = 1) -> Forecast:
     """Every stage of a job, on a cluster with so many CPUs. The parts of a step overlap: the slowest decides.
 
     Args:
@@ -53,12 +57,14 @@ def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int) -> Forecast:
         windows: in an epoch.
         rates: of one window, see `measure_rates`.
         cpus: cores that there are; more logical CPUs than that do not make it faster.
+        nodes: of the cluster, which decide who reads the data.
     """
-    stages = [
-        _stage(settings_of(job, mode), mode, windows * _parts(job, mode), _of_part(rates, _parts(job, mode)), cpus)
-        for mode in stage_modes(job)
-    ]
-    return Forecast(stages, rates, windows, cpus)
+
+    def stage(mode: Mode) -> StageForecast:
+        parts, plane = _parts(job, mode), job.cluster.plane(nodes, motion=mode != "baseline")
+        return _stage(settings_of(job, mode), mode, windows * parts, _of_part(rates, parts), cpus, plane)
+
+    return Forecast([stage(mode) for mode in stage_modes(job)], rates, windows, cpus)
 
 
 def _parts(job: JobConfig, mode: Mode) -> int:
@@ -73,11 +79,11 @@ def _of_part(rates: Rates, parts: int) -> Rates:
     )
 
 
-def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) -> StageForecast:
+def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int, plane: DataPlane) -> StageForecast:
     steps_per_epoch = math.ceil(windows / job.optim.global_batch)
-    motion_s = _motion_s(mode, rates)
+    made = _Made(rates.fetch_s, _motion_s(mode, rates))
     first, later = (
-        _step(job, mode, rates, cpus, seconds) for seconds in (motion_s, _repeated_s(job, mode, windows, rates))
+        _step(job, mode, rates, cpus, each, plane) for each in (made, _again(job, mode, windows, rates, plane))
     )
     step_s, waits_for = max((seconds, part) for part, seconds in first.items())
     epochs_s = steps_per_epoch * (step_s + (job.optim.epochs - 1) * max(later.values()))
@@ -87,8 +93,9 @@ def _stage(job: JobConfig, mode: Mode, windows: int, rates: Rates, cpus: int) ->
         seconds=STAGE_START_S + epochs_s,
         step_s=step_s,
         waits_for=waits_for,
-        motion_per_worker=motion_s / _train_s(mode, rates),
+        motion_per_worker=made.motion_s / _train_s(mode, rates) if plane == "ray" else 0.0,
         checkpoint_mib=STATE_BYTES * rates.parameters[mode] / 2**20,
+        plane=plane,
     )
 
 
@@ -104,36 +111,58 @@ def _motion_s(mode: Mode, rates: Rates) -> float:
     return rates.motion_s + (rates.teacher_s if mode in DISTILLING else 0.0)
 
 
-def _repeated_s(job: JobConfig, mode: Mode, windows: int, rates: Rates) -> float:
-    """The same from the second epoch on, where most of it may be remembered (see `WindowMemo`).
+class _Made(NamedTuple):
+    """Seconds that a window takes on its way to the worker."""
 
-    Each of n actors has seen a window with chance 1/n an epoch; as for the second epoch is good enough here.
+    fetch_s: float
+    motion_s: float
+
+
+def _again(job: JobConfig, mode: Mode, windows: int, rates: Rates, plane: DataPlane) -> _Made:
+    """The same from the second epoch on, where most of it may be remembered (see `WindowMemo`)."""
+    cluster, window, motion_s = job.cluster, job.data.window, _motion_s(mode, rates)
+    if window.augment.varies:
+        return _Made(rates.fetch_s, motion_s)
+    made = rates.taught_bytes if mode in DISTILLING else rates.motion_bytes
+    if plane == "ray":
+        known = _remembered(cluster.motion_actors, cluster.motion_memo_mib, windows * made)
+        return _Made(rates.fetch_s, motion_s * (1 - known))
+    known = _remembered(cluster.workers, cluster.motion_memo_mib, windows * made)
+    decoded = _remembered(cluster.workers, cluster.decoded_memo_mib, windows * window.frames * window.blank(1).nbytes)
+    return _Made(rates.fetch_s * (1 - decoded), motion_s * (1 - known))
+
+
+def _remembered(processes: int, memo_mib: int, size: int) -> float:
+    """Share of `size` bytes of results that is not made again, where each process has a memo of its own.
+
+    Each of n processes has seen a window with chance 1/n an epoch; as for the second epoch is good enough here.
     """
-    if job.data.window.augment.varies:
-        return _motion_s(mode, rates)
-    actors = job.cluster.motion_actors
-    size = rates.taught_bytes if mode in DISTILLING else rates.motion_bytes
-    room = actors * (job.cluster.motion_memo_mib << 20) / (windows * size)
-    return _motion_s(mode, rates) * (1 - min(1.0, room) / actors)
+    return min(1.0, processes * (memo_mib << 20) / size) / processes
 
 
-def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, motion_s: float) -> dict[str, float]:
+def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, made: _Made, plane: DataPlane) -> dict[str, float]:
     """Seconds of each part of a step, were it alone."""
     cluster, batch = job.cluster, job.optim.global_batch
-    share = batch // cluster.workers
+    share, embedded = batch // cluster.workers, plane == "embedded"
     train_s = _train_s(mode, rates)
-    ray_s = PACKET_CPU_S / windows_per_packet(share, job.data.window)
-    reserved = cluster.workers * cluster.cpus_per_worker + cluster.motion_actors * cluster.cpus_per_motion * (
-        motion_s > 0
-    )
-    fetching = max(1, int((max(cpus, reserved + cluster.cpus_per_fetch) - reserved) / cluster.cpus_per_fetch))
-    fetching = min(fetching, cluster.max_fetches or fetching)
-    on_cpu = rates.fetch_s + ray_s
-    on_cpu += 0.0 if cluster.gpus_per_motion else motion_s * cluster.threads_per_motion
+    makers = cluster.workers if embedded else cluster.motion_actors
+    motion_threads = cluster.threads_per_worker if embedded else cluster.threads_per_motion
+    motion_on_gpu = cluster.gpus_per_worker if embedded else cluster.gpus_per_motion
+    on_cpu = made.fetch_s + (0.0 if embedded else PACKET_CPU_S / windows_per_packet(share, job.data.window))
+    on_cpu += 0.0 if motion_on_gpu else made.motion_s * motion_threads
     on_cpu += 0.0 if cluster.gpus_per_worker else train_s * cluster.threads_per_worker
     return {
         "training": share * train_s,
-        "motion": batch * motion_s / cluster.motion_actors,
-        "decoding": batch * rates.fetch_s / fetching,
+        "motion": batch * made.motion_s / makers,
+        "decoding": batch * made.fetch_s / _fetching(cluster, cpus, plane, motion=made.motion_s > 0),
         "CPUs": batch * on_cpu / cpus,
     }
+
+
+def _fetching(cluster: ClusterConfig, cpus: int, plane: DataPlane, *, motion: bool) -> int:
+    """Windows that are fetched at a time."""
+    if plane == "embedded":
+        return cluster.workers * cluster.fetches_per_worker(cpus)
+    reserved = cluster.workers * cluster.cpus_per_worker + cluster.motion_actors * cluster.cpus_per_motion * motion
+    fetching = max(1, int((max(cpus, reserved + cluster.cpus_per_fetch) - reserved) / cluster.cpus_per_fetch))
+    return min(fetching, cluster.max_fetches or fetching)

@@ -57,9 +57,11 @@ def worker_groups(job: JobConfig) -> list[WorkerGroup]:
 
 
 def planned(job: JobConfig) -> ClusterConfig:
-    """The job's share of such a cluster: its own settings, with the groups and how many tasks fetch."""
+    """The job's share of such a cluster: its own settings, with the groups, for which Ray Data reads, and how many tasks
+    fetch."""
     fetches = job.cluster.max_fetches or FETCHES_PER_WORKER * job.cluster.workers
-    return job.cluster.model_copy(update={"max_fetches": fetches, "groups": GROUPS, "address": None})
+    changes = {"max_fetches": fetches, "groups": GROUPS, "address": None, "data_plane": "auto"}
+    return job.cluster.model_copy(update=changes)
 
 
 def rayjob_patch(groups: list[WorkerGroup]) -> list[dict[str, Any]]:

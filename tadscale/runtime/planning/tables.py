@@ -7,16 +7,16 @@ from tadscale.runtime.planning.forecast import Forecast
 
 
 def forecast_table(forecast: Forecast) -> Table:
-    """A row a stage: how long, what decides it, and how many motion actors keep a training worker busy."""
+    """A row a stage: how long, what decides it, who reads its data, how many motion actors keep a training worker busy."""
     table = Table(title="expected, not run", title_justify="left")
-    for name in ("stage", "decided by"):
+    for name in ("stage", "decided by", "data plane"):
         table.add_column(name, no_wrap=True)
     for name in ("steps", "ms a step", "motion actors a worker", "checkpoint MiB", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in forecast.stages:
         actors = f"{stage.motion_per_worker:.2f}" if stage.motion_per_worker else "-"
         cells = [f"{stage.steps:,}", f"{1000 * stage.step_s:.0f}", actors, f"{stage.checkpoint_mib:.1f}"]
-        table.add_row(stage.mode, stage.waits_for, *cells, format_duration(stage.seconds))
+        table.add_row(stage.mode, stage.waits_for, stage.plane, *cells, format_duration(stage.seconds))
     return table
 
 

@@ -143,6 +143,11 @@ class Stage(StageFiles, Config):
         return self.job.motion.flow_url if self.needs_motion else None
 
     @property
+    def repeats_windows(self) -> bool:
+        """Whether later epochs bring the same windows unchanged, so that what was made of them can be kept."""
+        return self.optim.epochs > 1 and not self.window.augment.varies
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What decides the stage's result besides the plan, as plain data: a stage with another identity is another stage.
 
@@ -299,5 +304,7 @@ class StageResult(StageFiles, Config):
     """Digest of the trained network's description; empty in results of earlier versions."""
     epochs: int = 0
     """Passes over the windows; 0 in results of earlier versions."""
+    data_plane: str = "ray"
+    """Who read the data, `ray` or `embedded`: it decides nothing of the result. Earlier versions had Ray Data alone."""
     kept_epochs: dict[int, str] = {}
     """Digests of the descriptions of the networks that were kept after earlier epochs, by epoch."""

@@ -1,5 +1,6 @@
 """Train one stage on a cluster: checks first, then Ray Train, then the result."""
 
+import logging
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
 from tadscale.flow.motion import motion_channels
 from tadscale.network import spec_digest
-from tadscale.runtime.cluster.capacity import check_capacity, connect
+from tadscale.runtime.cluster.capacity import DataPlane, alive_nodes, check_capacity, connect
 from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handlers
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
@@ -33,6 +34,7 @@ from tadscale.runtime.training.watch import OnRecord, watching
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
 CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
+log = logging.getLogger(__name__)
 
 
 def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken | None = None) -> StageResult:
@@ -60,17 +62,19 @@ def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken
         return finished
     preset = _check_settings(stage, manifest, plan)
     connect(stage.job.cluster)
-    check_capacity(stage.job.cluster, motion=stage.needs_motion)
+    plane = stage.job.cluster.plane(alive_nodes(), motion=stage.needs_motion)
+    log.info("%s: data plane %s", stage.url, plane)
+    check_capacity(stage.job.cluster, motion=stage.needs_motion, plane=plane)
     note_identity(stage)
     name, monitor = start_monitor(
         stage.quarantine_url, stage.quarantine_budget, len(manifest), run=stage.job.name, stage=stage.mode
     )
     with stop.as_request():
         with watching(monitor, stop, on_record), kept_handlers():
-            failure = _fit(WorkerConfig(stage=stage, preset=preset, monitor=name, read=ReadSources.of(manifest)))
+            failure = _fit(_worker_config(stage, preset, name, ReadSources.of(manifest), plane))
         summary: Summary = ray.get(monitor.summary.remote())
         ray.kill(monitor)
-        result = _result(stage, plan, _judge(stage, summary, failure))
+        result = _result(stage, plan, _judge(stage, summary, failure), plane)
         note_result(stage, result)
     return result
 
@@ -91,8 +95,15 @@ class _TrainBackend(TorchConfig().backend_cls):  # type: ignore[misc]
         worker_group.execute(install_sigterm_handler)  # in the main thread, which alone may set handlers
 
 
+def _worker_config(
+    stage: Stage, preset: dict[str, Any], monitor: str, read: ReadSources, plane: DataPlane
+) -> WorkerConfig:
+    fetches = stage.job.cluster.fetches_per_worker(ray.cluster_resources().get("CPU", 0.0))
+    return WorkerConfig(stage=stage, preset=preset, monitor=monitor, read=read, plane=plane, fetches=fetches)
+
+
 def _fit(config: WorkerConfig) -> TrainingFailedError | None:
-    stage, cluster = config.stage, config.stage.job.cluster
+    cluster = config.stage.job.cluster
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     resources = {"CPU": cluster.cpus_per_worker} | cluster.placed("training")
     if cluster.gpus_per_worker:
@@ -112,18 +123,7 @@ def _fit(config: WorkerConfig) -> TrainingFailedError | None:
             storage_path=str(own_store),
             failure_config=FailureConfig(max_failures=cluster.max_failures),
         ),
-        datasets={DATASET: ray.data.range(1)},
-        dataset_config=PlanDataConfig(
-            PipelineSpec(
-                plan=stage.plan,
-                read=config.read,
-                flow_url=stage.flow_url,
-                cache=stage.job.data.cache,
-                stage_json=stage.model_dump_json() if stage.needs_motion else None,
-                cluster=cluster,
-                monitor=config.monitor,
-            )
-        ),
+        **(_ray_data(config) if config.plane == "ray" else {}),
     )
     try:
         trainer.fit()
@@ -132,6 +132,21 @@ def _fit(config: WorkerConfig) -> TrainingFailedError | None:
     finally:
         shutil.rmtree(own_store / config.monitor, ignore_errors=True)
     return None
+
+
+def _ray_data(config: WorkerConfig) -> dict[str, Any]:
+    """What makes Ray Train build the pipeline and deal it out."""
+    stage = config.stage
+    spec = PipelineSpec(
+        plan=stage.plan,
+        read=config.read,
+        flow_url=stage.flow_url,
+        cache=stage.job.data.cache,
+        stage_json=stage.model_dump_json() if stage.needs_motion else None,
+        cluster=stage.job.cluster,
+        monitor=config.monitor,
+    )
+    return {"datasets": {DATASET: ray.data.range(1)}, "dataset_config": PlanDataConfig(spec)}
 
 
 def _check_settings(stage: Stage, manifest: Manifest, plan: Plan) -> dict[str, Any]:
@@ -180,7 +195,7 @@ def _causes(failure: TrainingFailedError) -> str:
     return "; ".join(dict.fromkeys(causes))
 
 
-def _result(stage: Stage, plan: Plan, summary: Summary) -> StageResult:
+def _result(stage: Stage, plan: Plan, summary: Summary, plane: DataPlane) -> StageResult:
     assert summary.outcome is not None
     return StageResult(
         steps=summary.outcome.step,
@@ -193,5 +208,6 @@ def _result(stage: Stage, plan: Plan, summary: Summary) -> StageResult:
         manifest_digest=plan.manifest_digest,
         network_sha256=spec_digest(stage.weights_url),
         epochs=stage.optim.epochs,
+        data_plane=plane,
         kept_epochs={epoch: spec_digest(stage.epoch_url(epoch)) for epoch in stage.kept_epochs},
     )

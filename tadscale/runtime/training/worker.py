@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -11,6 +12,7 @@ import ray
 import ray.train
 import ray.train.collective
 import torch
+from pydantic import PositiveInt
 
 from tadscale.config import Config
 from tadscale.engine.batch import WindowBatch
@@ -23,8 +25,10 @@ from tadscale.engine.steps import Lesson, StepFunction, step_function
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import save_network
+from tadscale.runtime.cluster.capacity import DataPlane
 from tadscale.runtime.pipeline.dataset import batch_columns
-from tadscale.runtime.pipeline.packets import PacketLayout, windows_per_packet
+from tadscale.runtime.pipeline.embedded import embedded_batches
+from tadscale.runtime.pipeline.packets import Columns, PacketLayout, windows_per_packet
 from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
@@ -63,6 +67,10 @@ class WorkerConfig(Config):
     """Name of the monitor actor."""
     read: ReadSources
     """What the driver found in the manifests of the stage's sources."""
+    plane: DataPlane
+    """Who reads the data."""
+    fetches: PositiveInt = 1
+    """Threads that fetch, where the worker does."""
 
 
 def install_sigterm_handler() -> None:
@@ -90,7 +98,7 @@ class _Rank:
     """A rank's parts, put together."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        self._stage, job = config.stage, config.stage.job
+        self._config, self._stage, job = config, config.stage, config.stage.job
         context = ray.train.get_context()
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         self._monitor = ray.get_actor(config.monitor)
@@ -124,8 +132,12 @@ class _Rank:
         if self._resumed.step == self._plan.total_steps:  # stopped between the last checkpoint and the weights
             self._end(GO_ON, self._plan.total_steps, self._resumed.losses, self._resumed.seconds)
             return
-        stage, stopwatch = self._stage, Stopwatch(self._resumed.seconds)
-        batches = self._open_data(stopwatch)
+        stopwatch = Stopwatch(self._resumed.seconds)
+        with self._open_data() as columns:
+            self._train(RankBatches(columns, self._stage.job.cluster.device, self._monitor, stopwatch), stopwatch)
+
+    def _train(self, batches: RankBatches, stopwatch: Stopwatch) -> None:
+        stage = self._stage
         logs: list[LogLines] = []  # rank 0's
         kept: list[KeepEpochs] = []  # rank 0's
         agreement = Agreement(batches, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
@@ -163,12 +175,14 @@ class _Rank:
         lesson = Lesson(objective=objective, student=job.student, global_batch=self._plan.global_batch)
         return step_function(self._stage.mode, lesson)
 
-    def _open_data(self, stopwatch: Stopwatch) -> RankBatches:
+    def _open_data(self) -> AbstractContextManager[Iterator[Columns]]:
+        """This rank's batches, from Ray Data or from its own threads."""
         if self._rank == 0:  # before it asks for its shard: the pipeline is built for this layout
             ray.get(self._monitor.started.remote(self._layout))
-        shard = ray.train.get_dataset_shard(DATASET)
-        device = self._stage.job.cluster.device
-        return RankBatches(batch_columns(shard, self._layout), device, self._monitor, stopwatch)
+        config = self._config
+        if config.plane == "ray":
+            return nullcontext(batch_columns(ray.train.get_dataset_shard(DATASET), self._layout))
+        return embedded_batches(self._stage, self._layout, self._rank, read=config.read, threads=config.fetches)
 
     def _taught(self, batches: RankBatches) -> Iterator[WindowBatch]:
         """The batches with what the appearance teacher makes of them, where there is one."""

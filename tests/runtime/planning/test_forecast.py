@@ -86,6 +86,29 @@ def test_few_cpus_decide_where_everything_shares_them():
     assert by_mode(shared, cpus=2)["decomposed"].step_s > 4 * (1.0 + 4.0 + 0.1) / 2
 
 
+def test_workers_that_read_for_themselves_make_their_own_motion_and_wait_for_no_packet():
+    alone = {"workers": 2, "cpus_per_worker": 0.5, "cpus_per_fetch": 0.5}
+    stage = by_mode(job(cluster=alone))["decomposed"]
+    assert (stage.plane, stage.motion_per_worker) == ("embedded", 0.0)
+    assert (stage.waits_for, stage.step_s) == ("motion", 2 * 4.0)  # each worker its own two windows
+    busy = by_mode(job(cluster=alone), cpus=1)["decomposed"]
+    assert (busy.waits_for, busy.step_s) == ("CPUs", pytest.approx(4 * (1.0 + 4.0 + 0.1)))
+    assert by_mode(job(cluster=alone | {"data_plane": "ray"}), cpus=1)["decomposed"].step_s > busy.step_s
+
+
+def test_a_worker_remembers_what_it_decoded_and_the_other_one_does_not():
+    window = {"frames": 16, "stride_frames": 16, "height": 16, "width": 16}
+    plain = {"data": {"url": "nowhere", "window": window}}
+    one, two = (
+        forecast(job(**plain, cluster={"workers": n, "cpus_per_fetch": 0.001}), 10, RATES._replace(fetch_s=100.0), 1)
+        for n in (1, 2)
+    )
+    baselines = [{stage.mode: stage for stage in each.stages}["baseline"] for each in (one, two)]
+    epoch_s = 3 * 4 * (100.0 + 0.5)
+    assert baselines[0].seconds == pytest.approx(STAGE_START_S + epoch_s + 2 * 3 * 4 * 0.5)
+    assert baselines[1].seconds == pytest.approx(STAGE_START_S + epoch_s + 2 * 3 * 4 * (50.0 + 0.5))
+
+
 def test_what_a_job_trains():
     assert stage_modes(job(kind="teacher")) == ["teacher"]
     assert stage_modes(job(kind="evaluate")) == []

@@ -1,4 +1,5 @@
-"""Stages on real processes: two DeepSpeed ranks over gloo, fed by Ray Data; killed, preempted, damaged, resumed."""
+"""Stages on real processes: two DeepSpeed ranks over gloo, fed by Ray Data; killed, preempted, damaged, resumed. One of them
+feeds itself."""
 
 import json
 import os
@@ -114,6 +115,18 @@ def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url
     assert result.restarts == 1
     assert trained_positions(result) == trained_positions(student[1])
     assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
+
+
+def test_workers_that_read_for_themselves_train_the_same_bit_for_bit(student, make_stage, teacher_url, tmp_path):
+    """One of them is killed, too, and goes on in the middle of an epoch: what was remembered is gone, and made again."""
+    stage = make_stage(tmp_path, mode="decomposed", teacher_url=teacher_url)
+    kill = SignalAt(13, signal.SIGKILL)
+    result = train(stage, TWO_WORKERS.model_copy(update={"data_plane": "embedded"}), kill)
+    assert kill.sent and result.restarts == 1
+    assert (result.data_plane, student[1].data_plane) == ("embedded", "ray")
+    for name in ("positions", "valid", "losses", "grad_norm"):
+        assert [line[name] for line in lines_of(result)] == [line[name] for line in lines_of(student[1])]
+    assert result.network_sha256 == student[1].network_sha256
 
 
 def test_with_an_appearance_teacher_and_kept_epochs_it_costs_no_more(make_stage, teacher_url, tmp_path):
