@@ -81,6 +81,9 @@ def test_a_stage_trains_the_whole_plan_once_and_reports(student):
     assert (result.restarts, result.quarantined) == (0, 0)
     assert Path(result.quarantine_url).read_text() == ""
     assert result.seconds.train_s > 0
+    assert 0 < result.seconds.checkpoint_s < result.seconds.total_s
+    assert result.seconds.checkpoint_background_s > 0
+    assert not Path(stage.log_parts_url).exists()
 
 
 def test_the_exported_student_is_the_average_and_has_no_branch_detector(student):
@@ -112,6 +115,26 @@ def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url
     result = train(stage, TWO_WORKERS, kill)
     assert kill.sent
     assert result.restarts == 1
+    assert trained_positions(result) == trained_positions(student[1])
+    assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
+
+
+def test_a_checkpoint_on_an_epoch_s_border_begins_the_next_epoch(student, make_stage, teacher_url, tmp_path):
+    """The first window after it is the next epoch's first: none of the old order comes again, none is left out."""
+    stage = make_stage(tmp_path, mode="decomposed", teacher_url=teacher_url, checkpoint_every_steps=8)
+    _, plan = open_plan(stage.plan)
+    assert plan.steps_per_epoch == 8
+    seen: list[int] = []
+    kill = SignalAt(11, signal.SIGKILL)
+
+    def on_record(record) -> None:
+        seen.append(record.step)
+        kill(record)
+
+    result = train(stage, TWO_WORKERS, on_record)
+    assert result.restarts == 1
+    resumed = seen[seen.index(11) + 1 :]
+    assert min(resumed) == 8
     assert trained_positions(result) == trained_positions(student[1])
     assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
 
