@@ -57,7 +57,7 @@ class Engine(Protocol):
         ...
 
     def state(self, step: int) -> TrainState:
-        """Gather the full state (every rank must call it)."""
+        """Gather the full state, as copies that no later step changes (every rank must call it)."""
         ...
 
     def load_state(self, state: TrainState) -> None:

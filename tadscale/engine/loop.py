@@ -131,9 +131,10 @@ def _step(engine: Engine, expected: Expected, step: int) -> float:
 
 
 def full_state(engine: Engine, ema: Ema, step: int) -> TrainState:
-    """The engine's state with the averaged weights beside it."""
+    """The engine's state with the averaged weights beside it, all of it copies: training goes on while it is written."""
     state = engine.state(step)
-    return TrainState(step=step, tensors=state.tensors | {f"ema/{name}": value for name, value in ema.tensors.items()})
+    average = {f"ema/{name}": value.clone() for name, value in ema.tensors.items()}
+    return TrainState(step=step, tensors=state.tensors | average)
 
 
 def check_positions(batch: WindowBatch | None, expected: Tensor, step: int) -> None:

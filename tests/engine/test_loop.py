@@ -13,7 +13,7 @@ from tadscale.engine.steps import Lesson, StudentConfig, step_function
 from tadscale.models.detector import Detector
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.models.heads.actionformer.objective import ActionFormerObjective
-from tests.engine.conftest import BATCH, make_batch
+from tests.engine.conftest import BATCH, STEPS_PER_EPOCH, make_batch
 
 CONFIG = OptimConfig(epochs=3, global_batch=2, lr=5e-3, warmup_epochs=0.5)
 OBJECTIVE = ActionFormerObjective(ActionFormerConfig(min_positives=1), 2)
@@ -62,11 +62,12 @@ def test_loss_falls_and_every_record_is_filled(tiny_model, batches, expected):
     assert last.memory_mib > 10
 
 
-def test_stopped_and_resumed_training_is_bit_for_bit_the_same(tiny_model, batches, expected):
+@pytest.mark.parametrize("stop_after", [6, 2 * STEPS_PER_EPOCH - 1], ids=["within an epoch", "on an epoch's border"])
+def test_stopped_and_resumed_training_is_bit_for_bit_the_same(stop_after, tiny_model, batches, expected):
     engine, ema = _start(tiny_model)
     _, whole = _train(engine, ema, batches, expected)
-    steps, first = _train(*_start(tiny_model), batches, expected, stop_after=6)
-    assert steps == 7
+    steps, first = _train(*_start(tiny_model), batches, expected, stop_after=stop_after)
+    assert steps == stop_after + 1
     assert first.state is not None
 
     resumed, resumed_ema = _start(tiny_model)
@@ -74,7 +75,7 @@ def test_stopped_and_resumed_training_is_bit_for_bit_the_same(tiny_model, batche
     resumed_ema.load(
         {name.removeprefix("ema/"): t for name, t in first.state.tensors.items() if name.startswith("ema/")}
     )
-    _, second = _train(resumed, resumed_ema, batches, expected, first_step=7)
+    _, second = _train(resumed, resumed_ema, batches, expected, first_step=stop_after + 1)
     assert first.losses + second.losses == whole.losses
     assert all(torch.equal(resumed_ema.tensors[name], value) for name, value in ema.tensors.items())
 

@@ -57,7 +57,7 @@ def _outcome(job: JobConfig, model: ModelVersion, champion: int | None, before: 
 
 def _seconds(summary: JobSummary, took_s: float) -> dict[str, float]:
     """Each stage's own time, of all tries together, and the rest of this try."""
-    stages = {mode: sum(stage.seconds) for mode, stage in summary.stages.items()}
+    stages = {mode: stage.seconds.total_s for mode, stage in summary.stages.items()}
     return {mode: round(spent, 1) for mode, spent in stages.items()} | {
         REST: round(max(0.0, took_s - sum(stages.values())), 1)
     }

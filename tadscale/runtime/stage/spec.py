@@ -42,8 +42,14 @@ class StageFiles:
 
     @property
     def log_url(self) -> str:
-        """Its log: JSON lines, one a step: losses, rates, and every rank's first and last position of the plan."""
+        """Its log, once it is finished: JSON lines, one a step: losses, rates, every rank's first and last position of the
+        plan."""
         return join(self.url, "log.jsonl")
+
+    @property
+    def log_parts_url(self) -> str:
+        """Folder of its log's parts, while it is not finished."""
+        return join(self.url, "log")
 
     @property
     def quarantine_url(self) -> str:

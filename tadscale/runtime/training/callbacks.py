@@ -12,12 +12,12 @@ import torch
 import torch.distributed
 
 from tadscale.data.blocks import FetchCount, sum_counts
-from tadscale.data.storage import read_text, write_bytes
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.stage.stopwatch import Stopwatch
 from tadscale.runtime.training.batches import RankBatches
-from tadscale.runtime.training.checkpoints import CheckpointStore
+from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
+from tadscale.runtime.training.stage_log import PART_STEPS, Parts, StageLog
 
 GO_ON, PREEMPTED, OVER_BUDGET = range(3)
 DRAIN_CHECK_STEPS = 10  # asking Ray whether a node is about to go is a barrier of some milliseconds
@@ -83,23 +83,23 @@ def _report(first_position: int, last_position: int, valid: int, stop: int, *fet
 
 
 class LogLines:
-    """One JSON line a step, on rank 0; the driver sees each at once, the file is written with every checkpoint.
+    """One JSON line a step, on rank 0; the driver sees each at once, storage with every checkpoint.
 
     A checkpoint and the log up to it belong together: after a crash, steps past the checkpoint are trained again and
-    logged again, so the file tells the story of the weights and of nothing else.
+    logged again, so the log tells the story of the weights and of nothing else.
 
     Args:
-        url: of the file.
+        stored: the log in storage.
         agreement: knows every rank's positions.
         monitor: takes the records; answers whether to stop.
         first_step: where this attempt begins; lines of earlier attempts from there on are dropped.
     """
 
-    def __init__(self, url: str, agreement: Agreement, monitor: Any, first_step: int) -> None:
-        self._url = url
+    def __init__(self, stored: StageLog, agreement: Agreement, monitor: Any, first_step: int) -> None:
+        self._stored = stored
         self._agreement = agreement
         self._monitor = monitor
-        self._lines = _lines_before(url, first_step)
+        self._parts = stored.take_up(first_step)
         self._answers: list[Any] = []
         self.stop_asked = False
         """Whether the driver wants training to stop."""
@@ -111,59 +111,65 @@ class LogLines:
         plain = asdict(record)
         fetch = sum_counts(report.fetch for report in ranks)._asdict()
         valid = sum(report.valid for report in ranks)
-        self._lines.append(json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch}))
+        line = json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch})
+        self._parts.setdefault(record.step // PART_STEPS, []).append(line)
         self._answers.append(self._monitor.record.remote(plain))
         ready, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)
         self.stop_asked |= any(ray.get(ready))
         return False
 
-    def flush(self) -> None:
-        """Write the file."""
-        write_bytes(self._url, "".join(f"{line}\n" for line in self._lines).encode())
+    def take(self) -> Parts:
+        """The parts that have grown since the last call; of what is full, memory keeps nothing."""
+        taken = {part: list(lines) for part, lines in self._parts.items()}
+        newest = max(self._parts)
+        self._parts = {newest: self._parts[newest]}
+        return taken
+
+    def write(self, parts: Parts) -> None:
+        """Write what `take` gave; may run beside the training."""
+        self._stored.write(parts)
 
 
 class CheckpointEvery:
-    """Writes the state every so many steps, at the plan's end, before a preemption and before a node leaves.
+    """Takes the state every so many steps, at the plan's end, before a preemption and before a node leaves.
+
+    It is written beside the steps that follow, but for the last three, which are waited for: nothing may follow them.
 
     Args:
-        store: where to.
         every_steps: how often.
         agreement: knows of preemption.
-        meta: what stands beside the state.
-        stopwatch: takes the time spent here; its split stands beside the state.
-        log: rank 0's log, written first: it never ends before the checkpoint does. None on other ranks, which only
-            take part in gathering the state.
+        stopwatch: takes the time for which training pauses: for the write before, for gathering and copying.
+        writer: rank 0's; None on other ranks, which only take part in gathering the state.
     """
 
     def __init__(
-        self,
-        store: CheckpointStore,
-        every_steps: int,
-        agreement: Agreement,
-        meta: dict[str, Any],
-        stopwatch: Stopwatch,
-        log: LogLines | None,
+        self, every_steps: int, agreement: Agreement, stopwatch: Stopwatch, writer: CheckpointWriter | None
     ) -> None:
-        self._store = store
         self._every_steps = every_steps
         self._agreement = agreement
-        self._meta = meta
         self._stopwatch = stopwatch
-        self._log = log
+        self._writer = writer
 
     def after_step(self, record: StepRecord, state: State) -> bool:
-        """See `Callback`."""
+        """See `Callback`. Raises what the write of an earlier state raised."""
         taken = record.step + 1
-        due = taken % self._every_steps == 0 or taken == record.total_steps
-        if due or self._agreement.node_leaves or self._agreement.stop == PREEMPTED:
+        last = taken == record.total_steps or self._agreement.node_leaves or self._agreement.stop == PREEMPTED
+        if self._writer is not None:
+            self._writer.check()
+        if last or taken % self._every_steps == 0:
             started = time.monotonic()
-            full = state()
-            if self._log is not None:
-                self._log.flush()
-                seconds = self._stopwatch.split()._asdict()
-                self._store.save(full, self._meta | {"seconds": seconds, "losses": record.losses})
+            self._take(record, state, last)
             self._stopwatch.checkpoint_s += time.monotonic() - started
         return False
+
+    def _take(self, record: StepRecord, state: State, last: bool) -> None:
+        if self._writer is None:
+            state()
+            return
+        self._writer.wait()  # before gathering: memory holds one state, not two
+        self._writer.write(state(), record.losses)
+        if last:
+            self._writer.wait()
 
 
 class Preemption:
@@ -175,7 +181,3 @@ class Preemption:
     def after_step(self, record: StepRecord, state: State) -> bool:
         """See `Callback`."""
         return self._agreement.stop != GO_ON
-
-
-def _lines_before(url: str, first_step: int) -> list[str]:
-    return [line for line in read_text(url).splitlines() if json.loads(line)["step"] < first_step] if first_step else []

@@ -18,7 +18,7 @@ from tadscale.config import Config
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import Diverged, Engine, select
-from tadscale.engine.loop import Expected, train
+from tadscale.engine.loop import Callback, Expected, train
 from tadscale.engine.pretrain import pretrain_step
 from tadscale.engine.start import load_start
 from tadscale.engine.steps import Lesson, StepFunction, step_function
@@ -44,11 +44,13 @@ from tadscale.runtime.training.callbacks import (
     LogLines,
     Preemption,
 )
+from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
 from tadscale.runtime.training.keep_epochs import KeepEpochs
 from tadscale.runtime.training.monitor import Outcome
 from tadscale.runtime.training.resume import check_plan
+from tadscale.runtime.training.stage_log import StageLog
 from tadscale.runtime.training.target_scale import measure_target_scale
 
 DATASET = "windows"
@@ -105,6 +107,7 @@ class _Rank:
         self._manifest, self._plan = open_plan(config.stage.plan, config.read)
         self._network = config.stage.network(self._manifest.classes)
         self._store = CheckpointStore(config.stage.checkpoints_url)
+        self._log = StageLog(config.stage.log_url, config.stage.log_parts_url)
         share = len(self._plan.slots(0, self._rank, self._world_size))  # refuses a world size that does not divide
         torch.manual_seed(job.seed)
         model = self._network.build(for_training=True)
@@ -139,26 +142,28 @@ class _Rank:
     def _train(self, batches: RankBatches, stopwatch: Stopwatch) -> None:
         stage = self._stage
         logs: list[LogLines] = []  # rank 0's
-        kept: list[KeepEpochs] = []  # rank 0's
         agreement = Agreement(batches, lambda: _terminated.is_set() or any(line.stop_asked for line in logs))
+        callbacks: list[Callback] = [agreement]
+        writer: CheckpointWriter | None = None
         if self._rank == 0:
-            logs.append(LogLines(stage.log_url, agreement, self._monitor, self._resumed.step))
-            kept.append(KeepEpochs(stage.kept_epochs, self._plan.steps_per_epoch, self._save_epoch, stopwatch))
-        meta = {"plan_digest": self._plan.digest, "world_size": self._world_size}
-        checkpoints = CheckpointEvery(
-            self._store, stage.job.checkpoint_every_steps, agreement, meta, stopwatch, logs[0] if logs else None
-        )
+            logs.append(LogLines(self._log, agreement, self._monitor, self._resumed.step))
+            kept = KeepEpochs(stage.kept_epochs, self._plan.steps_per_epoch, self._save_epoch, stopwatch)
+            callbacks += [*logs, kept]
+            meta = {"plan_digest": self._plan.digest, "world_size": self._world_size}
+            writer = CheckpointWriter(self._store, logs[0], meta, stopwatch)
+        callbacks.append(CheckpointEvery(stage.job.checkpoint_every_steps, agreement, stopwatch, writer))
         try:
-            taken = train(
-                self._engine,
-                self._step_function(),
-                self._taught(batches),
-                self._expected(),
-                stage.optim,
-                first_step=self._resumed.step,
-                ema=self._ema,
-                callbacks=[agreement, *logs, *kept, checkpoints, Preemption(agreement)],
-            )
+            with writer or nullcontext():
+                taken = train(
+                    self._engine,
+                    self._step_function(),
+                    self._taught(batches),
+                    self._expected(),
+                    stage.optim,
+                    first_step=self._resumed.step,
+                    ema=self._ema,
+                    callbacks=[*callbacks, Preemption(agreement)],
+                )
         except Diverged:
             if self._rank == 0:
                 self._store.note_divergence(self._resumed.step)
@@ -230,6 +235,7 @@ class _Rank:
             reason = "preempted"
         else:
             reason = "finished"
+            self._log.merge()
             self._save(self._stage.weights_url)
         ray.get(self._monitor.finished.remote(Outcome(reason, taken, losses, seconds)))  # type: ignore[arg-type]
 

@@ -62,6 +62,8 @@ def test_time_that_is_neither_waited_nor_written_is_trained():
     stopwatch = Stopwatch(TimeSplit(train_s=10.0, data_wait_s=5.0, checkpoint_s=1.0))
     time.sleep(0.05)
     stopwatch.data_wait_s, stopwatch.checkpoint_s = 0.02, 0.01
+    stopwatch.checkpoint_background_s = 30.0  # beside the training: takes nothing from it
     split = stopwatch.split()
     assert split.train_s == pytest.approx(10.0 + 0.02, abs=0.015)
-    assert (split.data_wait_s, split.checkpoint_s) == (5.02, 1.01)
+    assert (split.data_wait_s, split.checkpoint_s, split.checkpoint_background_s) == (5.02, 1.01, 30.0)
+    assert split.total_s == pytest.approx(split.train_s + 6.03)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -63,8 +64,20 @@ def teacher_url(make_stage, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def student(make_stage, teacher_url, tmp_path_factory) -> tuple[Stage, StageResult]:
-    stage = make_stage(tmp_path_factory.mktemp("student"), mode="decomposed", teacher_url=teacher_url)
+def wanted(make_stage, tmp_path_factory) -> dict[str, Any]:
+    """An appearance teacher, and an epoch to be chosen: what a job may ask for beside the motion teacher."""
+    folder = tmp_path_factory.mktemp("appearance")
+    baseline = make_stage(folder, mode="baseline")
+    rgb_url = save_untrained(baseline, folder / "weights", seed=2)
+    return {
+        "student": StudentConfig(appearance_teacher=AppearanceTeacherConfig(url=rgb_url)),
+        "evaluate": baseline.job.evaluate.model_copy(update={"select": "validation"}),
+    }
+
+
+@pytest.fixture(scope="module")
+def student(make_stage, teacher_url, wanted, tmp_path_factory) -> tuple[Stage, StageResult]:
+    stage = make_stage(tmp_path_factory.mktemp("student"), "decomposed", teacher_url, **wanted)
     return stage, train(stage, TWO_WORKERS)
 
 
@@ -76,12 +89,16 @@ def test_a_stage_trains_the_whole_plan_once_and_reports(student):
     lines = lines_of(result)
     assert sum(line["valid"] for line in lines) == 3 * len(plan.windows)
     split = {"split_truth", "split_distill", "split_cosine"}  # of the gradients in the motion branch
-    assert set(result.losses) == {"loss", "joint", "appearance", "feature", "prediction"} | split
+    teachers = {"feature", "prediction", "appearance_teacher_feature", "appearance_teacher_prediction"}
+    assert set(result.losses) == {"loss", "joint", "appearance"} | teachers | split
     assert result.losses == lines[-1]["losses"]
     assert lines[-1]["losses"]["loss"] < lines[0]["losses"]["loss"]
     assert (result.restarts, result.quarantined) == (0, 0)
     assert Path(result.quarantine_url).read_text() == ""
     assert result.seconds.train_s > 0
+    assert 0 < result.seconds.checkpoint_s < result.seconds.total_s
+    assert result.seconds.checkpoint_background_s > 0
+    assert not Path(stage.log_parts_url).exists()
 
 
 def test_the_exported_student_is_the_average_and_has_no_branch_detector(student):
@@ -106,47 +123,44 @@ def test_only_the_newest_checkpoints_are_kept(student):
     assert kept == ["step-00000020", "step-00000024"]
 
 
-def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url, tmp_path):
-    """The run ends by itself; its log is the uninterrupted run's, bit for bit: resume is exact, and runs repeat."""
-    stage = make_stage(tmp_path, mode="decomposed", teacher_url=teacher_url)
+def test_a_killed_worker_costs_nothing_but_time(student, make_stage, teacher_url, wanted, tmp_path):
+    """The run ends by itself; its log and what it kept of each epoch are the uninterrupted run's, bit for bit: resume is
+    exact, and runs repeat."""
+    stage = make_stage(tmp_path, "decomposed", teacher_url, **wanted)
     kill = SignalAt(7, signal.SIGKILL)
     result = train(stage, TWO_WORKERS, kill)
     assert kill.sent
     assert result.restarts == 1
     assert trained_positions(result) == trained_positions(student[1])
     assert [line["losses"] for line in lines_of(result)] == [line["losses"] for line in lines_of(student[1])]
+    assert result.kept_epochs.keys() == {1, 2} and result.epochs == 3
+    assert result.kept_epochs == student[1].kept_epochs
+    for epoch, digest in result.kept_epochs.items():
+        assert spec_digest(result.epoch_url(epoch)) == digest
 
 
-def test_workers_that_read_for_themselves_train_the_same_bit_for_bit(student, make_stage, teacher_url, tmp_path):
-    """One of them is killed, too, and goes on in the middle of an epoch: what was remembered is gone, and made again."""
-    stage = make_stage(tmp_path, mode="decomposed", teacher_url=teacher_url)
-    kill = SignalAt(13, signal.SIGKILL)
-    result = train(stage, TWO_WORKERS.model_copy(update={"data_plane": "embedded"}), kill)
-    assert kill.sent and result.restarts == 1
+def test_workers_that_read_for_themselves_train_the_same_bit_for_bit(
+    student, make_stage, teacher_url, wanted, tmp_path
+):
+    """And one that is killed goes on from a checkpoint on an epoch's border: the first window after it is the next epoch's
+    first, none of the old order comes again, none is left out. What was remembered is gone, and made again."""
+    stage = make_stage(tmp_path, "decomposed", teacher_url, checkpoint_every_steps=8, **wanted)
+    _, plan = open_plan(stage.plan)
+    assert plan.steps_per_epoch == 8
+    seen: list[int] = []
+    kill = SignalAt(11, signal.SIGKILL)
+
+    def on_record(record) -> None:
+        seen.append(record.step)
+        kill(record)
+
+    result = train(stage, TWO_WORKERS.model_copy(update={"data_plane": "embedded"}), on_record)
+    assert result.restarts == 1
+    assert min(seen[seen.index(11) + 1 :]) == 8
     assert (result.data_plane, student[1].data_plane) == ("embedded", "ray")
     for name in ("positions", "valid", "losses", "grad_norm"):
         assert [line[name] for line in lines_of(result)] == [line[name] for line in lines_of(student[1])]
     assert result.network_sha256 == student[1].network_sha256
-
-
-def test_with_an_appearance_teacher_and_kept_epochs_it_costs_no_more(make_stage, teacher_url, tmp_path):
-    """The second teacher runs in the workers; what is kept of each epoch is the uninterrupted run's, byte for byte."""
-    baseline = make_stage(tmp_path / "baseline", mode="baseline")
-    rgb_url = save_untrained(baseline, tmp_path / "rgb", seed=2)
-    wanted = {
-        "student": StudentConfig(appearance_teacher=AppearanceTeacherConfig(url=rgb_url)),
-        "evaluate": baseline.job.evaluate.model_copy(update={"select": "validation"}),
-    }
-    whole, cut = (make_stage(tmp_path / name, "decomposed", teacher_url, **wanted) for name in ("whole", "cut"))
-    kill = SignalAt(11, signal.SIGKILL)
-    results = train(whole, TWO_WORKERS), train(cut, TWO_WORKERS, kill)
-    assert kill.sent and results[1].restarts == 1
-    assert {"appearance_teacher_feature", "appearance_teacher_prediction"} <= set(results[0].losses)
-    assert results[0].losses == results[1].losses
-    assert results[0].kept_epochs.keys() == {1, 2} and results[0].epochs == 3
-    assert results[0].kept_epochs == results[1].kept_epochs
-    for epoch, digest in results[1].kept_epochs.items():
-        assert spec_digest(results[1].epoch_url(epoch)) == digest
 
 
 def test_a_finished_stage_is_not_trained_again(student, monkeypatch):
