@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from tadscale.data.storage import read_range
 from tadscale.errors import UserError
 
 DIGESTED = 1 << 20  # windows at a time
+BACKGROUND_SHARE = 0.25  # our choice
 
 
 class WindowConfig(Config):
@@ -43,6 +44,12 @@ class WindowConfig(Config):
     """A segment counts in a window if at least this share of it is inside (of the window, if the segment is longer)."""
     augment: Augment = Augment()
     """Random crop and flip in training."""
+    sampling: Literal["tile", "segments"] = "tile"
+    """What of a video is trained on: windows of all of it, or windows that hold its segments and a share of background, by
+    the rule of `tadscale.data.segment_windows`. Videos without labels are tiled either way, and so are those that detections
+    are made of."""
+    background: Annotated[float, Field(ge=0, lt=1)] = BACKGROUND_SHARE
+    """Under `sampling: segments`, the share of windows in which there is no segment."""
     features: FeatureRows | None = None
     """Frames are rows of features in place of pictures, as the shards' manifest describes them."""
 
@@ -59,10 +66,27 @@ class WindowConfig(Config):
             raise ValueError("window.augment crops and flips pictures, and features are none: leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _background_is_drawn_beside_segments(self) -> Self:
+        if self.sampling == "tile" and self.background != BACKGROUND_SHARE:
+            raise ValueError(
+                f"window.background is {self.background:g}, and window.sampling=tile takes all windows, whatever is in "
+                "them: leave it out, or set window.sampling=segments"
+            )
+        return self
+
     def fingerprint(self) -> str:
-        """SHA-256 of all settings; of windows of pictures without the word of features, which is younger than theirs."""
-        left_out = {"features"} if self.features is None else None
-        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+        """SHA-256 of all settings; of those that are younger than the first runs, only where they change something."""
+        return hashlib.sha256(self.model_dump_json(exclude=self._without_effect).encode()).hexdigest()
+
+    @property
+    def _without_effect(self) -> set[str]:
+        left_out = {"features"} if self.features is None else set()
+        return left_out | ({"sampling", "background"} if self.sampling == "tile" else set())
+
+    def tiled(self) -> "WindowConfig":
+        """The same of windows that cover all of a video."""
+        return self.model_copy(update={"sampling": "tile", "background": BACKGROUND_SHARE})
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
