@@ -133,7 +133,11 @@ def test_the_seed_alone_decides_what_is_drawn() -> None:
     happens = {"labels": ("a",) * 3, "start_s": (1.0, 2.0, 9.0), "end_s": (1.5, 2.4, 12.0)}
     manifest = make_manifest("u", [row("v0", 20.0, **happens), row("v1", 3.0), row("v2", 30.0, **happens)])
     table = segment_windows(manifest, config(), 7)  # frozen: a run that goes on must meet the same windows
-    assert [starts_of(table, video) for video in range(3)] == [[9, 85, 93, 101, 109, 128], [14], [8, 85, 93, 101, 109, 184]]
+    assert [starts_of(table, video) for video in range(3)] == [
+        [9, 85, 93, 101, 109, 128],
+        [14],
+        [8, 85, 93, 101, 109, 184],
+    ]
 
 
 def test_where_a_window_sits_around_its_segment_is_spread_evenly() -> None:
