@@ -19,8 +19,8 @@ from tadscale.data.windows import WindowConfig, cut_window
 from tests.data.test_decode import turned
 from tests.data.test_windows import row
 
-# Grey levels, of single pixels and on average: FFmpeg's scaler is up to 2 off whatever it does, and a cut at whole pixels up to
-# half a pixel, of ramps that rise by at most 5 a pixel. A picture that is stretched, or cut elsewhere, is off by tens.
+# Grey levels, of single pixels and on average. FFmpeg's scaler is up to 2 off whatever it does, and a cut at whole pixels is
+# off by up to half a pixel, of ramps that rise by at most 5 a pixel. What is stretched, or cut elsewhere, is off by tens.
 TOLERANCE, BIAS = 8.0, 3.5
 
 
