@@ -132,7 +132,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.named_models import named_appearance_teacher
     from tadscale.runtime.jobs.preflight.checks import preflight
     from tadscale.runtime.jobs.preflight.cluster import offered
-    from tadscale.runtime.planning.forecast import forecast
+    from tadscale.runtime.planning.forecast import forecast, teacher_cache_forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
     from tadscale.runtime.retrain.spec import is_retrain
@@ -155,7 +155,7 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     rates, windows = measure_rates(job, modes, named_appearance_teacher(job))
     expected = forecast(job, windows, rates, cpus, offered(job).nodes)
     console.print(forecast_table(expected))
-    for line in forecast_lines(expected):
+    for line in forecast_lines(expected, teacher_cache_forecast(job, expected)):
         console.print(line, markup=False, highlight=False)
     return EXIT_OK
 

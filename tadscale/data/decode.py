@@ -27,6 +27,7 @@ from tadscale.data.container import (
     times_of_display,
     undecodable,
 )
+from tadscale.data.crop import Crop
 
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
@@ -92,13 +93,16 @@ def verify_video(video: Video) -> None:
             pass
 
 
-def decode_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.uint8]:
+def decode_frames(
+    video: Video, times_s: NDArray[np.floating], size: tuple[int, int], crop: Crop | None = None
+) -> NDArray[np.uint8]:
     """The pictures that are on display at the given times.
 
     Args:
         video: the encoded file, whole or fetched as it is read.
         times_s: `[T]` seconds from the start of the video stream, not decreasing.
         size: `(height, width)` in pixels; the decoder's scaler resizes, without keeping the aspect ratio.
+        crop: keep the aspect ratio, and cut this.
 
     Returns:
         `[T, H, W, 3]` RGB.
@@ -110,32 +114,36 @@ def decode_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, 
     assert times.ndim == 1 and len(times) and np.isfinite(times).all() and (np.diff(times) >= 0).all()
     if times[0] > 0:
         try:
-            return _sample(video, times, size, seek=True)
+            return _sample(video, times, size, crop, seek=True)
         except UndecodableVideo:
             pass  # an index may lie, and pictures behind an open group lack their references: the start is always right
-    return _sample(video, times, size, seek=False)
+    return _sample(video, times, size, crop, seek=False)
 
 
-def stream_frames(video: Video, times_s: NDArray[np.floating], size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+def stream_frames(
+    video: Video, times_s: NDArray[np.floating], size: tuple[int, int], crop: Crop | None = None
+) -> Iterator[NDArray[np.uint8]]:
     """The pictures of `decode_frames`, one `[H, W, 3]` after the other: each is decoded once, and none is kept.
 
     Raises:
         UndecodableVideo: as `decode_frames`, when it comes to the picture that cannot be had.
     """
-    for picture, count in _displayed(video, np.asarray(times_s, np.float64), size, seek=False):
+    for picture, count in _displayed(video, np.asarray(times_s, np.float64), size, crop, seek=False):
         yield from repeat(picture, count)
 
 
-def _sample(video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool) -> NDArray[np.uint8]:
+def _sample(
+    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], crop: Crop | None, *, seek: bool
+) -> NDArray[np.uint8]:
     frames, done = np.empty((len(times_s), *size, 3), np.uint8), 0  # [T, H, W, 3]
-    for picture, count in _displayed(video, times_s, size, seek=seek):
+    for picture, count in _displayed(video, times_s, size, crop, seek=seek):
         frames[done : done + count] = picture
         done += count
     return frames
 
 
 def _displayed(
-    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], *, seek: bool
+    video: Video, times_s: NDArray[np.float64], size: tuple[int, int], crop: Crop | None, *, seek: bool
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """Each picture `[H, W, 3]` that is on display at one of the times or more, and at how many."""
     scaler, done, end_s = VideoReformatter(), 0, 0.0
@@ -148,7 +156,7 @@ def _displayed(
                 raise UndecodableVideo(f"seeking to {times_s[0]:.3f} s led to {picture.time_s:.3f} s")
             upto = int(np.searchsorted(times_s, end_s - TIME_SLACK_S))
             if upto > done:
-                yield upright_rgb(scaler, picture.frame, size), upto - done
+                yield upright_rgb(scaler, picture.frame, size, crop, pixel_aspect(stream)), upto - done
                 done = upto
             if done == len(times_s):
                 return
@@ -240,14 +248,36 @@ def _display_times(container: Any, stream: Any) -> tuple[list[float], float]:
     return times_s, order.end_s(*shown[-1], times_s[-2] if len(shown) > 1 else None) if shown else 0.0
 
 
-def upright_rgb(scaler: VideoReformatter, frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One decoded picture, scaled to `(height, width)` and turned upright: `[H, W, 3]` RGB."""
+def pixel_aspect(stream: Any) -> float:
+    """Width of a stream's pixels by their height: 1, unless it is anamorphic, as television recorded on tape and disc is."""
+    return float(stream.sample_aspect_ratio or 1)
+
+
+def upright_rgb(
+    scaler: VideoReformatter, frame: Any, size: tuple[int, int], crop: Crop | None = None, aspect: float = 1.0
+) -> NDArray[np.uint8]:
+    """One decoded picture, scaled to `(height, width)` and turned upright: `[H, W, 3]` RGB.
+
+    Args:
+        scaler: of this stream.
+        frame: as it was decoded.
+        size: of the result.
+        crop: scale it until it covers `size`, and cut; by default it is stretched.
+        aspect: see `pixel_aspect`.
+
+    Raises:
+        UndecodableVideo: see `Crop.scaled`.
+    """
     quarter_turns = round(frame.rotation / 90) % 4  # anticlockwise
-    height, width = size[::-1] if quarter_turns % 2 else size
+    shape, scaled = (frame.height, frame.width * aspect), size
+    if crop is not None:
+        scaled = crop.scaled(shape[::-1] if quarter_turns % 2 else shape, size)
+    height, width = scaled[::-1] if quarter_turns % 2 else scaled
     picture = scaler.reformat(  # threads: 0, the default, is one a core
         frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
     )
-    return np.rot90(picture.to_ndarray(), quarter_turns)  # [H, W, 3]
+    upright = np.rot90(picture.to_ndarray(), quarter_turns)  # [H', W', 3]
+    return upright if crop is None else crop.cut(upright, size)
 
 
 def _lasts_s(stream: Any, ticks: int | None) -> float:

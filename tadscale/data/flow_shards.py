@@ -77,7 +77,7 @@ def flow_of_video(
         upto = min(first + CHUNK_FRAMES + 1, total)  # one more: flow leads to the next frame
         start = min(first, upto - 2) if total > 1 else first  # two at least: a pair
         times_s = np.arange(start, upto) / window.fps
-        frames = torch.from_numpy(decode_frames(video, times_s, (window.height, window.width)))  # [n, H, W, 3]
+        frames = torch.from_numpy(decode_frames(video, times_s, window.size, window.crop()))  # [n, H, W, 3]
         if len(frames) == 1:
             frames = frames.expand(2, -1, -1, -1)
         with torch.inference_mode():

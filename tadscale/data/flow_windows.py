@@ -13,6 +13,7 @@ from tadscale.data.container import UndecodableVideo, Video, whole_bytes
 from tadscale.data.features import UnreadableFeatures, cut_rows
 from tadscale.data.fetching import WindowFetcher
 from tadscale.data.manifest import Manifest, VideoRow, read_manifest
+from tadscale.data.noted_motion import check_same_pictures
 from tadscale.data.quarantine import DataError, QuarantineBudget
 from tadscale.data.windows import WindowConfig, decode_view, read_video
 from tadscale.errors import UserError
@@ -55,7 +56,7 @@ def check_flow(
 
     Raises:
         UserError: more videos lack their flow than may be bad, or the flow is of another frame rate, shape or number of
-            channels than the windows.
+            channels than the windows, or of other pictures (see `check_same_pictures`).
         StorageError: the storage cannot be reached.
     """
     open_flow.cache_clear()  # it may have been written anew since
@@ -70,6 +71,7 @@ def check_flow(
     if window.features is not None:
         _check_features(url, window, channels)
         return
+    check_same_pictures(url, window)
     for row in (flow[key] for key in videos.column("key").tolist() if key in flow):
         if row.width * window.height != row.height * window.width:
             raise UserError(

@@ -1,15 +1,13 @@
 """What a motion is, by content: a teacher's is told from another's by more than names and places."""
 
 import hashlib
-import json
 
 from tadscale.data.manifest import Manifest, read_manifest
-from tadscale.data.storage import join, list_names, read_bytes, write_bytes
+from tadscale.data.noted_motion import noted_motion, write_note
 from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
 from tadscale.flow.motion import Motion, MotionConfig
 
-MOTION_NAME = "motion.json"
 DIGEST_DIGITS = 16
 
 
@@ -26,8 +24,8 @@ def motion_fingerprint(config: MotionConfig) -> str:
     method = config.fingerprint()
     if config.flow_url is None:
         return method
-    if MOTION_NAME in list_names(config.flow_url):
-        return f"{method} of {json.loads(read_bytes(join(config.flow_url, MOTION_NAME)))['motion']}"
+    if noted := noted_motion(config.flow_url):
+        return f"{method} of {noted}"
     return f"{method} of videos {_digest(read_manifest(config.flow_url))}"
 
 
@@ -42,8 +40,7 @@ def check_same_motion(motion: Motion, fingerprint: str) -> None:
 
 def note_motion(url: str, motion: Motion, window: WindowConfig) -> None:
     """Write beside shards of flow what made them. Raises `StorageError`."""
-    text = f"{motion.fingerprint()} {window.height}x{window.width} at {window.fps:g} fps"
-    write_bytes(join(url, MOTION_NAME), json.dumps({"motion": text}).encode())
+    write_note(url, f"{motion.fingerprint()} {window.height}x{window.width} at {window.fps:g} fps", window)
 
 
 def _digest(manifest: Manifest) -> str:

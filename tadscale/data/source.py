@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tadscale.config import Config
 from tadscale.data.manifest import Manifest, VideoRow, make_manifest, open_manifest, read_manifest
+from tadscale.data.segment_windows import segment_windows
 from tadscale.data.stored_rows import StoredRows
 from tadscale.data.windows import WindowConfig, WindowTable, tile
 from tadscale.errors import UserError
@@ -57,8 +58,29 @@ def open_sources(sources: Sequence[Source], *, verified: bool = True) -> Manifes
 
 
 def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:
-    """The windows of a manifest, which know their source and whether they are labelled. Raises as `tile`."""
-    table = tile(manifest, config)
+    """All windows of a manifest, which know their source and whether they are labelled. Raises as `tile`."""
+    return _of_sources(tile(manifest, config), manifest)
+
+
+def training_windows(manifest: Manifest, config: WindowConfig, seed: int) -> WindowTable:
+    """The windows that are trained on, by `config.sampling`; they know their source and whether they are labelled.
+
+    The same in every process: a pure function. Where segments decide, each reads all rows of the manifest for it.
+
+    Args:
+        manifest: as `open_sources` has it.
+        config: how videos are cut.
+        seed: of what is drawn; a tiling draws nothing.
+
+    Raises:
+        UserError: see `tile`.
+    """
+    if config.sampling == "tile":
+        return tile_sources(manifest, config)
+    return _of_sources(segment_windows(manifest, config, seed), manifest)
+
+
+def _of_sources(table: WindowTable, manifest: Manifest) -> WindowTable:
     return replace(
         table,
         labelled=manifest.column("labelled").astype(np.bool_)[table.video],

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from tadscale.config import Config
 from tadscale.data.augment import NO_AUGMENT, Augment, AugmentDraw
 from tadscale.data.compact import whole_number
 from tadscale.data.container import Video, whole_bytes
+from tadscale.data.crop import Crop
 from tadscale.data.decode import TIME_SLACK_S, decode_frames
 from tadscale.data.features import FeatureRows, cut_rows
 from tadscale.data.fetching import WindowFetcher
@@ -21,6 +22,7 @@ from tadscale.data.storage import read_range
 from tadscale.errors import UserError
 
 DIGESTED = 1 << 20  # windows at a time
+BACKGROUND_SHARE = 0.25  # our choice
 
 
 class WindowConfig(Config):
@@ -36,13 +38,23 @@ class WindowConfig(Config):
     fps: PositiveFloat = 10.0
     """Sampled frames a second. Of features: their rows, so `video_fps / stride`."""
     height: PositiveInt = 112
-    """Pixels; pictures are resized in the decoder, without keeping the aspect ratio."""
+    """Pixels; pictures are resized in the decoder."""
     width: PositiveInt = 112
     """Pixels."""
     min_visible: Annotated[float, Field(gt=0, le=1)] = 0.3
     """A segment counts in a window if at least this share of it is inside (of the window, if the segment is longer)."""
     augment: Augment = Augment()
     """Random crop and flip in training."""
+    sampling: Literal["tile", "segments"] = "tile"
+    """What of a video is trained on: windows of all of it, or windows that hold its segments and a share of background, by
+    the rule of `tadscale.data.segment_windows`. Videos without labels are tiled either way, and so are those that detections
+    are made of."""
+    background: Annotated[float, Field(ge=0, lt=1)] = BACKGROUND_SHARE
+    """Under `sampling: segments`, the share of windows in which there is no segment."""
+    resize: Literal["stretch", "crop"] = "stretch"
+    """`stretch` makes pictures of any shape fit, and changes their shape. `crop` keeps it: a picture is scaled until it
+    covers `height` x `width`, and what juts out is cut off on both sides alike; in training, where `augment` crops, what is
+    kept lies anywhere."""
     features: FeatureRows | None = None
     """Frames are rows of features in place of pictures, as the shards' manifest describes them."""
 
@@ -55,19 +67,52 @@ class WindowConfig(Config):
                 f"window.fps is {self.fps:g}, and features have {self.features.video_fps:g} / {self.features.stride} = "
                 f"{self.features.fps!r} rows a second: set window.fps to that"
             )
-        if self.augment.varies:
-            raise ValueError("window.augment crops and flips pictures, and features are none: leave it out")
+        if self.augment.varies or self.resize == "crop":
+            raise ValueError(
+                "window.augment and window.resize crop and flip pictures, and features are none: leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _background_is_drawn_beside_segments(self) -> Self:
+        if self.sampling == "tile" and self.background != BACKGROUND_SHARE:
+            raise ValueError(
+                f"window.background is {self.background:g}, and window.sampling=tile takes all windows, whatever is in "
+                "them: leave it out, or set window.sampling=segments"
+            )
         return self
 
     def fingerprint(self) -> str:
-        """SHA-256 of all settings; of windows of pictures without the word of features, which is younger than theirs."""
-        left_out = {"features"} if self.features is None else None
-        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
+        """SHA-256 of all settings; of those that are younger than the first runs, only where they change something."""
+        return hashlib.sha256(self.model_dump_json(exclude=self._without_effect).encode()).hexdigest()
+
+    @property
+    def _without_effect(self) -> set[str]:
+        left_out = {"features"} if self.features is None else set()
+        left_out |= {"resize"} if self.resize == "stretch" else set()
+        return left_out | ({"sampling", "background"} if self.sampling == "tile" else set())
+
+    def crop(self, draw: AugmentDraw = NO_AUGMENT) -> Crop | None:
+        """What is cut out of pictures that keep their shape; None where they are stretched."""
+        if self.resize == "stretch":
+            return None
+        if draw.crop_area == 1:
+            return Crop()  # a draw that does not crop says nothing of where
+        return Crop(draw.crop_area**-0.5, draw.crop_y, draw.crop_x)
+
+    def tiled(self) -> "WindowConfig":
+        """The same of windows that cover all of a video."""
+        return self.model_copy(update={"sampling": "tile", "background": BACKGROUND_SHARE})
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of pictures, in pixels."""
+        return self.height, self.width
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
         """Of one frame: `(H, W, 3)`, or `(C,)` of a row of features."""
-        return (self.height, self.width, 3) if self.features is None else (self.features.channels,)
+        return (*self.size, 3) if self.features is None else (self.features.channels,)
 
     def blank(self, frames: int) -> NDArray[Any]:
         """Frames that do not exist, zeros `[frames, *frame_shape]` of the type that frames have."""
@@ -310,9 +355,18 @@ def decode_view(
 ) -> NDArray[np.uint8]:
     """The pictures at some times, cropped, flipped and resized: `[T, H, W, 3]`. Raises `UndecodableVideo`."""
     # The crop is cut from pictures that the decoder scales up by as much as the crop shrinks: one resampling, not two.
+    crop = config.crop(draw)
+    frames = (
+        _stretched(video, times_s, config, draw) if crop is None else decode_frames(video, times_s, config.size, crop)
+    )
+    return frames[:, :, ::-1] if draw.flip else frames
+
+
+def _stretched(
+    video: Video, times_s: NDArray[np.float64], config: WindowConfig, draw: AugmentDraw
+) -> NDArray[np.uint8]:
     scale = draw.crop_area**-0.5
     height, width = round(config.height * scale), round(config.width * scale)
     y, x = round(draw.crop_y * (height - config.height)), round(draw.crop_x * (width - config.width))
     frames = decode_frames(video, times_s, (height, width))  # [valid, H', W', 3]
-    frames = frames[:, y : y + config.height, x : x + config.width]
-    return frames[:, :, ::-1] if draw.flip else frames
+    return frames[:, y : y + config.height, x : x + config.width]

@@ -31,8 +31,9 @@ FOLDED_VALUES = 4096
 out as float32; no layer has more channels, and ONNX Runtime 1.32 refuses the zeros in place of a missing bias otherwise."""
 
 STEPS = (
-    "Sample the video: frame k is the picture on display at k / window.fps seconds, resized to window.height x window.width "
-    "without keeping the aspect ratio, RGB.",
+    "Sample the video: frame k is the picture on display at k / window.fps seconds, as window.height x window.width RGB. "
+    "window.resize=stretch: resized without keeping the aspect ratio. crop: scaled, as displayed, until it covers both "
+    "sides, in whole pixels, and the middle cut out.",
     "Cut windows of window.frames frames, one every window.stride_frames; the last one ends with the video, a shorter video "
     "gives one window. Frames that do not exist are zero, and false in the mask.",
     "Run the graph on each window: scores [1, P, K], segments [1, P, 2] in sampled frames from the window's start.",
@@ -155,7 +156,7 @@ def _sidecar(
             "normalisation": "none: RGB in 0..255, the graph normalises" if pictures else "none: features as they come",
         },
         "output": {"scores": scores, "segments": segments},
-        "window": spec.window.model_dump(mode="json", exclude={"augment", "min_visible"}),
+        "window": spec.window.model_dump(mode="json", exclude={"augment", "min_visible", "sampling", "background"}),
         "classes": list(spec.classes),
         "decoding": spec.inference.model_dump(mode="json"),
         "steps": list(STEPS),

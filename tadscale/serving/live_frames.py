@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from tadscale.data.decode import TIME_SLACK_S, UndecodableVideo, upright_rgb
+from tadscale.data.decode import TIME_SLACK_S, UndecodableVideo, pixel_aspect, upright_rgb
 from tadscale.data.windows import WindowConfig
 from tadscale.serving.download import UnavailableVideo
 
@@ -36,17 +36,17 @@ def live_frames(source: str | BinaryIO, config: WindowConfig) -> Iterator[NDArra
 
     Raises:
         UnavailableVideo: the source cannot be opened, holds no video, or has been silent for 10 s.
-        UndecodableVideo: nothing that arrives can be decoded.
+        UndecodableVideo: nothing that arrives can be decoded, or pictures are too narrow to be cropped.
     """
     name, scaler, sampler = _name(source), VideoReformatter(), _Sampler(config.fps)
     picture: NDArray[np.uint8] | None = None
     frame = None
-    for frame, time_s in _pictures(source, name):
+    for frame, time_s, aspect in _pictures(source, name):
         due = sampler.due(time_s)
         if picture is not None:
             yield from repeat(picture, due)
         # One conversion a decoded picture, though not each is sampled: 0.1 ms at 112x112.
-        picture = upright_rgb(scaler, frame, (config.height, config.width))
+        picture = upright_rgb(scaler, frame, config.size, config.crop(), aspect)
     if picture is None or frame is None:
         raise UnavailableVideo(f"{name} ends before its first picture")
     yield from repeat(picture, sampler.due_at_end(_lasts_s(frame)))
@@ -80,8 +80,8 @@ class _Sampler:
         return count
 
 
-def _pictures(source: str | BinaryIO, name: str) -> Iterator[tuple[Any, float]]:
-    """Decoded pictures with their times on the stream's own clock, what is damaged left out."""
+def _pictures(source: str | BinaryIO, name: str) -> Iterator[tuple[Any, float, float]]:
+    """Decoded pictures with their times on the stream's own clock and their pixels' shape, what is damaged left out."""
     try:
         with _opened(source) as container:
             if not container.streams.video:
@@ -98,7 +98,7 @@ def _pictures(source: str | BinaryIO, name: str) -> Iterator[tuple[Any, float]]:
                         raise UndecodableVideo(f"{name}: nothing that arrives can be decoded") from None
                 for frame in frames:
                     bad = 0
-                    yield frame, frame.time
+                    yield frame, frame.time, pixel_aspect(stream)
     except av.error.ExitError as error:
         raise UnavailableVideo(f"{name} has been silent for {SILENCE_S:g} s") from error
     except av.error.FFmpegError as error:

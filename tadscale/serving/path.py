@@ -63,9 +63,8 @@ class DetectionPath:
             DataError: the video cannot be decoded to its end.
         """
         starts, ends = table.start_frames, table.start_frames + table.valid_frames  # [W]
-        pictures = stream_frames(
-            video, np.arange(ends.max()) / self.window.fps, (self.window.height, self.window.width)
-        )
+        times_s = np.arange(ends.max()) / self.window.fps
+        pictures = stream_frames(video, times_s, self.window.size, self.window.crop())
         held, first = self.window.blank(0), 0  # [U, H, W, 3], of which the first is sampled frame `first`
         for begin in range(0, len(table), batch):
             part = slice(begin, begin + batch)

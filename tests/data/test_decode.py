@@ -97,7 +97,7 @@ def test_time_zero_is_the_start_of_the_stream(container: str) -> None:
     assert probe_video(video).duration_s == pytest.approx(3.0)
 
 
-def _turned(video: bytes, matrix: tuple[int, int, int, int]) -> bytes:
+def turned(video: bytes, matrix: tuple[int, int, int, int]) -> bytes:
     """The same MP4 file with `a b c d` of its track header's display matrix replaced (16.16 fixed point)."""
     a, b, c, d = (value << 16 for value in matrix)
     at = video.index(b"tkhd") + 4 + 40  # version and flags, times, ids, layer, group, volume
@@ -112,7 +112,7 @@ def test_rotation_is_applied(matrix: tuple[int, int, int, int], quarter_turns: i
     """Phones write pictures as the sensor stands, and how to turn them beside."""
     upright = numbered(5)
     upright[:, :32] //= 2  # tell top from bottom
-    video = _turned(encode_h264(upright, 10, crf=10), matrix)
+    video = turned(encode_h264(upright, 10, crf=10), matrix)
     wanted = np.rot90(upright, quarter_turns, axes=(1, 2))
     frames = decode_frames(video, np.arange(5) / 10, wanted.shape[1:3])
     assert np.abs(frames.astype(int) - wanted).mean() < 5

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tadscale.cli import main
-from tadscale.data.augment import AugmentDraw
+from tadscale.data.augment import Augment, AugmentDraw
 from tadscale.data.decode import decode_frames
 from tadscale.data.flow_shards import CHUNK_FRAMES, flow_of_video, write_flow
 from tadscale.data.flow_windows import check_flow, cut_flow, load_flow, open_flow
 from tadscale.data.manifest import read_manifest
+from tadscale.data.noted_motion import check_same_pictures
 from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.sprites import SpritesConfig, draw_videos
@@ -48,6 +49,22 @@ def test_a_window_holds_the_flow_that_would_be_computed(shards):
         computed = DIS(torch.from_numpy(frames)[None])  # [1, 2, T, H, W]
         read = precomputed(torch.from_numpy(load_flow(flow, row.key, int(start), int(valid), WINDOW))[None])
         assert (read - computed)[:, :, : valid - 1].abs().max() <= 0.5 / 127 + 1e-6
+
+
+def test_flow_of_cropped_pictures_is_that_of_the_cropped_frames_and_of_no_others(shards, tmp_path):
+    videos, cropped = read_manifest(shards[0]), WINDOW.model_copy(update={"resize": "crop", "width": 48})
+    write_flow(videos, str(tmp_path), DIS, cropped, device="cpu", ledger=QuarantineLedger())
+    precomputed = build_motion(MotionConfig(name="precomputed", flow_url=str(tmp_path)))
+    computed = DIS(torch.from_numpy(load_window(videos.row(0), 0, 16, cropped).frames)[None])
+    read = precomputed(torch.from_numpy(load_flow(str(tmp_path), videos.row(0).key, 0, 16, cropped))[None])
+    assert (read - computed)[:, :, :15].abs().max() <= 0.5 / 127 + 1e-6
+    check_same_pictures(str(tmp_path), cropped)
+    check_same_pictures(str(tmp_path), cropped.model_copy(update={"augment": Augment(flip_probability=0.5)}))
+    with pytest.raises(ValueError, match=r"flow of the middle of each picture.*crop_area_min"):
+        check_same_pictures(str(tmp_path), cropped.model_copy(update={"augment": Augment(crop_area_min=0.5)}))
+    for url, window in ((str(tmp_path), WINDOW), (shards[1], cropped)):
+        with pytest.raises(ValueError, match="compute the flow again"):
+            check_same_pictures(url, window)
 
 
 def test_padding_does_not_move(shards):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tadscale.data.manifest import VideoRow, make_manifest, read_manifest, write_manifest
 from tadscale.data.plan import EMPTY, Plan
-from tadscale.data.source import Source, open_sources, tile_sources
+from tadscale.data.source import Source, open_sources, tile_sources, training_windows
 from tadscale.data.windows import WindowConfig
 
 WINDOW = WindowConfig(frames=16, stride_frames=8)
@@ -73,6 +73,21 @@ def test_rows_of_all_sources_in_order_with_the_classes_of_the_labelled(tmp_path:
     assert [manifest.classes[label] for label in last.label_ids] == ["run", "bow"]
     windows = tile_sources(manifest, WINDOW)
     assert windows.labelled.tolist() == manifest.column("labelled")[windows.video].tolist()
+
+
+def test_windows_of_segments_are_the_same_from_whole_rows_and_from_an_index_and_tiles_where_nothing_is_known(
+    tmp_path: Path,
+) -> None:
+    sources = Source(url=stored(tmp_path / "a")), Source(url=stored(tmp_path / "b", "w"), labelled=False)
+    window = WINDOW.model_copy(update={"sampling": "segments"})
+    table, again = (training_windows(open_sources(sources, verified=verified), window, 3) for verified in (True, False))
+    assert table.digest == again.digest
+    tiles = training_windows(open_sources(sources), WINDOW, 3)
+    assert tiles.digest == tile_sources(open_sources(sources), WINDOW).digest
+    unknown, of_tiles = ~table.labelled, ~tiles.labelled
+    assert table.source.tolist() == (~table.labelled).astype(int).tolist()
+    assert table.start_frames[unknown].tolist() == tiles.start_frames[of_tiles].tolist()
+    assert table.labelled.sum() < tiles.labelled.sum()
 
 
 def test_one_key_in_two_sources_is_an_error_that_names_both(tmp_path: Path) -> None:

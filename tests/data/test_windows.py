@@ -62,7 +62,7 @@ def test_tables_and_settings_have_digests() -> None:
     assert len(digests) == 4
     other = {
         "frames": 9, "stride_frames": 5, "fps": 11, "height": 8, "width": 8, "min_visible": 0.4,
-        "augment": Augment(flip_probability=0.5),
+        "augment": Augment(flip_probability=0.5), "sampling": "segments",
     }  # fmt: skip
     fingerprints = {config.model_copy(update={name: value}).fingerprint() for name, value in other.items()}
     assert len(fingerprints | {config.fingerprint()}) == len(other) + 1

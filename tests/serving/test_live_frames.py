@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from tadscale.data.decode import UndecodableVideo, decode_frames, probe_video
-from tadscale.data.windows import video_frames
+from tadscale.data.decode import UndecodableVideo, probe_video
+from tadscale.data.windows import WindowConfig, read_frames, video_frames
 from tadscale.serving.download import UnavailableVideo
 from tadscale.serving.live_frames import _Sampler, live_frames
 from tests.serving.tiny import SPEC, clip
@@ -31,15 +31,16 @@ def as_stream(video: bytes) -> bytes:
     return out.getvalue()
 
 
-def expected(video: bytes) -> np.ndarray:
+def expected(video: bytes, window: WindowConfig = WINDOW) -> np.ndarray:
     count = int(video_frames(probe_video(video).duration_s, WINDOW.fps))
-    return decode_frames(video, np.arange(count) / WINDOW.fps, (WINDOW.height, WINDOW.width))
+    return read_frames(video, 0, count, window)
 
 
-def test_a_file_gives_the_frames_that_evaluation_reads(video: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("window", [WINDOW, WINDOW.model_copy(update={"resize": "crop", "width": 20})])
+def test_a_file_gives_the_frames_that_evaluation_reads(video: bytes, tmp_path: Path, window: WindowConfig) -> None:
     (tmp_path / "clip.mp4").write_bytes(video)
-    frames = list(live_frames(str(tmp_path / "clip.mp4"), WINDOW))
-    np.testing.assert_array_equal(np.stack(frames), expected(video))
+    frames = list(live_frames(str(tmp_path / "clip.mp4"), window))
+    np.testing.assert_array_equal(np.stack(frames), expected(video, window))
 
 
 def test_a_pipe_gives_frames_while_it_is_being_written(video: bytes) -> None:

@@ -67,9 +67,11 @@ def test_detections_are_those_of_evaluation(predictor: Predictor, tmp_path: Path
     assert {row.video for row in detections} == {"clip"}
 
 
-def test_windows_of_a_stream_are_those_that_seeking_gives(predictor: Predictor) -> None:
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+def test_windows_of_a_stream_are_those_that_seeking_gives(predictor: Predictor, resize: str) -> None:
     """Whatever the batch; the last window is aligned to the end."""
-    video, path = clip(7.3), DetectionPath.of(predictor.spec)
+    window = predictor.spec.window.model_copy(update={"resize": resize, "width": 20})
+    video, path = clip(7.3), DetectionPath.of(predictor.spec.model_copy(update={"window": window}))
     table = tile(Lengths(np.array([7.3])), path.window)
     starts, valid = table.start_frames, table.valid_frames
     wanted, mask = path.cut(path.decode(video, starts, valid), starts, valid)

@@ -37,6 +37,7 @@ from tadscale.runtime.tracking.fetching import fetch_metrics
 from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
+from tadscale.runtime.tracking.teacher_cache import teacher_cache_metrics
 from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job, track_stage
 from tadscale.runtime.training.launch import train_stage
 from tadscale.runtime.training.resume import finished_stages
@@ -196,7 +197,7 @@ def _record_stage(run: Run, result: StageResult) -> None:
     run.set_tags({name: getattr(result, name) for name in ("plan_digest", "manifest_digest", "data_plane")})
     run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
     log = read_bytes(result.log_url)
-    run.log_metrics(fetch_metrics(log.decode()))
+    run.log_metrics(fetch_metrics(log.decode()) | teacher_cache_metrics(log.decode()))
     run.log_bytes(log, "log.jsonl")
 
 

@@ -95,7 +95,8 @@ def _amount(videos: Manifest) -> str:
 
 def _windows(window: WindowConfig) -> dict[str, str]:
     rows = window.features
-    seen = f"{window.height}x{window.width} pixels, RGB, resized" if rows is None else f"{rows.channels} features"
+    resized = {"stretch": "resized", "crop": "scaled until it covers them, the middle cut out"}[window.resize]
+    seen = f"{window.height}x{window.width} pixels, RGB, {resized}" if rows is None else f"{rows.channels} features"
     return {
         "length": f"{window.frames} frames, {window.frames / window.fps:g} s",
         "one every": f"{window.stride_frames} frames, {window.stride_frames / window.fps:g} s; the last ends with the video",

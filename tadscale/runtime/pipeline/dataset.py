@@ -151,6 +151,7 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
                 cluster.motion_device,
                 cluster.threads_per_motion,
                 cluster.motion_memo_mib << 20,
+                spec.read,
             ),
             batch_size=1,
             compute=motion_pool(cluster),
@@ -200,11 +201,11 @@ def batch_columns(shard: DataIterator, layout: PacketLayout) -> Iterator[Columns
 class _MotionStage:
     """`MotionTeacher` over Ray's batches of one row."""
 
-    def __init__(self, stage_json: str, device: str, threads: int, memo_bytes: int) -> None:
+    def __init__(self, stage_json: str, device: str, threads: int, memo_bytes: int, read: ReadSources | None) -> None:
         from tadscale.runtime.pipeline.motion_teacher import MotionTeacher
         from tadscale.runtime.stage.spec import Stage
 
-        self._teacher = MotionTeacher(Stage.model_validate_json(stage_json), device, threads, memo_bytes)
+        self._teacher = MotionTeacher(Stage.model_validate_json(stage_json), device, threads, memo_bytes, read)
 
     def __call__(self, batch: Columns) -> Columns:
         return as_row(self._teacher(open_row(batch)))

@@ -109,7 +109,7 @@ def embedded_batches(
     teach = None
     if stage.needs_motion:  # with the threads that the process has already: they are the training step's, too
         memo_bytes = cluster.motion_memo_mib << 20
-        teach = MotionTeacher(stage, cluster.device, cluster.threads_per_worker, memo_bytes)
+        teach = MotionTeacher(stage, cluster.device, cluster.threads_per_worker, memo_bytes, read)
     ahead = max(threads, -(-PREFETCHED_STEPS * layout.share // layout.windows)) + (teach is not None)
     mine = range(rank, len(layout), layout.world_size)
     with PacketsAhead(mine, fetch, teach, threads=threads, ahead=ahead) as packets:

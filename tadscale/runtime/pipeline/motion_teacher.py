@@ -1,6 +1,9 @@
 """Motion, and the frozen teacher on it: an actor of the pipeline, on a GPU where there is one."""
 
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +17,10 @@ from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.network import load_network
 from tadscale.runtime.pipeline.packets import Columns
+from tadscale.runtime.pipeline.teacher_cache import CacheCount, open_teacher_cache
 from tadscale.runtime.pipeline.upload import Upload
 from tadscale.runtime.pipeline.window_memo import WindowMemo
+from tadscale.runtime.stage.plan_spec import ReadSources
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.teacher_fit import check_fit
 
@@ -35,12 +40,15 @@ class MotionTeacher:
         device: where motion and teacher run.
         threads: torch's, in this process.
         memo_bytes: how much of the results may be kept. They are where windows are not augmented and come again.
+        read: what another process found in the manifests; asked for where the job names a cache of what the teacher says.
 
     Raises:
         UserError: motion here is not what it is where the job was started.
     """
 
-    def __init__(self, stage: Stage, device: str, threads: int, memo_bytes: int = 0) -> None:
+    def __init__(
+        self, stage: Stage, device: str, threads: int, memo_bytes: int = 0, read: ReadSources | None = None
+    ) -> None:
         torch.set_num_threads(threads)
         self._upload = Upload(device)
         self._computing = threading.Lock()
@@ -50,6 +58,7 @@ class MotionTeacher:
         self._teacher = _load_teacher(stage).to(device) if stage.distils else None
         self._dropped = ("flow",) if stage.needs_frames else ("flow", "frames")
         self._memo = WindowMemo(memo_bytes) if memo_bytes and stage.repeats_windows else None
+        self._cache = open_teacher_cache(stage, device, read)
 
     @torch.inference_mode()
     def __call__(self, columns: Columns) -> Columns:
@@ -58,9 +67,11 @@ class MotionTeacher:
         Threads may call at once: they upload side by side, and compute one at a time.
         """
         valid = columns["valid"]
-        if self._memo is not None and valid.any():
+        kept = self._memo is not None or self._cache is not None
+        counts = np.zeros((len(valid), len(CacheCount())), np.int64)  # [n, 3]
+        if kept and valid.any():
             with self._computing:
-                added = self._remembered(columns, np.flatnonzero(valid), self._memo)
+                added, counts[valid] = self._remembered(columns, np.flatnonzero(valid))
         else:
             frames, mask = columns[self._source][valid], columns["mask"][valid]
             if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
@@ -69,21 +80,29 @@ class MotionTeacher:
             with self._computing:
                 added = self._make(uploaded, mask)
         passed = {name: value for name, value in columns.items() if name not in self._dropped}
+        if self._cache is not None:
+            passed["teacher_cache"] = counts
         return passed | {name: _spread(value, valid) for name, value in added.items()}
 
-    def _remembered(self, columns: Columns, rows: NDArray[np.int64], memo: WindowMemo) -> Columns:
+    def _remembered(self, columns: Columns, rows: NDArray[np.int64]) -> tuple[Columns, list[CacheCount]]:
         """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on
-        what was remembered."""
-
-        def recall(row: int) -> Columns:
+        what was remembered. And what the cache was asked for, window by window."""
+        windows, counts = [], []
+        for row in rows.tolist():
             one = slice(row, row + 1)
-            window = int(columns["window"][row])
-            return memo.recall(
-                window, lambda: self._make(self._upload(columns[self._source][one]), columns["mask"][one])
-            )
+            frames, mask = columns[self._source][one], columns["mask"][one]
+            windows.append(self._recall(int(columns["window"][row]), partial(self._make_of, frames, mask)))
+            counts.append(self._cache.take_count() if self._cache is not None else CacheCount())
+        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}, counts
 
-        windows = [recall(row) for row in rows.tolist()]
-        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}
+    def _recall(self, window: int, make: Callable[[], Columns]) -> Columns:
+        """From memory, else from the cache, else made."""
+        if self._cache is not None:
+            make = partial(self._cache.recall, window, make)
+        return make() if self._memo is None else self._memo.recall(window, make)
+
+    def _make_of(self, frames: NDArray[Any], mask: NDArray[np.bool_]) -> Columns:
+        return self._make(self._upload(frames), mask)
 
     def _make(self, frames: Tensor, mask: NDArray[np.bool_]) -> Columns:
         """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]`, or flow features `[v, T, C]`, and `[v, T]` to the
@@ -94,7 +113,7 @@ class MotionTeacher:
         output = self._teacher(motion, torch.from_numpy(mask).to(motion.device))
         return {
             name: (value.float() if value.is_floating_point() else value).cpu().numpy()
-            for name, value in teacher_columns(output).items()
+            for name, value in sorted(teacher_columns(output).items())
         }
 
 

@@ -12,6 +12,7 @@ from tadscale.runtime.stage.spec import DISTILLING, settings_of, stage_modes
 
 PACKET_CPU_S = 0.06  # Ray's CPU time for a packet, over all its processes (2 cores of an AMD EPYC)
 STAGE_START_S = 12.0  # until the first step: processes, imports, the first packets (the same machine)
+READ_S = 0.05  # two requests to an object store, 20 ms and more each, for what is kept of a window
 STATE_BYTES = 16  # a parameter's share of a checkpoint: weight, two moments, moving average, float32 each
 
 
@@ -47,6 +48,31 @@ class Forecast(NamedTuple):
     def seconds(self) -> float:
         """All training, one stage after the other."""
         return sum(stage.seconds for stage in self.stages)
+
+
+class CacheForecast(NamedTuple):
+    """What a cache of what the teacher says would hold, and what it is worth (`teacher.cache`)."""
+
+    bytes: int
+    """Of all windows of an epoch."""
+    saved_s: float
+    """By a run that finds it filled, over one that makes everything: less than 0 if reading is what it would wait for."""
+
+
+def teacher_cache_forecast(job: JobConfig, expected: Forecast) -> CacheForecast | None:
+    """Whether a cache of what the teacher says would pay; None where no teacher is asked, or windows change each time.
+
+    Args:
+        job: what was forecast.
+        expected: see `forecast`.
+    """
+    taught = [stage for stage in expected.stages if stage.mode in DISTILLING]
+    if not taught or job.data.window.augment.varies:
+        return None
+    reading = expected.rates._replace(motion_s=READ_S, teacher_s=0.0)
+    filled = [_stage(job, stage.mode, expected.windows, reading, expected.cpus, stage.plane) for stage in taught]
+    saved_s = sum(now.seconds - then.seconds for now, then in zip(taught, filled, strict=True))
+    return CacheForecast(expected.windows * expected.rates.taught_bytes, saved_s)
 
 
 def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int, nodes: int = 1) -> Forecast:

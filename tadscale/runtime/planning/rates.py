@@ -9,15 +9,13 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from tadscale.data.manifest import MANIFEST_NAME, read_manifest
 from tadscale.data.shards import write_shards
-from tadscale.data.source import Source
-from tadscale.data.sprites import SpritesConfig, class_names, draw_videos
+from tadscale.data.source import Source, training_windows
+from tadscale.data.sprites import class_names, draw_videos
 from tadscale.data.storage import list_names
-from tadscale.data.windows import tile
 from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.pretrain import TargetScale, pretrain_step
@@ -102,23 +100,17 @@ def _measure(job: JobConfig, modes: list[Mode], data_url: str, appearance: Netwo
 
 @contextmanager
 def _training_videos(job: JobConfig) -> Iterator[tuple[str, int]]:
-    """Where training videos are, and the number of windows of them all; a few are drawn aside if all are still to be."""
+    """Where training videos are, and the number of windows of them all; one is drawn aside if all are still to be, and as
+    many are expected of each."""
     sprites = job.data.sprites
     if sprites is None or MANIFEST_NAME in list_names(job.data.url):
         manifest = read_manifest(job.data.url).subset(job.data.train_subset)
-        yield job.data.url, len(tile(manifest, job.data.window))
+        yield job.data.url, len(training_windows(manifest, job.data.window, job.seed))
         return
     few = sprites.model_copy(update={"train": 1, "validation": 0, "test": 0})
     with tempfile.TemporaryDirectory() as folder:
-        write_shards(draw_videos(few), folder, classes=class_names(few))
-        yield folder, len(tile(_Undrawn(sprites), job.data.window))
-
-
-class _Undrawn:
-    """The training videos of the built-in data, as far as tiling asks."""
-
-    def __init__(self, sprites: SpritesConfig) -> None:
-        self.duration_s = np.full(sprites.train, float(sprites.duration_s))
+        drawn = write_shards(draw_videos(few), folder, classes=class_names(few))
+        yield folder, sprites.train * len(training_windows(drawn, job.data.window, job.seed))
 
 
 def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:

@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from tadscale.report.progress import format_duration
-from tadscale.runtime.planning.forecast import Forecast
+from tadscale.runtime.planning.forecast import CacheForecast, Forecast
 
 
 def forecast_table(forecast: Forecast) -> Table:
@@ -20,8 +20,8 @@ def forecast_table(forecast: Forecast) -> Table:
     return table
 
 
-def forecast_lines(forecast: Forecast) -> list[str]:
-    """What stands under the table: where the figures come from, and their sum."""
+def forecast_lines(forecast: Forecast, cache: CacheForecast | None = None) -> list[str]:
+    """What stands under the table: where the figures come from, their sum, and whether a cache would pay."""
     rates = forecast.rates
     parts = {"fetch": rates.fetch_s, "motion": rates.motion_s, "teacher": rates.teacher_s}
     if rates.appearance_teacher_s:
@@ -32,4 +32,12 @@ def forecast_lines(forecast: Forecast) -> list[str]:
         "a window   " + ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in parts.items()),
         f"training   {format_duration(forecast.seconds)} in all on {forecast.cpus} CPUs; drawing data and evaluation come "
         "on top",
+        *([] if cache is None else [_cache_line(cache)]),
     ]
+
+
+def _cache_line(cache: CacheForecast) -> str:
+    worth = f"{format_duration(cache.saved_s)} less" if cache.saved_s >= 1 else "no less: motion is not waited for"
+    return (
+        f"cache      teacher.cache would hold {cache.bytes / 2**20:,.1f} MiB; a run that finds it filled takes {worth}"
+    )

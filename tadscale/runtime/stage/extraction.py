@@ -53,11 +53,11 @@ def _of_teacher(job: JobConfig, url: str, stride: int) -> Extractor:
     if job.motion.flow_url is not None:
         raise UserError("motion is computed as features are extracted: set motion.name to what made the teacher's flow")
     window, fingerprint = job.data.window, motion_fingerprint(job.motion)
-    sampled = [(one.fps, one.height, one.width) for one in (spec.window, window)]
+    sampled = [(one.fps, *one.size, one.resize) for one in (spec.window, window)]
     if not spec.reads_motion or spec.motion_fingerprint != fingerprint or sampled[0] != sampled[1]:
         raise UserError(
-            f"teacher.url: {url} reads {spec.motion_fingerprint or 'RGB'} at (fps, height, width) {sampled[0]}, and this "
-            f"job has {fingerprint} at {sampled[1]}: use its motion and data.window"
+            f"teacher.url: {url} reads {spec.motion_fingerprint or 'RGB'} at (fps, height, width, resize) {sampled[0]}, and "
+            f"this job has {fingerprint} at {sampled[1]}: use its motion and data.window"
         )
     backbone = cast(Backbone, network.get_submodule("backbone"))
     if backbone.stride != stride:
@@ -79,4 +79,5 @@ def _extractor(
         return rows
 
     identity = f"{made_by}, {window.frames} frames of {window.height}x{window.width} at {window.fps:g} fps"
+    identity += ", cropped" if window.resize == "crop" else ""
     return Extractor(compute, backbone.stride, identity)

@@ -16,6 +16,7 @@ from tadscale.gate.config import GateConfig
 from tadscale.models.config import ModelConfig
 from tadscale.network import InferenceConfig
 from tadscale.runtime.cluster.capacity import ClusterConfig
+from tadscale.runtime.stage.teacher_cache import TeacherCacheConfig
 from tadscale.runtime.tracking.run import flatten
 from tadscale.runtime.tracking.track import TrackingConfig
 
@@ -32,6 +33,8 @@ class TeacherConfig(Config):
     warmup_epochs: NonNegativeFloat | None = None
     """Its epochs of linear warm-up; by default `optim.warmup_epochs`. A start has something to lose while the rates rise, a
     teacher that begins with nothing only time."""
+    cache: TeacherCacheConfig | None = None
+    """Keep what the teacher says of windows that come unchanged, across runs; by default it is made anew by each run."""
 
 
 Threshold = Annotated[float, Field(gt=0, le=1)]
@@ -151,6 +154,15 @@ class JobConfig(Config):
     def _a_teacher_job_trains_its_own(self) -> "JobConfig":
         if self.kind == "teacher" and self.teacher.url is not None:
             raise ValueError("kind: teacher trains a teacher, and teacher.url names one: leave teacher.url out")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_cached_comes_again(self) -> "JobConfig":
+        if self.teacher.cache is not None and self.data.window.augment.varies:
+            raise ValueError(
+                "teacher.cache keeps what the teacher says of windows that come unchanged, and data.window.augment changes "
+                "them each time: leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

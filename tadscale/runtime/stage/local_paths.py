@@ -29,6 +29,7 @@ def uploaded_folder(folder: Path) -> Path | None:
 def with_absolute_paths(job: JobConfig) -> JobConfig:
     """The same job, every local path in it absolute."""
     cache = job.data.cache and _updated(job.data.cache, path=job.data.cache.path)
+    taught = job.teacher.cache and _updated(job.teacher.cache, url=job.teacher.cache.url)
     sources = tuple(_updated(source, url=source.url) for source in job.data.sources)
     backbone = _updated(job.model.backbone, weights=job.model.backbone.weights)
     raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
@@ -37,7 +38,7 @@ def with_absolute_paths(job: JobConfig) -> JobConfig:
             "storage": absolute(job.storage),
             "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources, "cache": cache}),
             "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
-            "teacher": _updated(job.teacher, url=job.teacher.url),
+            "teacher": _updated(job.teacher, url=job.teacher.url).model_copy(update={"cache": taught}),
             "student": _with_absolute_teacher(job.student),
             "model": job.model.model_copy(update={"backbone": backbone}),
             "cluster": _updated(job.cluster, deepspeed_preset=job.cluster.deepspeed_preset),

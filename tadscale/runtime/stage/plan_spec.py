@@ -5,7 +5,7 @@ from functools import lru_cache
 from tadscale.config import Config
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
-from tadscale.data.source import Source, open_sources, tile_sources
+from tadscale.data.source import Source, open_sources, training_windows
 from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
 
@@ -18,7 +18,7 @@ class PlanSpec(Config):
     window: WindowConfig
     """How videos are cut."""
     seed: int
-    """Of the shuffle and augmentation."""
+    """Of the shuffle, augmentation, and which windows are drawn."""
     epochs: int
     """Passes over the windows."""
     global_batch: int
@@ -60,7 +60,7 @@ def open_plan(spec: PlanSpec, read: ReadSources | None = None) -> tuple[Manifest
             "annotations meanwhile; start the run again"
         )
     plan = Plan(
-        windows=tile_sources(manifest, spec.window),
+        windows=training_windows(manifest, spec.window, spec.seed),
         seed=spec.seed,
         global_batch=spec.global_batch,
         epochs=spec.epochs,

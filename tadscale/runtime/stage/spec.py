@@ -233,7 +233,8 @@ def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
         return job.model_copy(update={"optim": _of_teacher(job)})
     if mode != "pretrain" or job.pretrain is None:
         return job
-    window = job.data.window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
+    window = job.data.window.tiled()  # a pretext asks for no segments
+    window = window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
     data = job.data.model_copy(update={"window": window})
     return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
 

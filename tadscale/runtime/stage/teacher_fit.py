@@ -4,7 +4,7 @@ from tadscale.errors import UserError
 from tadscale.models.backbones.base import feature_stride
 from tadscale.network import NetworkSpec
 
-SAMPLING = ("frames", "fps", "height", "width", "features")
+SAMPLING = ("frames", "fps", "height", "width", "resize", "features")
 
 
 def check_fit(teacher: NetworkSpec, ours: NetworkSpec, url: str) -> None:

@@ -5,13 +5,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import ray
 
 from tadscale.data.blocks import FetchCount
 from tadscale.data.quarantine import QuarantineEntry
 from tadscale.engine.batch import WindowBatch
 from tadscale.runtime.pipeline.packets import Columns
+from tadscale.runtime.pipeline.teacher_cache import CacheCount
 from tadscale.runtime.stage.stopwatch import Stopwatch
+
+NOT_ASKED = np.zeros((1, len(CacheCount())), np.int64)  # where no cache is
 
 
 class RankBatches(Iterator[WindowBatch]):
@@ -36,6 +40,8 @@ class RankBatches(Iterator[WindowBatch]):
         """Windows of the latest batch that are trained on."""
         self.fetch = FetchCount()
         """What it took to have the latest batch."""
+        self.teacher_cache = CacheCount()
+        """What became of its windows in the cache of what the teacher says, where there is one."""
         self.over_budget = False
         """Whether this rank's latest bad video was one too many."""
 
@@ -47,6 +53,7 @@ class RankBatches(Iterator[WindowBatch]):
         self.positions = int(columns["position"][0]), int(columns["position"][-1])
         self.valid = int(columns["valid"].sum())
         self.fetch = FetchCount(*columns.pop("fetch").sum(0).tolist())
+        self.teacher_cache = CacheCount(*columns.pop("teacher_cache", NOT_ASKED).sum(0).tolist())
         self._quarantine([QuarantineEntry(**json.loads(error)) for error in errors.tolist() if error])
         return WindowBatch.from_numpy(columns, self._device)
 

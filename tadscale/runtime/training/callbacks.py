@@ -14,6 +14,7 @@ import torch.distributed
 from tadscale.data.blocks import FetchCount, sum_counts
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
+from tadscale.runtime.pipeline.teacher_cache import CacheCount
 from tadscale.runtime.stage.stopwatch import Stopwatch
 from tadscale.runtime.training.batches import RankBatches
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
@@ -35,12 +36,14 @@ class RankReport(NamedTuple):
     """`GO_ON`, `PREEMPTED` or `OVER_BUDGET`."""
     fetch: FetchCount = FetchCount()
     """What it took to have the rank's windows."""
+    teacher_cache: CacheCount = CacheCount()
+    """What became of them in the cache of what the teacher says."""
 
 
 class Agreement:
     """Lets every rank know the same after each step: a rank that stopped alone would leave the others hanging.
 
-    One gather of nine integers a step. Comes first: the other callbacks read it.
+    One gather of twelve integers a step. Comes first: the other callbacks read it.
 
     Args:
         batches: this rank's batches.
@@ -66,7 +69,8 @@ class Agreement:
     def after_step(self, record: StepRecord, state: State) -> bool:
         """See `Callback`."""
         stop = OVER_BUDGET if self._batches.over_budget else PREEMPTED if self._stop_asked() else GO_ON
-        mine = torch.tensor([*self._batches.positions, self._batches.valid, stop, *self._batches.fetch])
+        batches = self._batches
+        mine = torch.tensor([*batches.positions, batches.valid, stop, *batches.fetch, *batches.teacher_cache])
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
         everyone = [torch.empty_like(mine, device=device) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(everyone, mine.to(device))
@@ -78,8 +82,9 @@ class Agreement:
         return False
 
 
-def _report(first_position: int, last_position: int, valid: int, stop: int, *fetch: int) -> RankReport:
-    return RankReport(first_position, last_position, valid, stop, FetchCount(*fetch))
+def _report(first_position: int, last_position: int, valid: int, stop: int, *counts: int) -> RankReport:
+    fetch, cached = counts[: len(FetchCount())], counts[len(FetchCount()) :]
+    return RankReport(first_position, last_position, valid, stop, FetchCount(*fetch), CacheCount(*cached))
 
 
 class LogLines:
@@ -111,7 +116,9 @@ class LogLines:
         plain = asdict(record)
         fetch = sum_counts(report.fetch for report in ranks)._asdict()
         valid = sum(report.valid for report in ranks)
-        line = json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch})
+        cached = CacheCount(*map(sum, zip(*(report.teacher_cache for report in ranks), strict=True)))
+        told = {"teacher_cache": cached._asdict()} if any(cached) else {}
+        line = json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch} | told)
         self._parts.setdefault(record.step // PART_STEPS, []).append(line)
         self._answers.append(self._monitor.record.remote(plain))
         ready, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from tadscale.cli import main
-from tadscale.runtime.planning.forecast import STAGE_START_S, forecast, stage_modes
+from tadscale.runtime.planning.forecast import STAGE_START_S, forecast, stage_modes, teacher_cache_forecast
 from tadscale.runtime.planning.rates import Rates
+from tadscale.runtime.planning.tables import forecast_lines
 from tadscale.runtime.stage.job import JobConfig
 
 RATES = Rates(
@@ -67,6 +68,27 @@ def test_what_is_remembered_costs_motion_in_the_first_epoch_only():
     assert by_mode(job(**plain))["decomposed"].seconds == pytest.approx(STAGE_START_S + epoch_s + 2 * 3 * 2 * 1.0)
     none = plain | {"cluster": plain["cluster"] | {"motion_memo_mib": 0}}
     assert by_mode(job(**none))["decomposed"].seconds == pytest.approx(STAGE_START_S + 3 * epoch_s)
+
+
+def test_a_filled_cache_saves_the_motion_that_would_be_waited_for():
+    """One epoch: 3 steps of 4 windows of 4 s by two actors, or what training and reading take instead."""
+    once = {"data": {"url": "nowhere"}, "optim": {"epochs": 1, "global_batch": 4}}
+    expected = forecast(job(**once), 10, RATES, 100)
+    found = teacher_cache_forecast(job(**once), expected)
+    assert found.bytes == 10 << 10
+    assert found.saved_s == pytest.approx(3 * (4 * 4.0 / 2 - 2 * 1.0))
+    assert forecast_lines(expected, found)[-1].endswith(
+        "would hold 0.0 MiB; a run that finds it filled takes 0:18 less"
+    )
+    light = RATES._replace(motion_s=0.01, teacher_s=0.01)
+    nothing = teacher_cache_forecast(job(**once), forecast(job(**once), 10, light, 100))
+    assert nothing.saved_s == 0
+    assert "motion is not waited for" in forecast_lines(expected, nothing)[-1]
+    assert teacher_cache_forecast(job(), forecast(job(), 10, RATES, 100)) is None  # windows are flipped by chance
+    assert (
+        teacher_cache_forecast(job(kind="teacher", **once), forecast(job(kind="teacher", **once), 10, RATES, 100))
+        is None
+    )
 
 
 def test_the_pretext_has_a_schedule_and_windows_of_its_own():

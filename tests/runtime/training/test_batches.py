@@ -1,13 +1,30 @@
 """A rank's batches on their way into the loop: what goes on as tensors, and what is kept account of."""
 
+import numpy as np
+
 from tadscale.data.blocks import FetchCount, sum_counts
 from tadscale.data.source import Source
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout, as_row, cut_batches, open_row
+from tadscale.runtime.pipeline.teacher_cache import CacheCount
 from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
 from tadscale.runtime.training.batches import RankBatches
+from tadscale.runtime.training.callbacks import _report
 from tests.runtime.conftest import WINDOW
+
+
+def test_what_became_of_windows_in_a_cache_is_summed_and_is_no_tensor(sprites):
+    spec = PlanSpec(sources=(Source(url=sprites),), window=WINDOW, seed=0, epochs=1, global_batch=4)
+    layout = PacketLayout(first_step=0, total_steps=1, global_batch=4, world_size=1, windows=4)
+    plain = open_row(as_row(fetch_packet(0, spec, layout)))
+    asked = plain | {"teacher_cache": np.array([[1, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 0]])}
+    for packet, wanted in ((asked, CacheCount(hits=2, made=2, damaged=1)), (plain, CacheCount())):
+        batches = RankBatches(iter([dict(packet)]), "cpu", None, Stopwatch(TimeSplit()))
+        next(batches)
+        assert batches.teacher_cache == wanted
+        told = _report(0, 3, 4, 0, *batches.fetch, *batches.teacher_cache)
+        assert (told.fetch, told.teacher_cache) == (batches.fetch, wanted)
 
 
 def test_what_windows_took_to_fetch_is_summed_by_batch_and_is_no_tensor(sprites):

@@ -55,6 +55,7 @@ CHECKS = (
     Check("network shapes", networks.shapes, "settings"),
     Check("subsets", subsets.exist, "manifest"),
     Check("segments", subsets.segments, "manifest"),
+    Check("videos without a window", subsets.windows, "manifest"),
     Check("classes", subsets.classes, "manifest"),
     Check("frame rate", windows.rate, "manifest"),
     Check("plan", schedule.plan, "manifest"),

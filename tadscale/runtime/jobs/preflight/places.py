@@ -52,6 +52,7 @@ def _named(facts: Facts) -> dict[str, str]:
         "data.url": job.data.url,
         "motion.flow_url": job.motion.flow_url,
         "teacher.url": job.teacher.url,
+        "teacher.cache.url": job.teacher.cache and job.teacher.cache.url,
         "student.appearance_teacher.url": job.student.appearance_teacher and job.student.appearance_teacher.url,
         "model.backbone.weights": job.model.backbone.weights,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tadscale.data.plan import Plan
-from tadscale.data.source import tile_sources
+from tadscale.data.source import training_windows
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.stage.spec import settings_of
 
@@ -36,7 +36,7 @@ def plan(facts: Facts) -> Iterator[str]:
         sources = [source for source in facts.job.data.training_sources if source.labelled or alike]
         manifest = facts.training if alike else facts.labelled_training
         Plan(
-            windows=tile_sources(manifest, settings.data.window),
+            windows=training_windows(manifest, settings.data.window, settings.seed),
             seed=settings.seed,
             global_batch=settings.optim.global_batch,
             epochs=settings.optim.epochs,

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from tadscale.data.manifest import Manifest
-from tadscale.data.windows import WindowConfig, clip_segments, tile
+from tadscale.data.source import training_windows
+from tadscale.data.windows import WindowConfig, clip_segments
 from tadscale.errors import nearest
 from tadscale.runtime.jobs.preflight.facts import Facts
 
@@ -23,7 +26,7 @@ def exist(facts: Facts) -> Iterator[str]:
 def segments(facts: Facts) -> Iterator[str]:
     """There is something to learn in training, to choose an epoch by, and to be scored on."""
     data = facts.job.data
-    if facts.learns_from_truth and not _any_seen(_if_there(facts, "labelled_training"), data.window):
+    if facts.learns_from_truth and not _any_seen(_if_there(facts, "labelled_training"), data.window, facts.job.seed):
         yield (
             f"no annotated segment of the training videos ({_training(facts)}) is in any window: nothing would be learned, "
             "at a loss near 0; name another subset, or index the shards with their annotations"
@@ -40,6 +43,23 @@ def segments(facts: Facts) -> Iterator[str]:
             f"subset {data.validation_subset!r} of {data.url} has no annotated segment: every epoch would score 0 "
             "on it, and evaluate.select=validation chooses one by that; name another data.validation_subset, or set "
             "evaluate.select=last"
+        )
+
+
+def windows(facts: Facts) -> Iterator[str]:
+    """Every annotated training video gives a window: what is never seen is not trained on, whoever lists it."""
+    job = facts.job
+    videos = _if_there(facts, "labelled_training") if facts.learns_from_truth else None
+    if videos is None or job.data.window.stride_frames > job.data.window.frames:  # told by other checks
+        return
+    unseen = np.ones(len(videos), np.bool_)
+    unseen[training_windows(videos, job.data.window, job.seed).video] = False
+    if unseen.any():
+        yield (
+            f"{int(unseen.sum())} of the {len(videos)} training videos ({_training(facts)}) have no window, such as "
+            f"{videos.row(int(np.flatnonzero(unseen)[0])).key!r}: no segment is in them, and data.window.background is "
+            f"{job.data.window.background:g}; raise it, leave those videos out of the subset, or set "
+            "data.window.sampling=tile"
         )
 
 
@@ -64,10 +84,10 @@ def _if_there(facts: Facts, which: str) -> Manifest | None:
     return videos
 
 
-def _any_seen(videos: Manifest | None, window: WindowConfig) -> bool:
+def _any_seen(videos: Manifest | None, window: WindowConfig, seed: int) -> bool:
     if videos is None or window.stride_frames > window.frames:  # told by other checks
         return True
-    table = tile(videos, window)
+    table = training_windows(videos, window, seed)
     for video, start, valid in zip(
         table.video.tolist(), table.start_frames.tolist(), table.valid_frames.tolist(), strict=True
     ):

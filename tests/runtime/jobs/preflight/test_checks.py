@@ -72,6 +72,10 @@ IN_THE_FILE = {
     ),
     "an epoch chosen on nothing": ({"evaluate.select": "validation"}, "data.validation_subset"),
     "videos in which nothing happens": ({"data.sprites.duration_s": 4}, "nothing would be learned"),
+    "videos without a window": (
+        {"data.sprites.duration_s": 4, "data.window.sampling": "segments", "data.window.background": 0},
+        "have no window, such as 'train-00000'",
+    ),
     "windows faster than the videos": ({"data.window.fps": 10}, "pictures would be shown twice"),
 }
 

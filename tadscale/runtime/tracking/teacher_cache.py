@@ -1,0 +1,21 @@
+"""What became of a stage's windows in the cache of what the teacher says, summed over its log."""
+
+import json
+from collections import Counter
+
+
+def teacher_cache_metrics(log: str) -> dict[str, float]:
+    """A stage's figures under the names that they have in MLflow.
+
+    Args:
+        log: the text of its `log.jsonl`; a line without a word of the cache counts nothing.
+
+    Returns:
+        `teacher_cache/hits` (windows read), `teacher_cache/made` (computed), `teacher_cache/damaged` (of those, read first
+        and not what was written). Windows that a motion actor remembered are none of these. Nothing where no cache was
+        asked.
+    """
+    total: Counter[str] = Counter()
+    for line in log.splitlines():
+        total.update(json.loads(line).get("teacher_cache", {}))
+    return {f"teacher_cache/{name}": float(count) for name, count in total.items()}
