@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tadscale.runtime.cluster.stopping import GRACE_S
-from tadscale.runtime.jobs.job_file import load_job
+from tadscale.runtime.retrain.spec import load_retrain
 from tests.infra.schemas import kuberay, validate, validate_pod
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_kustomize_builds_it_without_starting_a_training() -> None:
 
 def test_entrypoint_is_an_executable_of_the_repository() -> None:
     entrypoint = RAYJOB["spec"]["entrypoint"]
-    assert entrypoint == "jobs/distill.yaml"
+    assert entrypoint == "jobs/retrain.yaml"
     assert (ROOT / entrypoint).is_file()
     assert os.access(ROOT / entrypoint, os.X_OK)
 
@@ -202,7 +202,7 @@ def test_shared_memory_holds_the_object_store() -> None:
 
 def test_cluster_is_large_enough_for_the_job() -> None:
     """At its start the job counts the cluster's CPUs, and one that is too small is an error, not a wait."""
-    job = load_job(ROOT / RAYJOB["spec"]["entrypoint"])
+    _, job = load_retrain(ROOT / RAYJOB["spec"]["entrypoint"])
     groups = RAYJOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     pods = ray_pods()
     cpus = sum(g["replicas"] * int(pods[g["groupName"]]["containers"][0]["resources"]["limits"]["cpu"]) for g in groups)
@@ -212,8 +212,11 @@ def test_cluster_is_large_enough_for_the_job() -> None:
 
 
 def test_job_file_reads_the_settings() -> None:
-    """Every TADSCALE_ variable that the cluster sets is one that the job file refers to, and the other way round."""
-    referred = set(re.findall(r"\$\{(TADSCALE_\w+)", (ROOT / RAYJOB["spec"]["entrypoint"]).read_text()))
+    """Every TADSCALE_ variable that the cluster sets is read by the retraining or its job, and the other way round."""
+    retraining = ROOT / RAYJOB["spec"]["entrypoint"]
+    config, _ = load_retrain(retraining)
+    read = retraining.read_text() + (retraining.parent / config.job).read_text()
+    referred = set(re.findall(r"\$\{(TADSCALE_\w+)", read))
     settings = {name for name in resource("ConfigMap", "tadscale")["data"] if name.startswith("TADSCALE_")}
     assert settings | set(yaml.safe_load(RAYJOB["spec"]["runtimeEnvYAML"])["env_vars"]) == referred
 

@@ -9,8 +9,8 @@ from kubernetes_validate import ValidationError
 from ray.autoscaler._private.kuberay.autoscaling_config import _get_ray_resources_from_group_spec
 
 from tadscale.runtime.cluster.capacity import shortage
-from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.planning.kubernetes import patch_text, planned, rayjob_patch, worker_groups
+from tadscale.runtime.retrain.spec import load_retrain
 from tadscale.runtime.stage.job import JobConfig
 from tests.infra.overlays import KUBERNETES, OVERLAYS, PLACES, find, pods, rayjob, rendered
 from tests.infra.schemas import ROOT, kuberay, validate, validate_pod
@@ -28,10 +28,10 @@ def containers(place: str) -> list[dict[str, Any]]:
 
 
 def job_of(place: str) -> JobConfig:
-    """The job that the RayJob's entrypoint runs, with the settings on its line."""
+    """The job that the retraining on the RayJob's line runs, with the settings that follow."""
     path, *words = rayjob(place)["spec"]["entrypoint"].split()
     assert set(words[::2]) <= {"--set"}
-    return load_job(ROOT / path, words[1::2])
+    return load_retrain(ROOT / path, words[1::2])[1]
 
 
 def test_each_overlay_that_is_asked_for_is_there() -> None:

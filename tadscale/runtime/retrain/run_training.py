@@ -18,7 +18,7 @@ from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.tracking.run import Run
 
-REST = "evaluation, registration, gate"
+REST = "starts, evaluation, registration, gate"
 
 
 def run_training(
