@@ -13,14 +13,8 @@ layout is asked. "Fetched" is all that storage sent: headers and indices, whole 
 
 import argparse
 import math
-import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +22,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 
+from benchmarks.s3 import s3_bucket
 from tadscale.data.blocks import FetchCount, sum_counts
 from tadscale.data.fetching import WindowFetcher
 from tadscale.data.manifest import Manifest
@@ -73,8 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         clip = encode(Path(folder, "clip.mp4"), arguments.crf)
         paths = [repeat(clip, Path(folder, f"{nth}.{KINDS[kind][0]}"), kind) for nth, kind in enumerate(KINDS)]
         measure("local", str(Path(folder, "shards")), paths, arguments.windows)
-        with s3_bucket() as url:
-            measure("S3", url, paths, arguments.windows)
+        with s3_bucket() as bucket:
+            measure("S3", bucket.url, paths, arguments.windows)
 
 
 def measure(place: str, url: str, paths: list[Path], windows: int) -> None:
@@ -182,42 +177,6 @@ def repeat(clip: Path, path: Path, kind: str) -> Path:
                         packet.stream = stream
                         output.mux(packet)
     return path
-
-
-@contextmanager
-def s3_bucket() -> Iterator[str]:
-    """A bucket of moto's server, in a process of its own, and the environment that leads to it."""
-    import boto3
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    try:
-        wait_for(int(port))
-        boto3.client("s3").create_bucket(Bucket="videos")
-        yield "s3://videos"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def wait_for(port: int) -> None:
-    """Until somebody listens there, at most a minute."""
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError("moto's server does not start")
 
 
 if __name__ == "__main__":
