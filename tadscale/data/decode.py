@@ -276,7 +276,7 @@ def upright_rgb(
     picture = scaler.reformat(  # threads: 0, the default, is one a core
         frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
     )
-    upright = np.rot90(picture.to_ndarray(), quarter_turns)  # [H', W', 3]
+    upright: NDArray[np.uint8] = np.rot90(picture.to_ndarray(), quarter_turns)  # [H', W', 3]
     return upright if crop is None else crop.cut(upright, size)
 
 

@@ -69,9 +69,9 @@ def segment_windows(videos: Manifest, config: WindowConfig, seed: int) -> Window
     taken = ~videos.column("labelled")[tiles.video]  # [W]
     taken[_background(videos, tiles, free & ~taken, held[:, 0], config.background, seed)] = True
     starts = held[:, 1] + (_uniform(seed, PLACES, len(held)) * (held[:, 2] - held[:, 1] + 1)).astype(np.int64)
-    video = np.concatenate([held[:, 0], tiles.video[taken]])
+    owners = np.concatenate([held[:, 0], tiles.video[taken]])
     starts = np.concatenate([starts, tiles.start_frames[taken]])
-    return _table(video, starts, np.minimum(total, config.frames), tiles)
+    return _table(owners, starts, np.minimum(total, config.frames), tiles)
 
 
 def _table(
@@ -99,7 +99,7 @@ def _spans(row: VideoRow, config: WindowConfig, total: int) -> NDArray[np.int64]
 def _rooms(spans: NDArray[np.int64], total: int, config: WindowConfig) -> Iterator[tuple[int, int]]:
     """Earliest and latest start of each window that holds segments."""
     longer = spans[:, 1] - spans[:, 0] > config.frames  # [N]
-    starts = sorted({start for span in spans[longer].tolist() for start in _along(*span, total, config)})
+    starts = sorted({at for start, end in spans[longer].tolist() for at in _along(start, end, total, config)})
     yield from ((start, start) for start in starts)
     rest = spans[~longer]
     within = [any(at <= start and end <= at + config.frames for at in starts) for start, end in rest.tolist()]
@@ -132,8 +132,9 @@ def _touched(
     starts: NDArray[np.signedinteger[Any]], valid: NDArray[np.signedinteger[Any]], spans: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """`[W]`, whether any of a segment is in a window."""
-    ends = starts + valid
-    return ((spans[:, 0] < ends[:, None]) & (spans[:, 1] > starts[:, None])).any(1)
+    both = (spans[:, 0] < (starts + valid)[:, None]) & (spans[:, 1] > starts[:, None])  # [W, N]
+    touched: NDArray[np.bool_] = np.any(both, axis=1)
+    return touched
 
 
 def _background(
@@ -167,4 +168,4 @@ def _background(
 def _uniform(seed: int, stream: int, count: int) -> NDArray[np.float64]:
     """Numbers in [0, 1): raw words of the generator, which numpy keeps from version to version."""
     words = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(stream,))).random_raw(count)
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53

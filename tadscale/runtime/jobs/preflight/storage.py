@@ -25,6 +25,8 @@ def writable(facts: Facts) -> Iterator[str]:
     write_and_read(facts.job.storage, PROBE)
     if facts.job.data.sprites is not None:
         write_and_read(facts.job.data.url, PROBE)
+    if facts.job.teacher.cache is not None:
+        write_and_read(facts.job.teacher.cache.url, PROBE)
     yield from ()
 
 
