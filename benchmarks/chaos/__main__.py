@@ -149,9 +149,8 @@ def finish(report: Report, job: dict[str, Any], seed: int, peace_s: float) -> Re
     _, plan = open_plan(stages[0].plan)
     report.seed, report.peace_s, report.steps = seed, peace_s, plan.total_steps
     report.positions = plan.total_steps * plan.global_batch
-    report.faults_found = differences(
-        *(read_text(stage.log_url) for stage in stages), plan.total_steps, plan.global_batch
-    )
+    log, undisturbed = (read_text(stage.log_url) for stage in stages)
+    report.faults_found = differences(log, undisturbed, plan.total_steps, plan.global_batch)
     weights = [read_spec(stage.weights_url).weights_sha256 for stage in stages]
     if weights[0] != weights[1]:
         report.faults_found.append("the trained weights are not the undisturbed run's")

@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def flipped(data: bytes, bit: int) -> bytes:
-    """The same with a bit of the middle byte changed: another one on each way, or a writer that reads back sees it mended."""
+    """The same with a bit of the middle byte changed: another one on each way, or a writer that reads back saw no harm."""
     if not data:
         return data
     middle = len(data) // 2
