@@ -11,12 +11,10 @@ loopback, every request later by the latency. Wall clock, medians; one thread fo
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from statistics import median
 from typing import NamedTuple
@@ -24,8 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from benchmarks.chaos.proxy import FaultyProxy
-from benchmarks.partial_fetch import s3_bucket
+from benchmarks.s3 import s3_bucket
 from tadscale.data.storage import join, write_bytes
 from tadscale.engine.ema import Ema
 from tadscale.engine.engine import LocalEngine, TrainState
@@ -114,8 +111,8 @@ def main(argv: list[str] | None = None) -> None:
     training.step()
     with tempfile.TemporaryDirectory() as folder:
         say("local", measure(training, folder, arguments.repeats))
-    with slow_bucket(arguments.latency_ms / 1000) as url:
-        say("S3", measure(training, url, arguments.repeats))
+    with s3_bucket(arguments.latency_ms / 1000) as bucket:
+        say("S3", measure(training, bucket.url, arguments.repeats))
 
 
 def measure(training: Training, url: str, repeats: int) -> Pauses:
@@ -159,16 +156,6 @@ def log_lines() -> list[str]:
     """A log of many steps."""
     more = {"positions": [[0, 3], [4, 7]], "valid": 8, "fetch": {"requests": 8, "fetched": 1234567, "unplanned": 0}}
     return [json.dumps(asdict(RECORD) | {"step": step} | more) for step in range(LOG_LINES)]
-
-
-@contextmanager
-def slow_bucket(latency_s: float) -> Iterator[str]:
-    """A bucket whose every request takes some time longer."""
-    with s3_bucket() as url:
-        proxy = FaultyProxy(os.environ["AWS_ENDPOINT_URL"], latency_s=latency_s)
-        with proxy.serving() as endpoint:
-            os.environ["AWS_ENDPOINT_URL"] = endpoint
-            yield url
 
 
 def say(place: str, pauses: Pauses) -> None:

@@ -10,6 +10,7 @@ is 1 if they are not. The seed decides the order of faults and their distances; 
 """
 
 import argparse
+import math
 import os
 import random
 import sys
@@ -26,7 +27,7 @@ from benchmarks.chaos.job import MODE, PREEMPTED, Driver, settings
 from benchmarks.chaos.nodes import LocalNodes
 from benchmarks.chaos.proxy import FaultyProxy
 from benchmarks.chaos.report import Ended, Event, Report
-from benchmarks.partial_fetch import s3_bucket
+from benchmarks.s3 import s3_bucket
 from tadscale.data.storage import join, read_text
 from tadscale.network import read_spec
 from tadscale.runtime.jobs.settings import build_settings
@@ -43,7 +44,9 @@ TO_THE_END_S = 600.0  # without faults
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=6.0, help="for how long faults come")
+    parser.add_argument(
+        "--minutes", type=float, default=6.0, help="for how long faults come, from the first checkpoint on"
+    )
     parser.add_argument("--epochs", type=int, default=60, help="length of the plan, in epochs of 8 steps")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--report", type=Path, help="write the report here, too")
@@ -75,11 +78,11 @@ def storage(seed: int) -> Iterator[tuple[str, FaultyProxy]]:
     """A bucket behind the proxy, which lets all pass for now; the environment leads to it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: beside a busy machine, hardly any time
-    with s3_bucket() as url:
-        proxy = FaultyProxy(os.environ["AWS_ENDPOINT_URL"], seed=seed)
+    with s3_bucket() as bucket:
+        proxy = FaultyProxy(bucket.endpoint, seed=seed)
         with proxy.serving() as endpoint:
             os.environ["AWS_ENDPOINT_URL"] = endpoint
-            yield url, proxy
+            yield bucket.url, proxy
 
 
 def stage_named(job: dict[str, Any], name: str) -> Stage:
@@ -104,30 +107,37 @@ def in_peace(driver: Driver) -> float:
 
 
 def disturb(scene: Scene, stage: Stage, seconds: float) -> Report:
-    """Run the job to its end, with faults for some time, and the same command again whenever it ended."""
+    """Run the job to its end, with faults for some time, and the same command again whenever it ended.
+
+    Args:
+        scene: whom the faults meet.
+        stage: what the job trains.
+        seconds: for which faults come, from the first checkpoint on.
+    """
     report, schedule, started = Report(), Schedule(scene.chance), time.monotonic()
+    over_s = math.inf
     scene.proxy.share = SHARE
     scene.driver.start()
     try:
         while (code := scene.driver.poll()) != 0:
-            now_s = time.monotonic() - started
+            now_s, step = time.monotonic() - started, newest_checkpoint(stage)
+            if step and over_s == math.inf:
+                over_s = now_s + seconds
             if code is not None:
                 report.ends.append(Ended(now_s, code, scene.driver.last_words()))
                 give_up_after_failures(report)
                 scene.driver.start()
-            elif now_s < seconds:
-                step = newest_checkpoint(stage)
-                if kind := schedule.due(step, now_s):
-                    report.events.append(Event(now_s, step, kind, KINDS[kind](scene)))
-            else:
+            elif now_s > over_s:
                 scene.proxy.share = 0.0
-                if now_s > seconds + TO_THE_END_S:
-                    raise TimeoutError(f"the disturbed run does not end: {scene.driver.last_words()}")
+            elif kind := schedule.due(step, now_s):
+                report.events.append(Event(now_s, step, kind, KINDS[kind](scene)))
+            if now_s > min(over_s, TO_THE_END_S) + TO_THE_END_S:
+                raise TimeoutError(f"the disturbed run does not end: {scene.driver.last_words()}")
             time.sleep(POLL_S)
     finally:
         scene.driver.end()
-    report.seconds, report.starts, report.met = time.monotonic() - started, scene.driver.starts, scene.proxy.met
-    report.requests = scene.proxy.requests
+    report.seconds, report.starts = time.monotonic() - started, scene.driver.starts
+    report.met, report.requests = scene.proxy.met, scene.proxy.requests
     return report
 
 
@@ -149,9 +159,8 @@ def finish(report: Report, job: dict[str, Any], seed: int, peace_s: float) -> Re
     _, plan = open_plan(stages[0].plan)
     report.seed, report.peace_s, report.steps = seed, peace_s, plan.total_steps
     report.positions = plan.total_steps * plan.global_batch
-    report.faults_found = differences(
-        *(read_text(stage.log_url) for stage in stages), plan.total_steps, plan.global_batch
-    )
+    log, undisturbed = (read_text(stage.log_url) for stage in stages)
+    report.faults_found = differences(log, undisturbed, plan.total_steps, plan.global_batch)
     weights = [read_spec(stage.weights_url).weights_sha256 for stage in stages]
     if weights[0] != weights[1]:
         report.faults_found.append("the trained weights are not the undisturbed run's")

@@ -49,11 +49,11 @@ class Schedule:
     and some seconds more; some do not wait, and meet a run that is starting again.
     """
 
-    def __init__(self, chance: random.Random, now_s: float = 0.0) -> None:
+    def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._bag: list[str] = []
         self._step = 0
-        self._wait(now_s, patient=True)
+        self._at_s: float | None = None  # when the next one comes; None while it waits for a checkpoint
 
     def due(self, step: int, now_s: float) -> str | None:
         """The fault for now, if it is time for one.
@@ -69,8 +69,6 @@ class Schedule:
         self._step = step
         if not self._bag:
             self._bag = self._chance.sample(list(KINDS), len(KINDS))
-        self._wait(now_s, patient=self._chance.random() >= IMPATIENCE)
+        impatient = self._chance.random() < IMPATIENCE
+        self._at_s = now_s + self._chance.uniform(1.0, 10.0) if impatient else None
         return self._bag.pop()
-
-    def _wait(self, now_s: float, *, patient: bool) -> None:
-        self._at_s = None if patient else now_s + self._chance.uniform(1.0, 10.0)

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from tadscale.network import Mode
+
 ROOT = Path(__file__).resolve().parents[2]
-MODE = "teacher"  # the cheapest job that goes through everything: fetching, a motion actor, two ranks, evaluation
+MODE: Mode = "teacher"  # the cheapest job that goes through everything: fetching, a motion actor, two ranks, evaluation
 PREEMPTED = 75
 
 

@@ -34,17 +34,15 @@ class Answer(NamedTuple):
 
 
 class FaultyProxy:
-    """Forwards to an endpoint, later by some time and, in a share of the requests, with a fault.
+    """Forwards to an endpoint, in a share of the requests with a fault.
 
     Args:
         upstream: `http://HOST:PORT` of the real server.
-        latency_s: added to every request.
         seed: of the faults' order. Which request each one meets depends on how processes run.
     """
 
-    def __init__(self, upstream: str, *, latency_s: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, upstream: str, *, seed: int = 0) -> None:
         self.upstream = urlsplit(upstream).netloc
-        self.latency_s = latency_s
         self.share = 0.0
         """Of the requests that meet a fault."""
         self.away = False
@@ -103,7 +101,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Any request."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        time.sleep(self.proxy.latency_s)
         fault = self.proxy.draw(self.command, self.path)
         if fault == "error 500":
             self._send(_error(500, "InternalError"))
@@ -184,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def flipped(data: bytes, bit: int) -> bytes:
-    """The same with a bit of the middle byte changed: another one on each way, or a writer that reads back sees it mended."""
+    """The same with a bit of the middle byte changed: another one on each way, or a writer that reads back saw no harm."""
     if not data:
         return data
     middle = len(data) // 2

@@ -99,7 +99,13 @@ def test_the_first_trains_the_second_has_nothing_to_do_and_the_third_dies_and_en
     assert "train: there is no champion yet" in said
     [first] = _records(place)
     assert first["outcome"] | {"tests": None} == {"version": 1, "is_champion": True, "tests": None}
-    assert set(first["seconds"]) >= {"champion", "drift", "teacher", "decomposed", "starts, evaluation, registration, gate"}
+    assert set(first["seconds"]) >= {
+        "champion",
+        "drift",
+        "teacher",
+        "decomposed",
+        "starts, evaluation, registration, gate",
+    }
     record_property("first, steps", json.dumps(first["seconds"]))
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
