@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 
@@ -52,6 +52,11 @@ from tadscale.runtime.training.launch import train_stage
 
 CORES = os.cpu_count() or 1
 SHARDS = 4  # a DataLoader's workers share out whole shards
+JOBS: dict[str, dict[str, Any]] = {
+    "job, embedded": {"data_plane": "embedded"},
+    "job, embedded, nothing kept": {"data_plane": "embedded", "decoded_memo_mib": 0},
+    "job, ray": {"data_plane": "ray"},
+}
 
 
 class Place(NamedTuple):
@@ -169,20 +174,16 @@ def parts(job: JobConfig, places: list[Place], mode: Any) -> Iterator[Part]:
     epochs = job.optim.epochs
     for place in places:
         stage = stage_at(job, place, mode, "loaders")
-        yield place, "PyAV", "PyAV", lambda meter, at=place: meter.of(partial(bare, at, epochs))
-        yield place, "fetch_packet", "PyAV", lambda meter, of=stage: meter.of(partial(fetched, of))
-        yield place, "embedded", "PyAV", lambda meter, of=stage: meter.of(partial(embedded, of))
-        yield place, "webdataset", "embedded", lambda meter, at=place: meter.of(partial(webdataset, at, epochs))
+        yield place, "PyAV", "PyAV", partial(Meter.of, load=partial(bare, place, epochs))
+        yield place, "fetch_packet", "PyAV", partial(Meter.of, load=partial(fetched, stage))
+        yield place, "embedded", "PyAV", partial(Meter.of, load=partial(embedded, stage))
+        yield place, "webdataset", "embedded", partial(Meter.of, load=partial(webdataset, place, epochs))
     for threads in dict.fromkeys((CORES, 1)):
         name = "engine" if threads == CORES else "engine, 1 thread"
         yield places[0], name, "engine", partial(engine, job, places[0], mode, threads)
     for place in places:
         yield place, "read_webdataset", "embedded", partial(read_webdataset, job, place)
-        for name, settings in {
-            "job, embedded": {"data_plane": "embedded"},
-            "job, embedded, nothing kept": {"data_plane": "embedded", "decoded_memo_mib": 0},
-            "job, ray": {"data_plane": "ray"},
-        }.items():
+        for name, settings in JOBS.items():
             yield place, name, "engine", partial(trained, stage_at(job, place, mode, name, settings))
 
 
