@@ -69,7 +69,8 @@ class WindowConfig(Config):
             )
         if self.augment.varies or self.resize == "crop":
             raise ValueError(
-                "window.augment and window.resize crop and flip pictures, and features are none: leave them out"
+                "window.augment crops and flips pictures, window.resize=crop cuts them, and features are none: "
+                "leave them out"
             )
         return self
 
