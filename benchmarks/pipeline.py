@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from numpy.typing import NDArray
 
