@@ -83,6 +83,7 @@ class Training:
         torch.manual_seed(0)
         layers = max(1, round(millions * 1e6 / WIDTH**2))
         self._engine = LocalEngine(nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(layers))), OptimConfig())
+        self._engine.set_lr(1e-8)  # noise teaches nothing, and must not make what is not finite
         self._ema = Ema(self._engine.model, 0.99)
         self.taken = 0
 
