@@ -59,7 +59,8 @@ class ClusterConfig(Config):
     each training worker for itself, motion on the worker's device, and only the workers' CPUs are reserved; less work where
     one machine is enough. `auto`: `embedded` where training on CPUs has one node to itself and nothing is asked for that Ray
     Data alone gives (groups of nodes, GPUs for motion, more motion actors than workers, nodes to be waited for), else `ray`.
-    Batches are the same, bit for bit, where motion has the same device and threads. Evaluation always uses Ray Data."""
+    Batches are the same, bit for bit, where motion has the same device and threads. Evaluation follows it, in
+    the job's own process, where there is one node."""
     decoded_memo_mib: NonNegativeInt = 1024
     """MiB in which each worker of the embedded data plane keeps decoded windows, where these come unchanged in every epoch
     (no augmentation); 0 keeps nothing. A window of 160 frames takes 1.5 MiB at 56 pixels."""
@@ -241,6 +242,20 @@ def alive_nodes() -> int:
     import ray
 
     return sum(node["Alive"] for node in ray.nodes())
+
+
+def nodes_at_hand(config: ClusterConfig) -> int:
+    """Nodes that a job has; a cluster of its own is one, which need not be started to know that.
+
+    Raises:
+        UserError: nobody answers at the cluster's address.
+    """
+    import ray
+
+    if not ray.is_initialized() and address_of(config) == LOCAL:
+        return 1
+    connect(config)
+    return alive_nodes()
 
 
 def check_capacity(config: ClusterConfig, *, motion: bool, training: bool = True, plane: DataPlane = "ray") -> None:

@@ -16,8 +16,9 @@ from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.network import read_spec
 from tadscale.report.inputs import EVALUATION
 from tadscale.report.summary import LAST
-from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+from tadscale.runtime.evaluation.detect_videos import detect_videos
 from tadscale.runtime.evaluation.score_models import TestVideos
+from tadscale.runtime.evaluation.video_pass import Candidate
 from tadscale.runtime.stage.choice import Choice, last_weights, weights_of_epoch
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths

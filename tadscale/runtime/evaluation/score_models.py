@@ -16,8 +16,9 @@ from tadscale.report.diagnosis import diagnose
 from tadscale.report.diagnosis_html import diagnosis_html
 from tadscale.report.inputs import EVALUATION, GROUND_TRUTH, SCORES
 from tadscale.report.summary import LAST
-from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected, detect_videos
+from tadscale.runtime.evaluation.detect_videos import VideosDetected, detect_videos
 from tadscale.runtime.evaluation.pictures import hardest_first, log_curves, log_timelines, timelines_of
+from tadscale.runtime.evaluation.video_pass import Candidate
 from tadscale.runtime.stage.choice import Choice
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths

@@ -86,7 +86,8 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         leased(job.run_url, stop),
         track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run,
     ):
-        connect(job.cluster)
+        if job.kind != "evaluate":  # which asks for a cluster where it needs one
+            connect(job.cluster)
         manifest = _open_data(job, console)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
         job = with_named_models_at_hand(job)

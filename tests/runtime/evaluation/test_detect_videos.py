@@ -1,6 +1,7 @@
 """Detections of a subset in one pass, against one network on one window after the other."""
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.metrics.nms import NmsConfig
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import InferenceConfig, load_network, save_network
+from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.segments import Detection
 from tadscale.serving.path import DetectionPath
 from tadscale.serving.predictor import Predictor
@@ -70,7 +72,8 @@ def slowly(
 
 @pytest.mark.usefixtures("cluster")
 def test_one_pass_serves_several_candidates_and_their_fusion(networks, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
 
     members = {
         "teacher": (networks["teacher"],),
@@ -80,8 +83,10 @@ def test_one_pass_serves_several_candidates_and_their_fusion(networks, sprites, 
     }
     candidates = [Candidate(name=name, weights_urls=urls) for name, urls in members.items()]
     data_url = damage(tmp_path / "data", "test-00001", sprites)
-    where = {"data_url": data_url, "subset": "test", "cluster": ONE_WORKER}
-    result = detect_videos(candidates, **where, inference=INFERENCE, motion=FAST)
+    where = {"data_url": data_url, "subset": "test"}
+    result = detect_videos(candidates, **where, cluster=ONE_WORKER, inference=INFERENCE, motion=FAST)
+    here = ONE_WORKER.model_copy(update={"data_plane": "embedded"})
+    assert detect_videos(candidates, **where, cluster=here, inference=INFERENCE, motion=FAST) == result
 
     [failure] = result.failures
     assert failure.key == "test-00001"
@@ -100,7 +105,8 @@ def test_one_pass_serves_several_candidates_and_their_fusion(networks, sprites, 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_teacher_of_precomputed_flow_reads_it(make_stage, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
 
     flow_url = str(tmp_path / "flow")
     write_flow(read_manifest(sprites), flow_url, DIS, WINDOW, device="cpu", ledger=QuarantineLedger())
@@ -129,7 +135,8 @@ def test_a_teacher_of_precomputed_flow_reads_it(make_stage, sprites, tmp_path):
 
 @pytest.mark.usefixtures("cluster")
 def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_stage, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
 
     longer = WINDOW.model_copy(update={"frames": 40, "stride_frames": 40})
     write_flow(read_manifest(sprites), f"{tmp_path}/flow", DIS, longer, device="cpu", ledger=QuarantineLedger())
@@ -153,8 +160,24 @@ def test_windows_longer_than_their_videos_and_flow_that_has_moved(make_stage, sp
             assert [one.start_s, one.end_s, one.score] == pytest.approx([start_s, end_s, score], rel=1e-4, abs=1e-4)
 
 
+def test_on_a_machine_of_its_own_no_cluster_is_started_and_no_thread_is_left(networks, sprites, monkeypatch):
+    from tadscale.runtime.evaluation import detect_videos as module
+    from tadscale.runtime.evaluation.video_pass import Candidate
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(module, "connect", lambda _: pytest.fail("Ray was asked for"))
+    threads, torchs = threading.active_count(), torch.get_num_threads()
+    candidates = [Candidate(name="rgb", weights_urls=(networks["baseline"],))]
+    cluster = ClusterConfig(cpus_per_motion=3)
+    found = module.detect_videos(candidates, data_url=sprites, subset="test", cluster=cluster, inference=INFERENCE)
+    assert len({one.video for one in found.detections["rgb"]}) == 3
+    assert (threading.active_count(), torch.get_num_threads()) == (threads, torchs)
+
+
 def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
 
     spec = load_network(networks["baseline"])[1]
     other = spec.model_copy(update={"window": spec.window.model_copy(update={"fps": 10.0})})
@@ -169,7 +192,8 @@ def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_
 @pytest.mark.usefixtures("cluster")
 def test_evaluation_and_detect_go_one_way(networks, sprites, monkeypatch):
     """What merges a video's windows is changed in one place, and both follow."""
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
 
     marked = Detection(video="marked", label="none", start_s=0.0, end_s=1.0, score=1.0)
     monkeypatch.setattr(DetectionPath, "merge", lambda self, windows, *, video, duration_s: [marked])

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from tadscale.data.manifest import Manifest
 from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, QuarantineLedger
 from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+from tadscale.runtime.evaluation.detect_videos import detect_videos
 from tadscale.runtime.evaluation.score_models import TestVideos
+from tadscale.runtime.evaluation.video_pass import Candidate
 from tadscale.runtime.jobs.gate.contender import Contender
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.segments import Detection

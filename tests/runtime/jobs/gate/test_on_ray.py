@@ -17,8 +17,9 @@ from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_figures_are_those_of_the_evaluation(make_stage, sprites, storage: Path, tmp_path: Path) -> None:  # noqa: F811
-    from tadscale.runtime.evaluation.detect_videos import Candidate, detect_videos
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
     from tadscale.runtime.evaluation.score_models import TestVideos
+    from tadscale.runtime.evaluation.video_pass import Candidate
     from tadscale.runtime.jobs.gate.run_gate import run_gate
 
     stage = make_stage(storage / "x", mode="decomposed")

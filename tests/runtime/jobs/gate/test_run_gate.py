@@ -18,7 +18,8 @@ from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
 from tadscale.gate.config import GateConfig
 from tadscale.network import load_network
-from tadscale.runtime.evaluation.detect_videos import Candidate, VideosDetected
+from tadscale.runtime.evaluation.detect_videos import VideosDetected
+from tadscale.runtime.evaluation.video_pass import Candidate
 from tadscale.runtime.jobs.gate import trial
 from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.job_file import load_job
