@@ -147,6 +147,10 @@ class ClusterConfig(Config):
         motion_apart = motion and (self.gpus_per_motion > 0 or actors > self.workers)
         return "ray" if nodes > 1 or asked_for or motion_apart else "embedded"
 
+    def detects_here(self, nodes: int) -> bool:
+        """Whether evaluation runs in the job's own process, and takes nothing of a cluster of so many nodes."""
+        return nodes == 1 and self.plane(nodes, motion=True) == "embedded"
+
     def fetches_per_worker(self, cpus: float) -> int:
         """Threads that fetch in each worker of the embedded data plane, on a cluster of so many CPUs: what the training
         workers leave, in equal shares."""

@@ -94,8 +94,7 @@ def detect_videos(
 
 def _seen(job: VideoPass, videos: int, cluster: ClusterConfig) -> Iterator[dict[str, NDArray]]:
     """What was found in each packet of windows, wherever the pass is made."""
-    nodes = nodes_at_hand(cluster)
-    if nodes == 1 and cluster.plane(nodes, motion=True) == "embedded":
+    if cluster.detects_here(nodes_at_hand(cluster)):
         return in_this_process(job, videos)
     connect(cluster)
     check_capacity(cluster, motion=True, training=False)

@@ -19,7 +19,7 @@ def capacity(facts: Facts) -> Iterator[str]:
         return
     plane = cluster.plane(offer.nodes, motion=facts.needs_motion)
     lack = shortage(cluster, offer.resources, motion=facts.needs_motion, training=bool(facts.modes), plane=plane)
-    if lack is None and facts.evaluates:  # which always goes through Ray Data
+    if lack is None and facts.evaluates and not cluster.detects_here(offer.nodes):
         lack = shortage(cluster, offer.resources, motion=True, training=False)
     if lack:
         yield lack
