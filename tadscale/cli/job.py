@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +26,10 @@ def add_to(commands: Commands) -> None:
         parser.add_argument("job", metavar="JOB.yaml")
         parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
         parser.set_defaults(command=command)
-    plan = commands.add_parser("plan", help="what a job would take, from rates measured here; runs nothing")
+    plan = commands.add_parser(
+        "plan",
+        help="what a job would take, from rates measured here, or whether a retraining would train; runs nothing",
+    )
     plan.add_argument("job", metavar="JOB.yaml")
     plan.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
     plan.add_argument("--cpus", type=int, metavar="N", help="CPUs of the cluster (default: this machine's)")
@@ -33,6 +37,11 @@ def add_to(commands: Commands) -> None:
         "--kubernetes",
         action="store_true",
         help="print the job's cluster: section and a patch with its worker groups instead; measures nothing",
+    )
+    plan.add_argument(
+        "--answer",
+        metavar="FILE",
+        help="of a retraining: leave the answer here, `train` or `nothing to do`, for scripts",
     )
     plan.set_defaults(command=_plan)
     schema = commands.add_parser("schema", help="print the JSON Schema of job files, for editors")
@@ -128,6 +137,33 @@ def _show(settings: "Config", console: Console) -> None:
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.grid.spec import is_grid
+    from tadscale.runtime.retrain.spec import is_retrain
+
+    if is_grid(options.job):
+        raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
+    if is_retrain(options.job):
+        return _plan_retrain(options, console)
+    if options.answer:
+        raise UserError(f"--answer is for files of kind retrain, and {options.job} is none")
+    return _plan_job(options, console)
+
+
+def _plan_retrain(options: argparse.Namespace, console: Console) -> int:
+    """Without Ray: where a schedule asks, there are no nodes yet."""
+    from tadscale.report.retrain import decision_line
+    from tadscale.runtime.retrain.run_retrain import would_train
+    from tadscale.runtime.retrain.spec import load_retrain
+
+    if options.kubernetes:
+        raise UserError(f"{options.job} runs another job when its data ask for it: plan the job that it names")
+    decision = would_train(*load_retrain(options.job, options.set))
+    console.print(decision_line(decision), markup=False, highlight=False, soft_wrap=True)
+    if options.answer:
+        Path(options.answer).write_text("train\n" if decision.retrain else "nothing to do\n")
+    return EXIT_OK
+
+
+def _plan_job(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.named_models import named_appearance_teacher
     from tadscale.runtime.jobs.preflight.checks import preflight
@@ -135,13 +171,8 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.planning.forecast import forecast, teacher_cache_forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
-    from tadscale.runtime.retrain.spec import is_retrain
     from tadscale.runtime.stage.spec import stage_modes
 
-    if is_grid(options.job):
-        raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
-    if is_retrain(options.job):
-        raise UserError(f"{options.job} runs another job when its data ask for it: plan the job that it names")
     job = load_job(options.job, options.set)
     if options.kubernetes:
         return _plan_kubernetes(job, console)

@@ -1,19 +1,19 @@
 """What a tick of retraining decided and did, in a paragraph."""
 
+from tadscale.retrain.decision import Decision
 from tadscale.retrain.record import AgeScore, RetrainRecord
 
 
-def retrain_line(record: RetrainRecord) -> str:
+def decision_line(decision: Decision) -> str:
     """In a sentence, for a terminal."""
-    reasons = "; ".join(record.decision.reasons)
-    return f"{'train' if record.decision.retrain else 'nothing to do'}: {reasons}"
+    return f"{'train' if decision.retrain else 'nothing to do'}: {'; '.join(decision.reasons)}"
 
 
 def retrain_markdown(record: RetrainRecord) -> str:
     """One paragraph: what was decided, from what the training started, how it ended, how long it took."""
     made = record.derivation
     against = "there is no champion" if made.champion is None else f"the champion is version {made.champion}"
-    said = [f"**{retrain_line(record)}** ({against})."]
+    said = [f"**{decision_line(record.decision)}** ({against})."]
     if record.decision.retrain:
         said.append(f"Run `{made.run}`. Backbone: {made.start_says}. Teacher: {made.teacher_says}.")
     if record.state == "training":

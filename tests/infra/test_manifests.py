@@ -129,6 +129,7 @@ def test_ray_is_the_version_that_the_image_installs() -> None:
 
 def test_all_our_pods_run_one_image() -> None:
     images = {pod["containers"][0]["image"] for role, pod in all_pods().items() if role != "retrain"}
+    images |= {container["image"] for container in all_pods()["retrain"]["initContainers"]}
     assert images == {"tadscale:0.1.0"}
 
 
@@ -139,7 +140,7 @@ def test_pods_are_confined_and_bounded(role: str) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
+    for container in (*pod["containers"], *pod.get("initContainers", [])):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert "memory" in container["resources"]["limits"]
@@ -174,12 +175,12 @@ def test_ray_waits_for_the_checkpoint_and_kubernetes_for_ray(role: str, setting:
     assert GRACE_S < wait_s < ray_pods()[role]["terminationGracePeriodSeconds"]
 
 
-@pytest.mark.parametrize("role", ["head", "data", "motion", "train", "mlflow"])
+@pytest.mark.parametrize("role", ["head", "data", "motion", "train", "mlflow", "retrain"])
 def test_who_reads_the_bucket_has_an_account_that_can_be_annotated(role: str) -> None:
     """`default` misses the head: where none is named KubeRay makes one of the cluster's name, another each time."""
     accounts = {d["metadata"]["name"] for _, d in DOCUMENTS if d["kind"] == "ServiceAccount"}
     account = all_pods()[role]["serviceAccountName"]
-    assert account == ("mlflow" if role == "mlflow" else "ray")
+    assert account == (role if role in ("mlflow", "retrain") else "ray")
     assert account in accounts
     assert f"serviceaccount {account} " in (ROOT / "infra/README.md").read_text()
 
@@ -187,7 +188,13 @@ def test_who_reads_the_bucket_has_an_account_that_can_be_annotated(role: str) ->
 def test_only_those_who_ask_kubernetes_have_its_token() -> None:
     """The autoscaler, beside the head, adds and removes pods; retrain.sh creates RayJobs."""
     mounting = {role for role, pod in all_pods().items() if pod.get("automountServiceAccountToken", True)}
-    assert mounting == {"head", "retrain"}
+    assert mounting == {"head"}
+    pod = all_pods()["retrain"]
+    mounts = {
+        container["name"]: {mount["name"] for mount in container["volumeMounts"]}
+        for container in (*pod["containers"], *pod["initContainers"])
+    }
+    assert {name for name, mounted in mounts.items() if "token" in mounted} == {"retrain"}
 
 
 def test_shared_memory_holds_the_object_store() -> None:
@@ -227,6 +234,17 @@ def test_cronjob_waits_longer_than_all_attempts_and_less_than_its_period() -> No
     assert cron["schedule"].split()[-1] == "0"  # weekly
     assert attempts_s < cron["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 7 * 86400
     assert cron["concurrencyPolicy"] == "Forbid"
+
+
+def test_cronjob_looks_with_what_the_training_would_look_with() -> None:
+    """The same file, settings and secrets; its answer is where the script reads it."""
+    (look,) = all_pods()["retrain"]["initContainers"]
+    assert look["command"] == ["tadscale", "plan", RAYJOB["spec"]["entrypoint"], "--answer", "/look/answer"]
+    assert look["envFrom"] == ray_pods()["head"]["containers"][0]["envFrom"]
+    (script,) = all_pods()["retrain"]["containers"]
+    assert {"name": "ANSWER", "value": look["command"][-1]} in script["env"]
+    for container in (look, script):
+        assert "/look" in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
 def test_cronjob_gives_the_script_what_it_reads() -> None:

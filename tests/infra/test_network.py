@@ -22,6 +22,8 @@ NEEDED = [
     (OPERATOR, "head", 8265),
     ("head", API, 443),  # the autoscaler
     ("retrain", API, 6443),
+    ("retrain", "mlflow", 5000),  # who is champion, and what it was trained on
+    ("retrain", BUCKET, 443),
     ("mlflow", BUCKET, 443),
     *((role, "mlflow", 5000) for role in RAY),
     *((role, BUCKET, 443) for role in RAY),
@@ -31,7 +33,6 @@ REFUSED = [
     ("submitter", "train", 40123),
     ("submitter", BUCKET, 443),
     ("retrain", "head", 8265),
-    ("retrain", "mlflow", 5000),
     ("mlflow", "head", 8265),
     ("mlflow", API, 443),
     ("train", API, 443),

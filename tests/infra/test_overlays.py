@@ -249,8 +249,16 @@ def test_dev_fits_on_a_node_of_four_cpus_and_starts_nothing() -> None:
     assert sum(amount(request["memory"]) for request in requests) < 12
     settings = find("overlays/dev", "ConfigMap", "tadscale")["data"]
     mounts = {role: pod.spec["containers"][0].get("volumeMounts", []) for role, pod in pods("overlays/dev").items()}
-    for role in ("head", "data", "train"):
+    mounts["look"] = pods("overlays/dev")["retrain"].spec["initContainers"][0]["volumeMounts"]
+    for role in ("head", "data", "train", "look"):
         assert {"name": "runs", "mountPath": settings["TADSCALE_STORAGE"]} in mounts[role]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_who_looks_asks_about_the_file_that_would_be_run(place: str) -> None:
+    (look,) = pods(place)["retrain"].spec["initContainers"]
+    assert look["command"][2] == rayjob(place)["spec"]["entrypoint"].split()[0]
+    assert look["image"] == pods(place)["head"].spec["containers"][0]["image"]
 
 
 @pytest.mark.parametrize("place", ["overlays/auth", "overlays/production"])

@@ -38,6 +38,29 @@ def test_none_running_creates_the_rayjob_and_waits_for_it(fake: Path) -> None:
     assert all(call.startswith("--namespace somewhere ") for call in answer.calls)
 
 
+@pytest.mark.parametrize(("said", "creates"), [("nothing to do", False), ("train", True)])
+def test_where_nothing_is_new_no_rayjob_is_created(fake: Path, said: str, creates: bool) -> None:
+    (fake / "answer").write_text(f"{said}\n")
+    answer = retrain(fake, ANSWER=str(fake / "answer"))
+    assert answer.exit_code == 0, answer.output
+    assert (answer.created is not None) == creates
+    assert ("no RayJob is created" in answer.output) == (not creates)
+
+
+def test_an_answer_that_is_not_there_is_a_failure_and_not_a_reason_to_train(fake: Path) -> None:
+    answer = retrain(fake, ANSWER=str(fake / "answer"))
+    assert answer.exit_code == 1
+    assert answer.created is None
+
+
+def test_a_rayjob_of_this_job_is_waited_for_whatever_the_answer(fake: Path) -> None:
+    (fake / "answer").write_text("nothing to do\n")
+    (fake / "list").write_text(listed("distill-00007", "Complete", run=RUN, job="SUCCEEDED"))
+    answer = retrain(fake, ANSWER=str(fake / "answer"))
+    assert answer.exit_code == 0
+    assert "distill-00007 succeeded" in answer.output
+
+
 # Empty: created, and the operator has not looked yet. Novel: of a later version of KubeRay.
 @pytest.mark.parametrize("state", ["", "Initializing", "Running", "Retrying", "Waiting", "Novel"])
 def test_another_at_work_is_not_joined(fake: Path, state: str) -> None:

@@ -1,4 +1,4 @@
-from tadscale.report.retrain import retrain_line, retrain_markdown
+from tadscale.report.retrain import decision_line, retrain_markdown
 from tadscale.retrain.decision import Decision
 from tadscale.retrain.record import AgeScore, Derivation, Outcome, RetrainRecord
 
@@ -39,7 +39,7 @@ def test_an_idle_tick_and_a_killed_one_say_so():
     idle = RECORD.model_copy(
         update={"state": "idle", "outcome": None, "decision": Decision(retrain=False, reasons=("none is new",))}
     )
-    assert retrain_line(idle) == "nothing to do: none is new"
+    assert decision_line(idle.decision) == "nothing to do: none is new"
     assert "Run " not in retrain_markdown(idle)
     killed = RECORD.model_copy(update={"state": "training", "outcome": None})
     assert "the next tick goes on with it" in retrain_markdown(killed)

@@ -3,7 +3,7 @@
 #   retrain.sh MANIFEST
 # Patches of it lie beside it, as overlays leave them: rayjob-NAME.yaml for rayjob.yaml, applied in the order of their names.
 # The Job around it (retrain-cronjob.yaml) makes the next attempt, by the exit status:
-#    0  trained, or skipped because another training is at work
+#    0  trained, or skipped because another training is at work, or nothing to do by ANSWER
 #    1  failed: tried again, three times in all
 #    2  failed, and of no use to try again: a person has to look
 #   75  preempted, a checkpoint was written: tried again, and not counted
@@ -24,6 +24,7 @@ poll_s=${POLL_S:-30}
 cluster_gone_s=${CLUSTER_GONE_S:-240} # KubeRay deletes a finished cluster after 60 s, its pods have 120 s
 lost_polls_allowed=20                 # 10 minutes without an answer from the API server
 stuck_s=259200                        # 3 days: KubeRay ends a RayJob of ours after 2
+answer=${ANSWER:-} # file with the answer of `tadscale plan`; none: create, and let the training look itself
 run=$(printf '%.54s-%.8s' "$JOB_NAME" "$JOB_UID") # at most 63 characters, it is a label too
 
 rayjobs() {
@@ -101,15 +102,22 @@ case $found in
     echo "$name is of this Job already: waiting for its end"
     ;;
 *)
+    if [ -n "$answer" ]; then
+        said=$(cat "$answer") # apart: in a condition `set -e` would not see that there is none
+    fi
+    if [ "${said:-}" = "nothing to do" ]; then
+        echo "nothing to do: no RayJob is created (kubectl logs --container look says why)"
+        exit 0
+    fi
     number=$(printf '%s\n' "$known" | awk -F, '
         $1 ~ /^distill-[0-9]+$/ && substr($1, 9) + 0 > last { last = substr($1, 9) + 0 }
         END { print last + 1 }')
     name=$(printf 'distill-%05d' "$number")
-    if ! answer=$(rendered | rayjobs create --filename - 2>&1); then
-        echo "could not create $name, the next attempt looks again: $answer" >&2
+    if ! created=$(rendered | rayjobs create --filename - 2>&1); then
+        echo "could not create $name, the next attempt looks again: $created" >&2
         exit 1
     fi
-    echo "$answer, run $run"
+    echo "$created, run $run"
     ;;
 esac
 

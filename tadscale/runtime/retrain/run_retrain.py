@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.source import open_sources
-from tadscale.report.retrain import retrain_line
+from tadscale.report.retrain import decision_line
 from tadscale.retrain.decision import Decision, decide
 from tadscale.retrain.drift import shifts_between
 from tadscale.retrain.profile import DataProfile, change_since, sampled
@@ -50,15 +50,31 @@ def run_retrain(config: RetrainConfig, job: JobConfig, console: Console, stop: S
         TrackingAway: MLflow cannot be reached.
     """
     tick = _Tick(config, job, console, stop)
-    with tick.timed("champion"):
-        incumbent = find_incumbent(tick.registry, tick.model)
-    with tick.timed("manifest"):
-        training, test = tick.videos()
-    for version in (incumbent.challenger, incumbent.champion) if incumbent else ():
-        begun = read_record(job.storage, version.tags["job"]) if version and "job" in version.tags else None
-        if begun is not None and begun.state == "training" and tick.can_go_on(begun, training):
+    incumbent = tick.incumbent()
+    training, test = tick.videos()
+    for begun in tick.begun(incumbent):
+        if tick.is_of_now(begun, training):
             return tick.go_on(begun)
+        write_record(job.storage, begun.model_copy(update={"state": "abandoned"}))
     return tick.decide(incumbent, training, test)
+
+
+def would_train(config: RetrainConfig, job: JobConfig) -> Decision:
+    """What a tick would decide now. Reads registry, manifest and perhaps some new videos; trains, draws and writes nothing.
+
+    Raises:
+        StorageError: the storage cannot be reached.
+        TrackingAway: MLflow cannot be reached.
+    """
+    tick = _Tick(config, job, Console(quiet=True), StopToken())
+    if tick.has_to_draw():
+        return Decision(retrain=True, reasons=("the built-in videos are not drawn yet",))
+    incumbent = tick.incumbent()
+    training, _ = tick.videos()
+    for begun in tick.begun(incumbent):
+        if tick.is_of_now(begun, training):
+            return Decision(retrain=True, reasons=(f"{begun.derivation.run} was killed before its end",))
+    return tick.decision(incumbent, training)
 
 
 class _Tick:
@@ -80,23 +96,38 @@ class _Tick:
         yield
         self.seconds[what] = round(time.monotonic() - begun_s, 2)
 
+    def incumbent(self) -> Incumbent | None:
+        """Who reigns, and who is to."""
+        with self.timed("champion"):
+            return find_incumbent(self.registry, self.model)
+
+    def has_to_draw(self) -> bool:
+        """Whether the built-in videos are not there yet."""
+        sprites = self.job.data.sprites
+        return sprites is not None and not drawn_already(sprites, self.job.data.url)
+
     def videos(self) -> tuple[Manifest, Manifest]:
         """What is trained on and what is tested on; built-in videos are drawn if they are not there yet."""
         data = self.job.data
-        if data.sprites is not None and not drawn_already(data.sprites, data.url):
-            from tadscale.runtime.jobs.preflight.checks import preflight
+        with self.timed("manifest"):
+            if data.sprites is not None and self.has_to_draw():
+                from tadscale.runtime.jobs.preflight.checks import preflight
 
-            preflight(self.given)
-            connect(self.job.cluster)
-            ensure_sprites(data.sprites, data.url)
-        return open_sources(data.training_sources), read_manifest(data.url).subset(data.test_subset)
+                preflight(self.given)
+                connect(self.job.cluster)
+                ensure_sprites(data.sprites, data.url)
+            return open_sources(data.training_sources), read_manifest(data.url).subset(data.test_subset)
 
-    def can_go_on(self, record: RetrainRecord, training: Manifest) -> bool:
-        """Whether a training that was begun can end; one of other settings or data is given up."""
-        if (record.settings_digest, record.training_digest) == (self.settings, training.digest):
-            return True
-        write_record(self.job.storage, record.model_copy(update={"state": "abandoned"}))
-        return False
+    def begun(self, incumbent: Incumbent | None) -> Iterator[RetrainRecord]:
+        """Trainings that were killed after they had registered their version."""
+        for version in (incumbent.challenger, incumbent.champion) if incumbent else ():
+            record = read_record(self.job.storage, version.tags["job"]) if version and "job" in version.tags else None
+            if record is not None and record.state == "training":
+                yield record
+
+    def is_of_now(self, record: RetrainRecord, training: Manifest) -> bool:
+        """Whether a training that was begun is of these settings and data, and can be ended."""
+        return (record.settings_digest, record.training_digest) == (self.settings, training.digest)
 
     def go_on(self, record: RetrainRecord) -> RetrainRecord:
         """End a training that was killed after it had registered its version."""
@@ -108,7 +139,7 @@ class _Tick:
     def decide(self, incumbent: Incumbent | None, training: Manifest, test: Manifest) -> RetrainRecord:
         """Look at the data, decide, and act."""
         with self.timed("drift"):
-            decision = self._decision(incumbent, training)
+            decision = self.decision(incumbent, training)
         data = hashlib.sha256(f"{training.digest} {test.digest}".encode()).hexdigest()
         champion = incumbent.champion.version if incumbent else None
         name = run_name(self.config.name, self.settings, data, incumbent.digest if incumbent else "")
@@ -120,7 +151,7 @@ class _Tick:
             decision=decision,
             seconds=self.seconds,
         )
-        self._say(retrain_line(record))
+        self._say(decision_line(decision))
         if decision.retrain:
             before = incumbent.profile if incumbent else None
             return self._train(self._derived(record, incumbent, training), before)
@@ -128,7 +159,8 @@ class _Tick:
             write_record(self.job.storage, record)
         return record
 
-    def _decision(self, incumbent: Incumbent | None, training: Manifest) -> Decision:
+    def decision(self, incumbent: Incumbent | None, training: Manifest) -> Decision:
+        """Whether the data ask for a training, and why."""
         if incumbent is None:
             return Decision(retrain=True, reasons=("there is no champion yet",), new_videos=len(training))
         latest, when = incumbent.latest, self.config.when

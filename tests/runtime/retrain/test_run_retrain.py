@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tadscale.cli import main
 from tadscale.errors import UserError
 from tadscale.runtime.models.data_profile import read_profile
+from tadscale.runtime.retrain.run_retrain import would_train
+from tadscale.runtime.retrain.spec import load_retrain
 from tests.runtime.retrain.conftest import NAME, draw
 
 pytestmark = pytest.mark.timeout(900)
@@ -16,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 WITHOUT_RAY = """
 import sys
 from tadscale.cli import main
-code = main(["run", sys.argv[1]])
+code = main(sys.argv[1:])
 sys.exit(code or 3 * bool({"ray", "deepspeed"} & set(sys.modules)))
 """
 
@@ -33,11 +36,14 @@ def test_new_data_train_no_new_data_do_not_and_a_killed_tick_ends_as_one(
     assert first.seconds["decomposed"] == 3.5
 
     # Nothing is new.
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_RAY, str(retrain_file)], capture_output=True, text=True, timeout=250
-    )
-    assert done.returncode == 0, done.stderr
-    assert "nothing to do: no training video is new (6 known, 0 gone)" in done.stdout
+    answer = tmp_path / "answer"
+    for command in (["run", retrain_file], ["plan", retrain_file, "--answer", answer]):
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_RAY, *map(str, command)], capture_output=True, text=True, timeout=250
+        )
+        assert done.returncode == 0, done.stderr
+        assert "nothing to do: no training video is new (6 known, 0 gone)" in done.stdout
+    assert answer.read_text() == "nothing to do\n"
     assert len(trained.ran) == 1
 
     # Too little is new.
@@ -120,3 +126,28 @@ def test_the_record_lies_in_the_run_s_folder_from_the_start(tick, trained, stora
     record = json.loads((folder / "retrain.json").read_text())
     assert record["state"] == "training" and record["derivation"]["run"] == folder.name
     assert "was killed: the next tick goes on" in (folder / "retrain.md").read_text()
+
+
+def test_a_plan_says_what_a_tick_would_do_and_does_nothing(tick, trained, retrain_file, storage, tmp_path, capsys):
+    draw(tmp_path / "videos", train=6)
+    answer = tmp_path / "answer"
+
+    def plan(*options: str) -> str:
+        assert main(["plan", str(retrain_file), "--answer", str(answer), *options]) == 0
+        assert not trained.ran and not [path for path in storage.iterdir() if path.name.startswith("again-")]
+        return capsys.readouterr().out
+
+    assert plan() == "train: there is no champion yet\n"
+    assert answer.read_text() == "train\n"
+
+
+def test_a_plan_finds_a_training_that_was_killed_and_leaves_it_as_it_is(tick, trained, retrain_file, storage, tmp_path):
+    draw(tmp_path / "videos", train=6)
+    trained.dies = "before the gate"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    decision = would_train(*load_retrain(retrain_file, []))
+    assert decision.retrain and decision.reasons == (f"{trained.ran[0].name} was killed before its end",)
+    assert not would_train(*load_retrain(retrain_file, ["settings.optim.lr=0.5"])).retrain
+    assert would_train(*load_retrain(retrain_file, [])).retrain  # a tick of other settings would have given it up
+    assert len(trained.ran) == 1
