@@ -94,6 +94,11 @@ _UNFAITHFUL = _Fault(
     "The object store, its disks or a proxy on the way to it damage or drop data: nothing else should be written to it.",
     passing=True,
 )
+_LOST_UPLOAD = _Fault(
+    "the object store gave up an upload on the way",
+    "A time-out cut it off, or the bucket's rules end uploads too soon (AbortIncompleteMultipartUpload).",
+    passing=True,
+)
 _BROKEN = _Fault("storage failed", "See the error above.")
 
 
@@ -103,8 +108,8 @@ def _diagnose(error: Exception) -> _Fault | None:
         return None
     if isinstance(error, DamagedWrite):
         return _UNFAITHFUL
-    if isinstance(error, FileNotFoundError):
-        return _MISSING
+    if isinstance(error, FileNotFoundError):  # s3fs makes one of every 404
+        return _LOST_UPLOAD if s3_code(error) == "NoSuchUpload" else _MISSING
     if isinstance(error, PermissionError):
         return _REFUSED
     ancestry = {f"{c.__module__.split('.')[0]}.{c.__name__}" for c in type(error).__mro__}  # botocore stays unimported
@@ -121,3 +126,9 @@ def _diagnose(error: Exception) -> _Fault | None:
 
 def _brief(error: Exception) -> str:
     return hide_credentials(f"{type(error).__name__}: {error}").strip().rstrip(".")[:300]
+
+
+def s3_code(error: BaseException) -> str:
+    """S3's code for an error that s3fs translated: "NoSuchKey", "InvalidRange"..."""
+    response = getattr(error.__cause__ or error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))

@@ -18,7 +18,7 @@ from uuid import uuid4
 import fsspec
 
 from tadscale.credentials import has_credentials, hide_credentials
-from tadscale.data.faults import DEFAULT_RETRY, DamagedWrite, Retry, StorageError, with_retry
+from tadscale.data.faults import DEFAULT_RETRY, DamagedWrite, Retry, StorageError, s3_code, with_retry
 from tadscale.data.quarantine import DataError
 from tadscale.errors import UserError
 from tadscale.paths import expand_home
@@ -162,7 +162,7 @@ def read_verified(
         try:
             return place.call("cat_file", start=offset, end=offset + size)
         except OSError as error:
-            if _s3_code(error) in ("InvalidRange", "416"):  # the file ends before the offset
+            if s3_code(error) in ("InvalidRange", "416"):  # the file ends before the offset
                 return b""
             raise
 
@@ -349,9 +349,3 @@ def _operate(operation: Callable[[_Place], T], url: str, retry: Retry, size: int
     """Run an operation that moves `size` bytes, within the time that `retry` gives it. Raises as `with_retry` does."""
     deadline = time.monotonic() + retry.total_s + size / SLOWEST_BYTES_PER_S
     return with_retry(lambda: operation(_Place(*open_filesystem(url), deadline)), url, retry, deadline)
-
-
-def _s3_code(error: BaseException) -> str:
-    """S3's code for an error that s3fs translated: "NoSuchKey", "InvalidRange"..."""
-    response = getattr(error.__cause__ or error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))

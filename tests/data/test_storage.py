@@ -306,6 +306,32 @@ def test_parts_are_verified_by_the_store_s_tag_and_without_one_by_reading_back(
     assert read_bytes(url) == data
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+def test_an_upload_that_the_store_gave_up_is_begun_again_and_not_a_missing_file(
+    lasting: bool, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+    data = bytes(range(256)) * (11 << 12)
+    filesystem, _ = open_filesystem(s3_url)
+    right, given_up = filesystem._call_s3, []
+
+    async def given_up_on(method: str, *arguments: object, **more: object) -> object:
+        if method == "upload_part" and (lasting or not given_up):
+            given_up.append(more["UploadId"])
+            which = {name: more[name] for name in ("Bucket", "Key", "UploadId")}
+            await right("abort_multipart_upload", **which)
+        return await right(method, *arguments, **more)
+
+    monkeypatch.setattr(filesystem, "_call_s3", given_up_on)
+    url = join(s3_url, "parts")
+    if lasting:
+        with pytest.raises(StorageError, match=r"gave up an upload on the way \(3 attempts\)"):
+            write_bytes(url, data, retry=QUICK)
+    else:
+        write_bytes(url, data, retry=QUICK)
+        assert given_up and read_bytes(url) == data
+
+
 @pytest.mark.parametrize("url", ["sftp://me:geheim@host/x", "s3://me:geheim@bucket/x", "http://me:geh/eim@host/x"])
 def test_no_refusal_repeats_a_password(url: str) -> None:
     with pytest.raises(ValueError) as caught:
