@@ -26,10 +26,21 @@ Array = NDArray[np.float32]
 
 # What a GPU does, too: no operation waits for the order of the source. Not `nnan`, `ninf`: a stray NaN stays one.
 FAST = {"contract", "reassoc", "arcp", "afn", "nsz"}
-COMPILED = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
 
 
-@njit(**COMPILED)
+def compiled(loop: "Callable[..., None]") -> "Callable[..., None]":
+    """A loop in machine code, which the next process finds on disk: beside this file, or in the user's cache folder.
+
+    Compiling takes 5 CPU-seconds, in every worker that computes flow. Numba keeps code by processor, and this file's time.
+    """
+    try:
+        return njit(cache=True, **OPTIONS)(loop)
+    except RuntimeError:  # no folder can be written to: compiled by each process
+        return njit(**OPTIONS)(loop)
+
+
+@compiled
 def pack(frame: Array, packed: Array) -> None:
     """A frame `[H, W]` to `[H, W, 4]`: brightness, its differences over two pixels in x and in y, replicated at the border,
     and a zero, which keeps a pixel's numbers in one piece of 16 bytes."""
@@ -43,7 +54,7 @@ def pack(frame: Array, packed: Array) -> None:
             packed[y, x, 3] = np.float32(0)
 
 
-@njit(**COMPILED)
+@compiled
 def linearise(
     first: Array,
     second: Array,
@@ -98,7 +109,7 @@ def linearise(
             inverse[y, x] = np.float32(1) / (slope_x * slope_x + slope_y * slope_y + flat)
 
 
-@njit(**COMPILED)
+@compiled
 def iterate(
     u: Array,
     v: Array,
@@ -162,7 +173,7 @@ def iterate(
             )
 
 
-@njit(**COMPILED)
+@compiled
 def _advance(
     u: Array,
     v: Array,

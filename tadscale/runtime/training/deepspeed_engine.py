@@ -1,6 +1,5 @@
 """DeepSpeed behind the loop's `Engine` protocol, with a state that knows nothing of ranks."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from tadscale.engine.engine import NonFiniteGradient, TrainState, select, trained_parameters
 from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, check_preset
+from tadscale.runtime.training.deepspeed_import import import_deepspeed
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -38,7 +38,7 @@ class DeepSpeedEngine:
         device: str,
     ) -> None:
         check_preset(preset)
-        deepspeed = _import_deepspeed(device)
+        deepspeed = import_deepspeed(device)
         self._engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=build_optimizer(model, config),
@@ -208,18 +208,3 @@ def _complete(preset: Mapping[str, Any], config: OptimConfig, micro_batch: int) 
         "gradient_clipping": config.clip_norm,
         "zero_allow_untested_optimizer": True,
     }
-
-
-def _import_deepspeed(device: str) -> Any:
-    """DeepSpeed for the device; must come before anything else in the process imports it."""
-    if device == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-    import deepspeed.ops
-
-    if device == "cpu":
-        # Else it spends about 30 s on compiling a shared-memory collective, and goes on without it.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    if not deepspeed.comm.is_initialized():
-        deepspeed.init_distributed("gloo" if device == "cpu" else "nccl", verbose=False)
-    return deepspeed

@@ -1,5 +1,9 @@
 """The CPU's loops against torch's solver in float64, which is tested against the published iteration."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,3 +90,32 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
 def test_float64_is_left_to_torch():
     with pytest.raises(AssertionError):
         NumbaTvl1Solver(1, 8, 8, Tvl1Config(), torch.zeros(1, dtype=torch.float64))
+
+
+PACK = """
+import numpy as np
+from numba.core import caching
+if {nowhere}:
+    caching.CacheImpl._locator_classes = []
+from tadscale.flow.tvl1.loops import pack
+packed = np.zeros((3, 4, 4), np.float32)
+pack(np.arange(12, dtype=np.float32).reshape(3, 4), packed)
+print(packed.sum(), sum(pack.stats.cache_hits.values()))
+"""
+
+
+def test_machine_code_is_compiled_once_a_machine_and_each_time_where_nothing_can_be_kept(tmp_path):
+    def run(nowhere: bool) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", PACK.format(nowhere=nowhere)],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    (total, first_hits), (same, hits), (again, _) = run(False), run(False), run(True)
+    assert (first_hits, hits) == ("0", "1")
+    assert total == same == again

@@ -108,6 +108,7 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
                 "grown": grown,
                 "same_end": same_end,
                 "refused": refused,
+                "imported": [module for module in ("mlflow", "torch._inductor.compile_fx") if module in sys.modules],
             }
             save_state(f"{folder}/half-{name}", half, losses)
             save_state(f"{folder}/end-{name}", end, {})

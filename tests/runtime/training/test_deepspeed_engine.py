@@ -92,3 +92,7 @@ def test_bfloat16_stays_close_and_keeps_its_state_in_float32(two_ranks, referenc
 def test_presets_that_cannot_be_honoured_are_refused(preset, words):
     with pytest.raises(ValueError, match=words):
         check_preset(preset)
+
+
+def test_a_worker_imports_neither_tracking_nor_a_compiler(two_ranks):
+    assert load_state(str(two_ranks / "half-zero1"))[1]["imported"] == []
