@@ -101,9 +101,11 @@ def child_environment(state: StateFile) -> dict[str, str]:
     # Jobs begin with `#!/usr/bin/env -S python ...`: it has to be this Python.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     kept = {
-        # Both as `tadscale.runtime.cluster.capacity` has them.
+        # As `tadscale.runtime.cluster.capacity` has them, which says why.
         "RAY_idle_worker_killing_time_threshold_ms": "600000",
         "RAY_worker_maximum_startup_concurrency": "16",
+        "MALLOC_MMAP_THRESHOLD_": "4294967296",
+        "MALLOC_TRIM_THRESHOLD_": "4294967296",
         "RAY_JOB_STOP_WAIT_TIME_S": "90",  # a checkpoint may take 60 s; after Ray's own 3 s comes SIGKILL
     }
     return {**os.environ, **state.env, "PATH": path, "RAY_USAGE_STATS_ENABLED": "0"} | kept

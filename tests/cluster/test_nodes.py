@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tadscale.runtime.cluster.capacity import ENVIRONMENT
 from tadscale.runtime.cluster.stopping import GRACE_S
 
 CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
@@ -66,6 +67,13 @@ def head(nodes: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHea
 def test_a_job_that_is_stopped_may_write_its_checkpoint(nodes: Any, head: FakeHead) -> None:
     """`ray job stop` sends SIGKILL 3 s after SIGTERM, unless the head was started with more."""
     assert float(nodes.child_environment(head.state)["RAY_JOB_STOP_WAIT_TIME_S"]) > GRACE_S
+
+
+@pytest.mark.parametrize("name", ["MALLOC_", "RAY_idle_", "RAY_worker_", "RAY_USAGE_"])
+def test_its_processes_have_what_a_job_gives_to_those_of_its_own(nodes: Any, head: FakeHead, name: str) -> None:
+    """A training step took a third more CPU time on such a cluster than on the job's own."""
+    wanted = {key: value for key, value in ENVIRONMENT.items() if key.startswith(name)}
+    assert wanted and wanted.items() <= nodes.child_environment(head.state).items()
 
 
 def test_a_node_is_started_when_those_before_it_are_listed(nodes: Any, head: FakeHead) -> None:
