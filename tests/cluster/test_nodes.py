@@ -71,7 +71,7 @@ def test_a_job_that_is_stopped_may_write_its_checkpoint(nodes: Any, head: FakeHe
 
 @pytest.mark.parametrize("name", ["MALLOC_", "RAY_idle_", "RAY_worker_", "RAY_USAGE_"])
 def test_its_processes_have_what_a_job_gives_to_those_of_its_own(nodes: Any, head: FakeHead, name: str) -> None:
-    """A training step took a third more CPU time on such a cluster than on the job's own."""
+    """Without the allocator's, a step of the demo's network takes a third more CPU time (see `ENVIRONMENT`)."""
     wanted = {key: value for key, value in ENVIRONMENT.items() if key.startswith(name)}
     assert wanted and wanted.items() <= nodes.child_environment(head.state).items()
 

@@ -151,17 +151,26 @@ def test_ray_asks_for_a_token_that_is_made_for_each_cluster(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_quota_holds_the_largest_training(place: str) -> None:
-    total = {"cpu": 0.0, "memory": 0.0, "nvidia.com/gpu": 0.0}
     autoscaler = rayjob(place)["spec"]["rayClusterSpec"].get("autoscalerOptions")
-    requests = [(one["resources"]["requests"], p.most) for p in pods(place).values() for one in p.spec["containers"]]
-    for request, most in requests + ([(autoscaler["resources"]["requests"], 1)] if autoscaler else []):
-        for name in total:
-            total[name] += most * amount(request.get(name, "0"))
+    beside = autoscaler["resources"]["requests"] if autoscaler else {}
+    total = {
+        name: sum(pod.most * reserved(pod.spec, name) for pod in pods(place).values()) + amount(beside.get(name, "0"))
+        for name in ("cpu", "memory", "nvidia.com/gpu")
+    }
     hard = find(place, "ResourceQuota", "tadscale")["spec"]["hard"]
     assert total["cpu"] <= amount(hard["requests.cpu"])
     assert total["memory"] <= amount(hard["requests.memory"])
     assert total["nvidia.com/gpu"] == amount(hard["requests.nvidia.com/gpu"])
     assert sum(pod.most for pod in pods(place).values()) < int(hard["pods"])
+
+
+def reserved(spec: dict[str, Any], what: str) -> float:
+    """What a node keeps for a pod: its containers' requests together, or that of an init container which asks for more."""
+    requests = [
+        [amount(one["resources"]["requests"].get(what, "0")) for one in spec.get(kind, [])]
+        for kind in ("containers", "initContainers")
+    ]
+    return max([sum(requests[0]), *requests[1]])
 
 
 def amount(quantity: str) -> float:
@@ -239,14 +248,9 @@ def test_kueue_gets_the_rayjob_suspended_and_of_fixed_size() -> None:
 
 def test_dev_fits_on_a_node_of_four_cpus_and_starts_nothing() -> None:
     assert find("overlays/dev", "CronJob", "retrain")["spec"]["suspend"] is True
-    requests = [
-        one["resources"]["requests"]
-        for pod in pods("overlays/dev").values()
-        if pod.most
-        for one in pod.spec["containers"]
-    ]
-    assert sum(amount(request["cpu"]) for request in requests) < 4
-    assert sum(amount(request["memory"]) for request in requests) < 12
+    running = [pod.spec for pod in pods("overlays/dev").values() if pod.most]
+    assert sum(reserved(spec, "cpu") for spec in running) < 4
+    assert sum(reserved(spec, "memory") for spec in running) < 12
     settings = find("overlays/dev", "ConfigMap", "tadscale")["data"]
     mounts = {role: pod.spec["containers"][0].get("volumeMounts", []) for role, pod in pods("overlays/dev").items()}
     mounts["look"] = pods("overlays/dev")["retrain"].spec["initContainers"][0]["volumeMounts"]

@@ -1,3 +1,5 @@
+"""What is kept away from DeepSpeed while it is imported."""
+
 import importlib
 import json
 
