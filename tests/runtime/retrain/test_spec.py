@@ -39,5 +39,5 @@ def test_validate_shows_both_and_looks_at_the_job(retrain_file, capsys):
     assert (first["kind"], second["kind"], second["name"]) == ("retrain", "distill", "again")
     assert main(["validate", str(retrain_file), "--set", "settings.cluster.deepspeed_preset=/nowhere.json"]) == 1
     assert "the job would not run to its end" in capsys.readouterr().err
-    assert main(["plan", str(retrain_file)]) == 1
+    assert main(["plan", str(retrain_file), "--kubernetes"]) == 1
     assert "plan the job that it names" in capsys.readouterr().err
