@@ -1,11 +1,14 @@
 """One pass over the videos of a subset: each decoded once, seen by several networks; over Ray Data, or in this process."""
 
 import json
+import logging
 import threading
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +16,8 @@ import ray.data
 import torch
 from numpy.typing import NDArray
 from ray.data import Dataset, TaskPoolStrategy
+from ray.exceptions import RayActorError
+from ray.util.annotations import RayDeprecationWarning
 from torch import Tensor
 
 from tadscale.config import Config
@@ -32,7 +37,10 @@ from tadscale.runtime.pipeline.upload import Upload
 from tadscale.serving.path import DetectionPath
 
 WINDOWS_PER_PACKET = 8  # of one video, consecutive: the frames that they share are decoded and sent once
+MAX_DEATHS = 4  # of actors, and no video between them
 PACKETS_AHEAD = 2  # of a pass in this process: one decoded while the networks see another
+
+log = logging.getLogger(__name__)
 
 
 class Candidate(Config):
@@ -69,8 +77,25 @@ def network_urls(candidates: Sequence[Candidate]) -> dict[str, None]:
 
 
 def over_ray(job: VideoPass, videos: int, cluster: ClusterConfig) -> Iterator[dict[str, NDArray]]:
-    """The pass on a cluster's tasks and actors; what they found in each packet, in order."""
-    yield from _dataset(job, videos, cluster).iter_batches(batch_size=1, prefetch_batches=1)
+    """The pass on a cluster's tasks and actors; what they found in each packet, in order.
+
+    Where an actor dies, with its node or by itself, the pass goes on at the first video that was not seen to its end.
+
+    Raises:
+        RayActorError: so many have died one after the other, and no video was seen to its end in between.
+    """
+    seen, deaths = 0, 0
+    while seen < videos:
+        packets = _dataset(job, range(seen, videos), cluster).iter_batches(batch_size=1, prefetch_batches=1)
+        try:
+            for video, of_video in groupby(packets, key=lambda packet: int(packet["video"][0])):
+                yield from list(of_video)
+                seen, deaths = video + 1, 0
+        except RayActorError as error:
+            deaths += 1
+            if deaths == MAX_DEATHS:
+                raise
+            log.warning("evaluation goes on at video %d of %d: %s", seen + 1, videos, str(error).splitlines()[0])
 
 
 def in_this_process(job: VideoPass, videos: int) -> Iterator[dict[str, NDArray]]:
@@ -88,7 +113,7 @@ def in_this_process(job: VideoPass, videos: int) -> Iterator[dict[str, NDArray]]
         torch.set_num_threads(threads)
 
 
-def _dataset(job: VideoPass, videos: int, cluster: ClusterConfig) -> Dataset:
+def _dataset(job: VideoPass, videos: range, cluster: ClusterConfig) -> Dataset:
     dataset = ray.data.read_datasource(PlanSource(videos), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         _fetch_video,
@@ -99,15 +124,20 @@ def _dataset(job: VideoPass, videos: int, cluster: ClusterConfig) -> Dataset:
         resources=cluster.placed("fetch"),
         **APART,
     )
-    dataset = dataset.map_batches(
-        _Networks,
-        fn_constructor_kwargs={"job": job},
-        batch_size=1,
-        compute=motion_pool(cluster),
-        num_cpus=cluster.cpus_per_motion,
-        num_gpus=cluster.gpus_per_motion,
-        resources=cluster.placed("motion"),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # the only way to say it until Ray 2.64
+        dataset = dataset.map_batches(
+            _Networks,
+            fn_constructor_kwargs={"job": job},
+            batch_size=1,
+            compute=motion_pool(cluster),
+            num_cpus=cluster.cpus_per_motion,
+            num_gpus=cluster.gpus_per_motion,
+            resources=cluster.placed("motion"),
+            # By default Ray would restart an actor with arguments that may be gone from the object store, and warns of
+            # that in every run; the pass begins again itself.
+            max_restarts=0,
+        )
     return in_order(dataset)
 
 

@@ -46,7 +46,7 @@ APART: dict[str, Any] = {"max_calls": 0}
 class PlanSource(Datasource):
     """Numbers of packets, one a block, from tasks that make them on demand: nothing of the plan is materialised."""
 
-    def __init__(self, packets: int) -> None:
+    def __init__(self, packets: range) -> None:
         super().__init__()
         self._packets = packets
 
@@ -56,26 +56,24 @@ class PlanSource(Datasource):
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Ray's question before it chooses a parallelism; ours is given."""
-        return 8 * self._packets
+        return 8 * len(self._packets)
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         """One task for every `PACKETS_PER_READ` packets, whatever the parallelism: the order is what matters."""
-        starts = range(0, self._packets, PACKETS_PER_READ)
-        return [self._task(start, min(start + PACKETS_PER_READ, self._packets)) for start in starts]
+        starts = range(0, len(self._packets), PACKETS_PER_READ)
+        return [self._task(self._packets[start : start + PACKETS_PER_READ]) for start in starts]
 
-    def _task(self, start: int, stop: int) -> ReadTask:
-        metadata = BlockMetadata(
-            num_rows=stop - start, size_bytes=8 * (stop - start), input_files=None, exec_stats=None
-        )
-        return ReadTask(lambda: _numbers(start, stop), metadata)
+    def _task(self, packets: range) -> ReadTask:
+        metadata = BlockMetadata(num_rows=len(packets), size_bytes=8 * len(packets), input_files=None, exec_stats=None)
+        return ReadTask(lambda: _numbers(packets), metadata)
 
 
-def _numbers(start: int, stop: int) -> "Iterator[pa.Table]":
+def _numbers(packets: range) -> "Iterator[pa.Table]":
     import pyarrow as pa
 
-    for packet in range(start, stop):
+    for packet in packets:
         yield pa.table({"packet": [packet]})
 
 
@@ -127,7 +125,7 @@ class PlanDataConfig(DataConfig):
 def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     """The pipeline, not yet started."""
     cluster = spec.cluster
-    dataset = ray.data.read_datasource(PlanSource(len(layout)), num_cpus=0, compute=TaskPoolStrategy(size=1))
+    dataset = ray.data.read_datasource(PlanSource(range(len(layout))), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = dataset.map_batches(
         fetch_row,
         fn_kwargs={

@@ -2,9 +2,12 @@
 
 import math
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -101,6 +104,42 @@ def test_one_pass_serves_several_candidates_and_their_fusion(networks, sprites, 
             assert len(got) == len(expected) == INFERENCE.nms.top_k
             for one, other in zip(got, expected, strict=True):
                 assert all(math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-4) for a, b in zip(one, other, strict=True))
+
+
+def _kill_at_work(killed: threading.Event) -> None:
+    """Kill the first process of this one's cluster that runs networks, while it does."""
+    while not killed.is_set():
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if "MapBatches(_Networks)).submit" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.set()
+                    return
+        time.sleep(0.001)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_dies_costs_its_video_again_and_none_that_lives_is_alarmed_about(
+    networks, sprites, caplog, capfd
+):
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
+
+    candidates = [Candidate(name=mode, weights_urls=(url,)) for mode, url in networks.items()]
+    where = {"data_url": sprites, "subset": "test", "inference": INFERENCE, "motion": FAST}
+    undisturbed = detect_videos(candidates, **where, cluster=ONE_WORKER)
+    assert "restart will fail" not in capfd.readouterr().err  # Ray's, of actors that it would restart
+    assert "evaluation goes on" not in caplog.text
+    killed = threading.Event()
+    killer = threading.Thread(target=_kill_at_work, args=(killed,))
+    killer.start()
+    try:
+        assert detect_videos(candidates, **where, cluster=ONE_WORKER) == undisturbed
+        assert killed.is_set()
+    finally:
+        killed.set()
+        killer.join()
+    assert "evaluation goes on at video 1 of 3" in caplog.text
 
 
 @pytest.mark.usefixtures("cluster")

@@ -45,7 +45,7 @@ def test_packets_are_dealt_round_robin_whatever_overtakes_whatever():
 
     # Two packets in hand, as on a GPU; none is asked for.
     growing = motion_pool(ClusterConfig(motion_actors=1, max_motion_actors=2, gpus_per_motion=1))
-    source = ray.data.read_datasource(PlanSource(24), num_cpus=0, compute=TaskPoolStrategy(size=1))
+    source = ray.data.read_datasource(PlanSource(range(24)), num_cpus=0, compute=TaskPoolStrategy(size=1))
     dataset = source.map_batches(late, batch_size=1, num_cpus=0.25, **APART)
     dataset = dataset.map_batches(LateActor, batch_size=1, num_cpus=0.25, compute=growing)
     shards = deal(in_order(dataset), 2)
