@@ -102,8 +102,9 @@ def test_false_alarms_are_as_rare_as_is_stated(monkeypatch):
     assert alarms < stats.binom.ppf(0.99, ticks, DEFAULTS.false_alarms) + 1
 
 
-def test_a_real_shift_is_seen():
+def test_a_real_shift_is_seen(monkeypatch):
     """Of one and a half deviations by twenty videos, of classes that change places by forty."""
+    monkeypatch.setattr(drift, "DRAWS", 999)
     random = np.random.default_rng(5)
     seen = {"duration": 0, "luma": 0, "speed": 0, "label mix": 0}
     for _ in range(20):
