@@ -14,7 +14,7 @@ GAP_BYTES = 512 << 10
 
 
 class FetchCount(NamedTuple):
-    """What it took to have a window's bytes, or those of many windows together."""
+    """What it took to have a window decoded, or many windows together. Logs of earlier versions lack the last three."""
 
     fetched: int = 0
     """Bytes that storage sent."""
@@ -26,6 +26,12 @@ class FetchCount(NamedTuple):
     """To storage."""
     unplanned: int = 0
     """Times that a decoder asked for bytes which had not been foreseen."""
+    retries: int = 0
+    """Requests that were made again: storage failed, or what it sent was not what had been asked for."""
+    frames: int = 0
+    """Sampled frames that were decoded, or rows of features that were read; those of flow computed ahead as well."""
+    load_us: int = 0
+    """Microseconds from the first request to the last picture; 0 of a window that was remembered."""
 
 
 def sum_counts(counts: Iterable[FetchCount]) -> FetchCount:
@@ -42,6 +48,10 @@ class Tally:
     def answered(self, data: bytes) -> None:
         """Storage sent this."""
         self.add(fetched=len(data), requests=1)
+
+    def retried(self) -> None:
+        """A request is made again."""
+        self.add(retries=1)
 
     def add(self, **more: int) -> None:
         """Count fields of `FetchCount`."""
@@ -101,7 +111,14 @@ class BlockReader:
             bad = [block for block, part in cut(data).items() if block_digest(part) != self.layout.digest(block)]
             return f"the digest of block {bad[0]} of {self.layout.blocks} is another" if bad else ""
 
-        data = read_verified(self.url, self.offset + begin, end - begin, fault_of, answered=self.tally.answered)
+        data = read_verified(
+            self.url,
+            self.offset + begin,
+            end - begin,
+            fault_of,
+            answered=self.tally.answered,
+            retried=self.tally.retried,
+        )
         parts = cut(data)
         if self.cache is not None:
             for block, part in parts.items():

@@ -1,5 +1,6 @@
 """Fetching what a window needs of its video: head and groups of pictures where that is little, else all of it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,20 @@ class WindowFetcher:
         return self._tally.count
 
     @contextmanager
+    def loading(self, frames: int) -> Iterator[None]:
+        """Count the time of a block that fetches and decodes, whether or not it succeeds.
+
+        Args:
+            frames: that the block decodes; they count if it does.
+        """
+        began_s = time.perf_counter()
+        try:
+            yield
+            self._tally.add(frames=frames)
+        finally:
+            self._tally.add(load_us=max(1, round((time.perf_counter() - began_s) * 1e6)))  # 0 says: remembered
+
+    @contextmanager
     def open(self, row: VideoRow, first_s: float, last_s: float) -> Iterator[Video]:
         """The file of a video, to be decoded from one time to another.
 
@@ -76,7 +91,14 @@ class WindowFetcher:
         if data is not None:
             self._tally.add(cached=len(data))
             return data
-        data = read_range(row.url, row.video_offset, row.video_bytes, row.video_sha256, answered=self._tally.answered)
+        data = read_range(
+            row.url,
+            row.video_offset,
+            row.video_bytes,
+            row.video_sha256,
+            answered=self._tally.answered,
+            retried=self._tally.retried,
+        )
         if self._cache is not None:
             self._cache.put(digest, data)
         return data

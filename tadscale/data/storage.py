@@ -112,7 +112,7 @@ def read_text(url: str) -> str:
         raise
 
 
-def _unheard(data: bytes) -> None:
+def _unheard(*told: object) -> None:
     pass
 
 
@@ -123,6 +123,7 @@ def read_range(
     sha256: str | None = None,
     *,
     answered: Callable[[bytes], None] = _unheard,
+    retried: Callable[[], None] = _unheard,
     retry: Retry = DEFAULT_RETRY,
 ) -> bytes:
     """Read `size` bytes from `offset`, and verify their number and their digest. Raises as `read_verified`."""
@@ -130,7 +131,7 @@ def read_range(
     def fault_of(data: bytes) -> str:
         return f"the digest is not {sha256[:12]}..." if sha256 and hashlib.sha256(data).hexdigest() != sha256 else ""
 
-    return read_verified(url, offset, size, fault_of, answered=answered, retry=retry)
+    return read_verified(url, offset, size, fault_of, answered=answered, retried=retried, retry=retry)
 
 
 def read_verified(
@@ -140,6 +141,7 @@ def read_verified(
     fault_of: Callable[[bytes], str],
     *,
     answered: Callable[[bytes], None] = _unheard,
+    retried: Callable[[], None] = _unheard,
     retry: Retry = DEFAULT_RETRY,
 ) -> bytes:
     """Read `size` bytes from `offset`, and verify them. What does not verify is read once more, in case it was damaged on
@@ -151,6 +153,7 @@ def read_verified(
         size: number of bytes.
         fault_of: what is wrong with bytes of the right number; empty if nothing is.
         answered: is told what each request brought, right or wrong.
+        retried: is told of each request that is made again: after a fault of storage, or after a wrong answer.
         retry: for how long faults of storage are borne.
 
     Raises:
@@ -158,7 +161,13 @@ def read_verified(
         StorageError: the file does not exist or cannot be reached.
     """
 
+    asked = False
+
     def read(place: _Place) -> bytes:
+        nonlocal asked
+        if asked:
+            retried()
+        asked = True
         try:
             return place.call("cat_file", start=offset, end=offset + size)
         except OSError as error:

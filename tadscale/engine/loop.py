@@ -36,6 +36,8 @@ class StepRecord:
     mean_windows_per_s: float = 0.0  # logs of earlier versions lack this and what follows
     shared_memory_mib: float = 0.0
     gpu_memory_mib: float = 0.0
+    data: dict[str, float] = field(default_factory=dict)
+    """What those who bring the batches say of themselves, by name; the loop says nothing here."""
 
 
 @dataclass(frozen=True, kw_only=True)

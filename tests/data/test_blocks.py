@@ -54,7 +54,23 @@ def test_what_is_damaged_on_its_way_is_read_again_and_counted_twice(url: str, mo
     monkeypatch.setattr(type(filesystem), "cat_file", lambda *args, **more: next(answers)(true_read(*args, **more)))
     some = reader(url)
     assert right(some.read([5, 6]))
-    assert some.tally.count == FetchCount(fetched=4 * KIB, requests=2)
+    assert some.tally.count == FetchCount(fetched=4 * KIB, requests=2, retries=1)
+
+
+def test_a_request_that_fails_and_is_made_again_is_a_retry(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem, _ = open_filesystem(url)
+    true_read, faults = type(filesystem).cat_file, iter([ConnectionResetError("by peer"), TimeoutError()])
+
+    def failing_twice(*args: object, **more: object) -> bytes:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        return true_read(*args, **more)
+
+    monkeypatch.setattr(type(filesystem), "cat_file", failing_twice)
+    monkeypatch.setattr("tadscale.data.faults.time.sleep", lambda seconds: None)
+    some = reader(url)
+    assert right(some.read([5, 6, 20]))
+    assert some.tally.count == FetchCount(fetched=3 * KIB, requests=2, retries=2)
 
 
 def test_what_is_damaged_in_the_shard_is_named(url: str) -> None:
@@ -103,4 +119,5 @@ def test_the_first_fault_is_kept_and_comes_again(url: str) -> None:
 
 def test_counts_add_up() -> None:
     assert sum_counts([]) == FetchCount()
-    assert sum_counts([FetchCount(1, 2, 3, 4, 5), FetchCount(10, 20, 30, 40, 50)]) == FetchCount(11, 22, 33, 44, 55)
+    counts = [FetchCount(*range(1, 9)), FetchCount(*range(10, 90, 10))]
+    assert sum_counts(counts) == FetchCount(*range(11, 99, 11))

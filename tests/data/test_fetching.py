@@ -1,5 +1,6 @@
 """A window's pictures are the same to the bit, whether all of its video is fetched or what it needs."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tadscale.data.fetching import WindowFetcher, foreseen_blocks, touched_group
 from tadscale.data.layout import VideoLayout, decode_layout, encode_layout
 from tadscale.data.manifest import VideoRow, read_manifest
 from tadscale.data.quarantine import DataError
-from tadscale.data.storage import CorruptMember, StorageError
+from tadscale.data.storage import CorruptMember, StorageError, open_filesystem
 from tadscale.data.windows import WindowConfig, load_window
 from tests.data.kinds import BLOCK, KINDS, SIZE, clip, packed, small_blocks
 
@@ -76,6 +77,32 @@ def test_a_window_of_much_of_the_video_is_one_request(row: VideoRow, mp4: bytes)
         assert file == mp4
     assert fetcher.count == FetchCount(fetched=len(mp4), needed=fetcher.count.needed, requests=1)
     assert 0.5 * len(mp4) < fetcher.count.needed < len(mp4)
+
+
+def test_a_video_that_is_fetched_whole_counts_its_retries(
+    tmp_path: Path, mp4: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, fetcher = packed(mp4, str(tmp_path))._replace(layout=b""), WindowFetcher()
+    filesystem, _ = open_filesystem(row.url)
+    true_read, answers = type(filesystem).cat_file, iter([lambda data: data[:-1], lambda data: data])
+    monkeypatch.setattr(type(filesystem), "cat_file", lambda *args, **more: next(answers)(true_read(*args, **more)))
+    with fetcher.open(row, 1.0, 2.0) as file:
+        assert file == mp4
+    assert (fetcher.count.requests, fetcher.count.retries) == (2, 1)
+
+
+def test_time_counts_whether_or_not_it_was_of_use_and_frames_if_it_was() -> None:
+    fetcher = WindowFetcher()
+    with fetcher.loading(10):
+        time.sleep(0.02)
+    assert 20_000 <= fetcher.count.load_us < 1_000_000
+    assert fetcher.count.frames == 10
+    before_us = fetcher.count.load_us
+    with pytest.raises(DataError), fetcher.loading(10):
+        time.sleep(0.01)
+        raise DataError("bad")
+    assert fetcher.count.load_us >= before_us + 10_000
+    assert fetcher.count.frames == 10
 
 
 def test_a_decoder_that_was_not_foreseen_gets_the_right_bytes(row: VideoRow, mp4: bytes) -> None:

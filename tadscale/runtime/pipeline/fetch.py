@@ -2,6 +2,7 @@
 of a training worker (`embedded.py`)."""
 
 import json
+import time
 
 import numpy as np
 
@@ -48,8 +49,9 @@ def fetch_packet(
     Returns:
         `position` `[n]`, `window` `[n]` (its number in the plan), `valid` `[n]`, `labelled` `[n]` (False: nothing is known
         of what happens in it), `mask` `[n, T]`, `frames` `[n, T, H, W, 3]` (or features `[n, T, C]`), `segments_frames`
-        `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`, `fetch` `[n, 5]` (what it took, as in `FetchCount`). With
-        `flow_url`, shards of motion computed before, also `flow`: its pictures `[n, T, H, W, 3]` or features `[n, T, C]`.
+        `[n, N, 2]`, `labels` `[n, N]`, `error` `[n]`, `fetch` `[n, 8]` (what it took, as in `FetchCount`),
+        `loaded_unix_s` `[n]` (when the packet was filled). With `flow_url`, shards of motion computed before, also `flow`:
+        its pictures `[n, T, H, W, 3]` or features `[n, T, C]`.
 
     Raises:
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
@@ -70,6 +72,7 @@ def fetch_packet(
         **{name: _stack([window[name] for window in windows], fill) for name, fill in PADDED.items()},
         "error": np.array([error for _, error in loaded]),
         "fetch": np.array([fetcher.count for fetcher in fetchers], np.int64),
+        "loaded_unix_s": np.full(len(rows), time.time()),
     }
 
 
@@ -88,8 +91,9 @@ def _load(
 
     def load() -> Columns:
         cut = row.start_frames, row.valid_frames, config, config.augment.draw(row.draw_seed), fetcher
-        columns: Columns = load_window(video, *cut)._asdict()
-        return columns | ({"flow": load_flow(flow_url, video.key, *cut)} if flow_url else {})
+        with fetcher.loading(row.valid_frames * (2 if flow_url else 1)):
+            columns: Columns = load_window(video, *cut)._asdict()
+            return columns | ({"flow": load_flow(flow_url, video.key, *cut)} if flow_url else {})
 
     try:
         return load() if memo is None else memo.recall(row.window, load), ""

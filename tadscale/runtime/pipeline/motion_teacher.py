@@ -1,6 +1,7 @@
 """Motion, and the frozen teacher on it: an actor of the pipeline, on a GPU where there is one."""
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -62,44 +63,54 @@ class MotionTeacher:
 
     @torch.inference_mode()
     def __call__(self, columns: Columns) -> Columns:
-        """One packet's columns, as `fetch_packet` makes them, to those that the training workers get.
+        """One packet's columns, as `fetch_packet` makes them, to those that the training workers get. Two say what each
+        window took here, `motion_us` `[n]`, microseconds, 0 where it was remembered, and when that was done,
+        `motion_unix_s` `[n]`.
 
         Threads may call at once: they upload side by side, and compute one at a time.
         """
         valid = columns["valid"]
         kept = self._memo is not None or self._cache is not None
         counts = np.zeros((len(valid), len(CacheCount())), np.int64)  # [n, 3]
+        took_us = np.zeros(len(valid), np.int64)  # [n]
         if kept and valid.any():
             with self._computing:
-                added, counts[valid] = self._remembered(columns, np.flatnonzero(valid))
+                added, counts[valid], took_us[valid] = self._remembered(columns, np.flatnonzero(valid))
         else:
             frames, mask = columns[self._source][valid], columns["mask"][valid]
             if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
                 frames, mask = np.zeros_like(columns[self._source][:1]), np.ones_like(columns["mask"][:1])
             uploaded = self._upload(frames)
             with self._computing:
-                added = self._make(uploaded, mask)
+                timed = _Timed(partial(self._make, uploaded, mask))
+                added = timed()
+            took_us[valid] = -(-timed.took_us // len(mask))
         passed = {name: value for name, value in columns.items() if name not in self._dropped}
         if self._cache is not None:
             passed["teacher_cache"] = counts
+        passed |= {"motion_us": took_us, "motion_unix_s": np.full(len(valid), time.time())}
         return passed | {name: _spread(value, valid) for name, value in added.items()}
 
-    def _remembered(self, columns: Columns, rows: NDArray[np.int64]) -> tuple[Columns, list[CacheCount]]:
+    def _remembered(self, columns: Columns, rows: NDArray[np.int64]) -> tuple[Columns, list[CacheCount], list[int]]:
         """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on
-        what was remembered. And what the cache was asked for, window by window."""
-        windows, counts = [], []
+        what was remembered. And what the cache was asked for, and what it took, window by window."""
+        windows, counts, took_us = [], [], []
         for row in rows.tolist():
             one = slice(row, row + 1)
             frames, mask = columns[self._source][one], columns["mask"][one]
-            windows.append(self._recall(int(columns["window"][row]), partial(self._make_of, frames, mask)))
+            recalled, window_us = self._recall(int(columns["window"][row]), partial(self._make_of, frames, mask))
+            windows.append(recalled)
+            took_us.append(window_us)
             counts.append(self._cache.take_count() if self._cache is not None else CacheCount())
-        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}, counts
+        return {name: np.concatenate([window[name] for window in windows]) for name in windows[0]}, counts, took_us
 
-    def _recall(self, window: int, make: Callable[[], Columns]) -> Columns:
-        """From memory, else from the cache, else made."""
+    def _recall(self, window: int, make: Callable[[], Columns]) -> tuple[Columns, int]:
+        """From memory, else from the cache, else made; and the microseconds of the latter two."""
         if self._cache is not None:
             make = partial(self._cache.recall, window, make)
-        return make() if self._memo is None else self._memo.recall(window, make)
+        timed = _Timed(make)
+        recalled = timed() if self._memo is None else self._memo.recall(window, timed)
+        return recalled, timed.took_us
 
     def _make_of(self, frames: NDArray[Any], mask: NDArray[np.bool_]) -> Columns:
         return self._make(self._upload(frames), mask)
@@ -115,6 +126,21 @@ class MotionTeacher:
             name: (value.float() if value.is_floating_point() else value).cpu().numpy()
             for name, value in sorted(teacher_columns(output).items())
         }
+
+
+class _Timed:
+    """Makes something, if it is asked to, and knows how long that took. What is made lies in the CPU's memory: a GPU has
+    done its part by then."""
+
+    def __init__(self, make: Callable[[], Columns]) -> None:
+        self._make = make
+        self.took_us = 0
+
+    def __call__(self) -> Columns:
+        began_s = time.perf_counter()
+        made = self._make()
+        self.took_us = max(1, round((time.perf_counter() - began_s) * 1e6))
+        return made
 
 
 def _spread(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:

@@ -124,7 +124,7 @@ def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
             f"a training window cannot be read, so nothing can be measured on it: {columns['error'][0]}; "
             "`tadscale data lint --decode` finds all bad videos"
         )
-    del columns["error"], columns["fetch"]  # a rank takes them out before it makes tensors
+    del columns["error"], columns["fetch"], columns["loaded_unix_s"]  # a rank takes them out before it makes tensors
     return columns, seconds(lambda: fetch_packet(0, plan, layout, job.motion.flow_url), "cpu")
 
 

@@ -8,6 +8,8 @@ from tadscale.engine.loop import StepRecord
 from tadscale.runtime.tracking.run import Run
 
 LOSS, RATE, DATA_WAIT, ETA, TOTAL = "train/loss", "windows_per_s", "data_wait_share", "eta_s", "total_steps"
+DATA_EVERY_STEPS = 10
+"""How often the data plane's figures are sent: they are of the last 50 steps, and every one is a row in the store."""
 _FIELDS = {field.name for field in fields(StepRecord)}
 
 
@@ -37,8 +39,11 @@ class StageCurves:
 
 
 def step_metrics(record: StepRecord) -> dict[str, float]:
-    """A step's figures under the names that they have in MLflow."""
-    return {f"train/{name}": value for name, value in record.losses.items()} | {
+    """A step's figures under the names that they have in MLflow; the data plane's at every tenth step and at the last."""
+    told = record.step % DATA_EVERY_STEPS == 0 or record.step + 1 == record.total_steps
+    figures = {f"data/{name}": value for name, value in record.data.items()} if told else {}
+    figures |= {f"train/{name}": value for name, value in record.losses.items()}
+    return figures | {
         "lr": record.lr,
         "grad_norm": record.grad_norm,
         RATE: record.windows_per_s,

@@ -3,47 +3,34 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from dataclasses import asdict, replace
+from typing import Any
 
 import ray
 import ray.train
 import torch
 import torch.distributed
 
-from tadscale.data.blocks import FetchCount, sum_counts
+from tadscale.data.blocks import sum_counts
 from tadscale.engine.engine import TrainState
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.pipeline.teacher_cache import CacheCount
 from tadscale.runtime.stage.stopwatch import Stopwatch
 from tadscale.runtime.training.batches import RankBatches
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
+from tadscale.runtime.training.data_rates import DataRates
+from tadscale.runtime.training.rank_report import GO_ON, OVER_BUDGET, PREEMPTED, RankReport
 from tadscale.runtime.training.stage_log import PART_STEPS, Parts, StageLog
 
-GO_ON, PREEMPTED, OVER_BUDGET = range(3)
 DRAIN_CHECK_STEPS = 10  # asking Ray whether a node is about to go is a barrier of some milliseconds
 
 State = Callable[[], TrainState]
 
 
-class RankReport(NamedTuple):
-    """What each rank tells the others after a step."""
-
-    first_position: int
-    last_position: int
-    valid: int
-    stop: int
-    """`GO_ON`, `PREEMPTED` or `OVER_BUDGET`."""
-    fetch: FetchCount = FetchCount()
-    """What it took to have the rank's windows."""
-    teacher_cache: CacheCount = CacheCount()
-    """What became of them in the cache of what the teacher says."""
-
-
 class Agreement:
     """Lets every rank know the same after each step: a rank that stopped alone would leave the others hanging.
 
-    One gather of twelve integers a step. Comes first: the other callbacks read it.
+    One gather of 17 integers a step, and two more a window. Comes first: the other callbacks read it.
 
     Args:
         batches: this rank's batches.
@@ -70,21 +57,25 @@ class Agreement:
         """See `Callback`."""
         stop = OVER_BUDGET if self._batches.over_budget else PREEMPTED if self._stop_asked() else GO_ON
         batches = self._batches
-        mine = torch.tensor([*batches.positions, batches.valid, stop, *batches.fetch, *batches.teacher_cache])
+        report = RankReport(
+            *batches.positions,
+            valid=batches.valid,
+            stop=stop,
+            fetch=batches.fetch,
+            teacher_cache=batches.teacher_cache,
+            waited_us=batches.waited_us,
+            times_us=batches.times_us,
+        )
+        mine = torch.tensor(report.to_numbers())
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
         everyone = [torch.empty_like(mine, device=device) for _ in range(torch.distributed.get_world_size())]
         torch.distributed.all_gather(everyone, mine.to(device))
-        self.reports = [_report(*report.tolist()) for report in everyone]
+        self.reports = [RankReport.from_numbers(numbers.tolist()) for numbers in everyone]
         self.losses = record.losses
         self.node_leaves = False
         if not self._drains_seen and record.step % DRAIN_CHECK_STEPS == 0:
             self.node_leaves = self._drains_seen = ray.train.get_preemption_info() is not None
         return False
-
-
-def _report(first_position: int, last_position: int, valid: int, stop: int, *counts: int) -> RankReport:
-    fetch, cached = counts[: len(FetchCount())], counts[len(FetchCount()) :]
-    return RankReport(first_position, last_position, valid, stop, FetchCount(*fetch), CacheCount(*cached))
 
 
 class LogLines:
@@ -105,6 +96,7 @@ class LogLines:
         self._agreement = agreement
         self._monitor = monitor
         self._parts = stored.take_up(first_step)
+        self._rates = DataRates()
         self._answers: list[Any] = []
         self.stop_asked = False
         """Whether the driver wants training to stop."""
@@ -113,12 +105,12 @@ class LogLines:
         """See `Callback`."""
         ranks = self._agreement.reports
         positions = [[report.first_position, report.last_position] for report in ranks]
-        plain = asdict(record)
-        fetch = sum_counts(report.fetch for report in ranks)._asdict()
+        fetch = sum_counts(report.fetch for report in ranks)
         valid = sum(report.valid for report in ranks)
+        plain = asdict(replace(record, data=self._rates.step(ranks)))
         cached = CacheCount(*map(sum, zip(*(report.teacher_cache for report in ranks), strict=True)))
         told = {"teacher_cache": cached._asdict()} if any(cached) else {}
-        line = json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch} | told)
+        line = json.dumps(plain | {"positions": positions, "valid": valid, "fetch": fetch._asdict()} | told)
         self._parts.setdefault(record.step // PART_STEPS, []).append(line)
         self._answers.append(self._monitor.record.remote(plain))
         ready, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)

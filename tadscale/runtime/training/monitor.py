@@ -69,8 +69,9 @@ class Monitor:
         return self._starts[-1]
 
     def record(self, record: Record) -> bool:
-        """Take a step's record; answers whether training should stop after it."""
-        self._records.append(record)
+        """Take a step's record, and add to its `data` what is known here; answers whether training should stop after it."""
+        known = {"quarantined_videos": float(len(self._ledger))}
+        self._records.append(record | {"data": record.get("data", {}) | known})
         return self._stop
 
     def quarantine(self, entries: Sequence[QuarantineEntry]) -> bool:

@@ -35,20 +35,13 @@ from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
 from tadscale.runtime.tracking.provenance import code_version
 from tadscale.runtime.training.appearance_teacher import AppearanceTeacher
 from tadscale.runtime.training.batches import RankBatches
-from tadscale.runtime.training.callbacks import (
-    GO_ON,
-    OVER_BUDGET,
-    PREEMPTED,
-    Agreement,
-    CheckpointEvery,
-    LogLines,
-    Preemption,
-)
+from tadscale.runtime.training.callbacks import Agreement, CheckpointEvery, LogLines, Preemption
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
 from tadscale.runtime.training.keep_epochs import KeepEpochs
 from tadscale.runtime.training.monitor import Outcome
+from tadscale.runtime.training.rank_report import GO_ON, OVER_BUDGET, PREEMPTED
 from tadscale.runtime.training.resume import check_plan
 from tadscale.runtime.training.stage_log import StageLog
 from tadscale.runtime.training.target_scale import measure_target_scale

@@ -7,13 +7,14 @@ import time
 import numpy as np
 import pytest
 
+from tadscale.data.blocks import FetchCount, sum_counts
 from tadscale.runtime.pipeline.embedded import PacketsAhead, embedded_batches
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.motion_teacher import MotionTeacher
 from tadscale.runtime.pipeline.packets import PacketLayout, as_row, cut_batches, open_row
 from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tests.runtime.conftest import save_untrained
-from tests.runtime.pipeline.test_fetch import damage
+from tests.runtime.pipeline.test_fetch import MEASURED, damage
 
 
 def layout_of(stage, world_size: int = 1, first_step: int = 0, windows: int = 2) -> PacketLayout:
@@ -72,7 +73,7 @@ def test_a_rank_trains_on_the_batches_of_the_other_data_plane_bit_for_bit(
         assert len(received) == len(expected) == layout.total_steps - first_step
         for one, other in zip(received, expected, strict=True):
             assert one.keys() == other.keys()
-            for name in one.keys() - {"fetch"}:  # nothing is fetched of a window that is remembered
+            for name in one.keys() - MEASURED:  # nothing is fetched of a window that is remembered
                 assert (one[name].dtype, one[name].shape) == (other[name].dtype, other[name].shape)
                 assert np.array_equal(one[name], other[name])
                 assert one[name].flags.writeable
@@ -86,13 +87,17 @@ def test_what_is_decoded_is_fetched_once_unless_augmentation_changes_it_or_room_
     flipped = changed(stage, data={"window": WINDOW.model_copy(update={"augment": Augment(flip_probability=0.5)})})
     no_room = changed(stage, cluster=stage.job.cluster.model_copy(update={"decoded_memo_mib": 0}))
     epoch = open_plan(stage.plan)[1].steps_per_epoch
-    requests = {}
+    requests, loaded = {}, {}
     for name, each in {"kept": stage, "flipped": flipped, "no room": no_room}.items():
         with embedded(each, layout_of(each), threads=1) as batches:
-            requests[name] = [int(batch["fetch"][:, 3].sum()) for batch in batches]
+            counts = [sum_counts(FetchCount(*count) for count in batch["fetch"].tolist()) for batch in batches]
+        requests[name] = [count.requests for count in counts]
+        loaded[name] = [(count.frames > 0, count.load_us > 0) for count in counts]
     windows = sum(requests["kept"][:epoch])
     assert windows == 30 and sum(requests["kept"][epoch:]) == 0
     assert sum(requests["flipped"]) == sum(requests["no room"]) == 3 * windows
+    assert set(loaded["kept"][:epoch]) == set(loaded["no room"]) == {(True, True)}
+    assert set(loaded["kept"][epoch:]) == {(False, False)}
 
 
 def test_a_bad_video_is_named_in_every_epoch(make_stage, sprites, tmp_path):

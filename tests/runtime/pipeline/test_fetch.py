@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
 from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources, open_plan
 from tests.runtime.conftest import WINDOW
+
+LOAD_US = FetchCount._fields.index("load_us")
+
+MEASURED = {"fetch", "loaded_unix_s", "motion_us", "motion_unix_s"}
+"""Columns that say what it took: of no two packets alike."""
 
 
 def layout_of(plan, windows: int) -> PacketLayout:
@@ -52,7 +58,8 @@ def test_a_process_that_is_told_what_another_read_fetches_the_same_and_no_other_
     assert told.digest == plan.digest
     layout = layout_of(plan, 4)
     itself, other = fetch_packet(0, spec, layout), fetch_packet(0, spec, layout, read=read)
-    assert all(np.array_equal(itself[name], other[name]) for name in itself)
+    assert all(np.array_equal(itself[name], other[name]) for name in itself.keys() - MEASURED)
+    assert np.array_equal(itself["fetch"][:, :LOAD_US], other["fetch"][:, :LOAD_US])
     with pytest.raises(ValueError, match="not the one that this run began with"):
         open_plan(spec, read.model_copy(update={"stated": ("0" * 64,)}))
 
@@ -64,6 +71,11 @@ def test_a_packet_holds_the_windows_of_the_plan(sprites):
     assert columns["position"].tolist() == [4, 5, 6, 7]
     assert columns["valid"].all()
     assert columns["labelled"].all()
+    counts = [FetchCount(*count) for count in columns["fetch"].tolist()]
+    assert [count.frames for count in counts] == columns["mask"].sum(1).tolist()
+    assert all(0 < count.load_us < 60e6 for count in counts)
+    assert np.ptp(columns["loaded_unix_s"]) == 0
+    assert 0 <= time.time() - columns["loaded_unix_s"][0] < 60
     for nth, window in enumerate(plan.batch(1).tolist()):
         row = plan.row(1, nth, window)
         expected = load_window(manifest.row(row.video), row.start_frames, row.valid_frames, WINDOW)
@@ -104,6 +116,7 @@ def test_precomputed_flow_travels_beside_the_frames(sprites, tmp_path):
             key = manifest.row(row.video).key
             expected = load_flow(flow_url, key, row.start_frames, row.valid_frames, WINDOW)
             assert np.array_equal(columns["flow"][nth], expected)
+            assert FetchCount(*columns["fetch"][nth].tolist()).frames == 2 * row.valid_frames
 
 
 def test_empty_slots_are_masked_and_blame_nobody(sprites):
@@ -116,6 +129,7 @@ def test_empty_slots_are_masked_and_blame_nobody(sprites):
     assert not columns["frames"][empty].any()
     assert not columns["mask"][empty].any()
     assert set(columns["error"].tolist()) == {""}
+    assert not columns["fetch"][empty].any()
 
 
 def test_a_bad_video_keeps_its_slots_and_is_named(sprites, tmp_path):
@@ -145,9 +159,9 @@ def test_what_was_fetched_travels_beside_the_windows_and_a_cache_answers_the_sec
         counts = [FetchCount(*columns["fetch"][nth].tolist()) for columns in (first, again)]
         assert all((count.fetched + count.cached, count.needed) == (size, size) for count in counts)
         assert counts[0].requests == bool(counts[0].fetched)
-        assert counts[1] == FetchCount(cached=size, needed=size)
+        assert counts[1] == FetchCount(cached=size, needed=size, frames=counts[0].frames, load_us=counts[1].load_us)
     assert sum(first["fetch"][:, 0]) > 0
-    assert all(np.array_equal(first[name], again[name]) for name in first if name != "fetch")
+    assert all(np.array_equal(first[name], again[name]) for name in first.keys() - MEASURED)
 
 
 def test_storage_out_of_reach_is_no_bad_video(sprites, tmp_path):

@@ -16,6 +16,7 @@ from tadscale.runtime.pipeline.motion_teacher import MotionTeacher
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import Stage, stage_of
 from tests.runtime.conftest import WINDOW
+from tests.runtime.pipeline.test_fetch import MEASURED
 
 CLASSES = ("a", "b", "c")
 FLOW_SHARDS = "precomputed(8 bits) of dis(preset=medium)"
@@ -81,8 +82,10 @@ def test_what_is_remembered_is_what_would_be_made(stage, mode):
     remembered, made = remembering(mixed), forgetting(mixed)
     assert counts == [1, 1, 1]  # 4, 7 and 9
     assert remembered.keys() == made.keys()
-    assert all(np.array_equal(remembered[name], made[name]) for name in remembered)
-    added = [name for name in remembered if name not in mixed]
+    assert all(np.array_equal(remembered[name], made[name]) for name in remembered.keys() - MEASURED)
+    assert [took > 0 for took in remembered["motion_us"].tolist()] == [False, True, False]
+    assert [took > 0 for took in made["motion_us"].tolist()] == [True, True, False]
+    added = [name for name in remembered.keys() - MEASURED if name not in mixed]
     assert added
     assert all(not remembered[name][2].any() for name in added)  # the invalid window's
 
@@ -103,8 +106,12 @@ def test_without_memory_windows_share_a_batch(stage):
     teacher = MotionTeacher(stage, "cpu", 1)
     counts = counting(teacher)
     teacher(packet([1, 2], [True, True]))
-    teacher(packet([1, 2], [True, True]))
+    before_s = time.time()
+    made = teacher(packet([1, 2], [True, True]))
     assert counts == [2, 2]
+    first_us, second_us = made["motion_us"].tolist()
+    assert 0 < first_us == second_us  # they share the packet's time
+    assert before_s < made["motion_unix_s"][0] - first_us / 1e6 < time.time()
 
 
 def test_windows_that_change_are_not_remembered(stage):
@@ -159,4 +166,4 @@ def test_threads_compute_one_at_a_time_and_alike(stage):
         found = list(pool.map(teacher, packets))
     for one, given in zip(found, packets, strict=True):
         alone = MotionTeacher(stage, "cpu", 1)(given)
-        assert all(np.array_equal(one[name], alone[name]) for name in alone)
+        assert all(np.array_equal(one[name], alone[name]) for name in alone.keys() - MEASURED)

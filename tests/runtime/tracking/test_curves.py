@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tadscale.runtime.tracking.curves import StageCurves
+from tadscale.runtime.tracking.curves import DATA_EVERY_STEPS, StageCurves, step_metrics
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
@@ -28,3 +28,10 @@ def test_steps_that_were_lost_or_trained_again_are_there_once(storage: Path) -> 
         history = run.client.get_metric_history(run.run_id, "train/loss")
     assert sorted(point.step for point in history) == list(range(6))
     assert all(point.value == point.step for point in history)
+
+
+def test_the_data_plane_s_figures_come_now_and_then_and_at_the_end() -> None:
+    records = [replace(RECORD, step=step, total_steps=25, data={"retries": 2.0}) for step in range(25)]
+    with_data = [record.step for record in records if step_metrics(record).get("data/retries") == 2.0]
+    assert with_data == [*range(0, 25, DATA_EVERY_STEPS), 24]
+    assert all("lr" in step_metrics(record) for record in records)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tadscale.data.blocks import FetchCount
 from tadscale.runtime.tracking.fetching import fetch_metrics
 
 
@@ -14,13 +15,17 @@ def line(valid: int, fetched: int, cached: int, needed: int, requests: int, unpl
 
 def test_figures_are_of_the_whole_log() -> None:
     log = "\n".join([line(4, 900, 100, 800, 8, 1), line(4, 300, 700, 800, 4, 0), '{"step": 0, "valid": 4}'])
+    log += "\n" + json.dumps({"valid": 2, "fetch": FetchCount(retries=3, frames=64, load_us=500_000)._asdict()})
     assert fetch_metrics(log) == pytest.approx(
         {
             "fetch/fetched_bytes": 1200,
             "fetch/bytes_per_needed_byte": 1.25,
-            "fetch/requests_per_window": 1.5,
+            "fetch/requests_per_window": 1.2,
             "fetch/cached_share": 0.4,
-            "fetch/unplanned_per_window": 0.125,
+            "fetch/unplanned_per_window": 0.1,
+            "fetch/retries": 3,  # lines of earlier versions have none of these three
+            "fetch/decoded_frames": 64,
+            "fetch/load_s_per_window": 0.05,
         }
     )
 

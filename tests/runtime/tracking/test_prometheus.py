@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_a_step_s_figures_and_whether_it_trains(monkeypatch):
     monkeypatch.setattr(prometheus, "Gauge", Noted)
     metrics = StageMetrics("sprites", "teacher")
     with pytest.raises(RuntimeError), metrics.training():
-        metrics.add(RECORD)
+        metrics.add(replace(RECORD, data={"window_p95_s": 0.5, "retries": 3.0, "quarantined_videos": 1.0}))
         during = dict(Noted.shown)
         raise RuntimeError
     assert during == {
@@ -54,6 +55,8 @@ def test_a_step_s_figures_and_whether_it_trains(monkeypatch):
         ("tadscale_total_steps", "sprites", "teacher"): 10,
         ("tadscale_windows_per_s", "sprites", "teacher"): 2.5,
         ("tadscale_data_wait_share", "sprites", "teacher"): 0.25,
+        ("tadscale_window_p95_s", "sprites", "teacher"): 0.5,
+        ("tadscale_retries", "sprites", "teacher"): 3.0,  # bad videos are shown by the process that counts them
     }
     assert Noted.shown[("tadscale_training", "sprites", "teacher")] == 0
 

@@ -17,9 +17,10 @@ from tadscale.engine.steps import Lesson, StudentConfig, step_function
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
-from tadscale.runtime.training.callbacks import GO_ON, PREEMPTED, CheckpointEvery
+from tadscale.runtime.training.callbacks import CheckpointEvery
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
 from tadscale.runtime.training.checkpoints import CheckpointStore
+from tadscale.runtime.training.rank_report import GO_ON, PREEMPTED
 from tests.engine.conftest import BATCH, batches, expected, tiny_model  # noqa: F401
 from tests.runtime.training.test_checkpoints import state
 from tests.runtime.training.test_monitor import RECORD

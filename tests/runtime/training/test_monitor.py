@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -44,6 +45,15 @@ def test_the_ledger_is_written_at_once_and_taken_up_again(tmp_path):
     summary = again.summary()
     assert summary.quarantined == 3
     assert "torn" in summary.over_budget
+
+
+def test_a_record_is_told_how_many_videos_are_bad(tmp_path):
+    monitor = Monitor(str(tmp_path / "q"), QuarantineBudget(max_fraction=1.0), videos=10)
+    assert not monitor.record(asdict(RECORD))
+    monitor.quarantine([bad("a"), bad("b")])
+    monitor.record(asdict(replace(RECORD, data={"retries": 4.0})))
+    told = [StepRecord(**record).data for record in monitor.drain()]
+    assert told == [{"quarantined_videos": 0.0}, {"retries": 4.0, "quarantined_videos": 2.0}]
 
 
 def test_worker_groups_are_counted_and_the_latest_layout_holds(tmp_path):

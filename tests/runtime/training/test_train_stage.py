@@ -99,6 +99,13 @@ def test_a_stage_trains_the_whole_plan_once_and_reports(student):
     assert 0 < result.seconds.checkpoint_s < result.seconds.total_s
     assert result.seconds.checkpoint_background_s > 0
     assert not Path(stage.log_parts_url).exists()
+    assert sum(line["fetch"]["frames"] for line in lines) == 3 * plan.windows.valid_frames.sum()
+    for line in lines:
+        data = line["data"]
+        assert data["load_s_per_window"] > 0 and data["motion_s_per_window"] > 0
+        assert 0 < data["window_p50_s"] <= data["window_p95_s"]
+        waited = data["load_wait_share"], data["motion_wait_share"]
+        assert min(waited) >= 0 and sum(waited) <= line["data_wait_share"] + 0.05
 
 
 def test_the_exported_student_is_the_average_and_has_no_branch_detector(student):
@@ -161,6 +168,10 @@ def test_workers_that_read_for_themselves_train_the_same_bit_for_bit(
     for name in ("positions", "valid", "losses", "grad_norm"):
         assert [line[name] for line in lines_of(result)] == [line[name] for line in lines_of(student[1])]
     assert result.network_sha256 == student[1].network_sha256
+    first, other = lines_of(result)[0], lines_of(student[1])[0]
+    assert first["data"].keys() == other["data"].keys()
+    assert first["fetch"]["frames"] == other["fetch"]["frames"] > 0
+    assert first["data"]["motion_s_per_window"] > 0
 
 
 def test_a_finished_stage_is_not_trained_again(student, monkeypatch):

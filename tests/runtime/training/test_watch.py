@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_sigterm_to_the_driver_reaches_the_workers_and_records_reach_the_driver(
     ):
         os.kill(os.getpid(), signal.SIGTERM)
         assert until_asked_to_stop(monitor)
-    assert seen[0] == RECORD
+    assert seen[0] == replace(RECORD, data={"quarantined_videos": 0.0})
 
 
 def test_a_record_that_cannot_be_kept_neither_ends_training_nor_delays_its_stop(monitor, caplog):
