@@ -39,6 +39,7 @@ from tadscale.segments import Detection, Segment
 from tadscale.serving.path import DetectionPath
 
 BATCH = 4  # windows at a time at inference
+COLUMNS = [field.name for field in dataclasses.fields(WindowTable)]
 Start = dict[str, Tensor]
 """A backbone's tensors."""
 
@@ -107,6 +108,27 @@ class Teachers(NamedTuple):
 NONE = Teachers()
 
 
+class Mixture(NamedTuple):
+    """A subset of which the first windows alone have ground truth; students see the others beside them."""
+
+    labelled: int
+    """Windows with ground truth: each comes once an epoch."""
+    others: int = 0
+    """Windows without it in a global batch, for each with it."""
+
+    def plan_of(self, windows: WindowTable, global_batch: int) -> dict[str, Any]:
+        """Windows, shares and global batch of a plan with so many labelled windows a step."""
+        known = np.arange(len(windows)) < self.labelled
+        if not self.others:
+            columns = {name: getattr(windows, name)[known] for name in COLUMNS}
+            return {"windows": WindowTable(**columns), "global_batch": global_batch}
+        return {
+            "windows": dataclasses.replace(windows, labelled=known, source=1 - known.astype(np.int8)),
+            "global_batch": global_batch * (1 + self.others),
+            "shares": (None, self.others / (1 + self.others)),
+        }
+
+
 def batches(data: Subset, plan: Plan, mode: Mode, teachers: Teachers) -> Iterator[WindowBatch]:
     """The plan's global batches; an empty slot shows window 0 and is masked."""
     for step in range(plan.total_steps):
@@ -115,7 +137,7 @@ def batches(data: Subset, plan: Plan, mode: Mode, teachers: Teachers) -> Iterato
         yield WindowBatch(
             positions=torch.arange(step * plan.global_batch, (step + 1) * plan.global_batch),
             valid=ids >= 0,
-            labelled=ids >= 0,
+            labelled=torch.from_numpy(plan.windows.labelled).to(rows.device)[rows],
             mask=data.mask[rows],
             targets=Targets(segments_frames=data.segments[rows], labels=data.labels[rows]),
             frames=None if mode == "teacher" else data.frames[rows],
@@ -126,9 +148,24 @@ def batches(data: Subset, plan: Plan, mode: Mode, teachers: Teachers) -> Iterato
 
 
 def train_network(
-    job: JobConfig, data: Subset, mode: Mode, seed: int, teachers: Teachers = NONE, start: Start | None = None
+    job: JobConfig,
+    data: Subset,
+    mode: Mode,
+    seed: int,
+    teachers: Teachers = NONE,
+    start: Start | None = None,
+    mixture: Mixture | None = None,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train one network as the job would, and put the averaged weights in.
+
+    Args:
+        job: its settings.
+        data: what it is trained on.
+        mode: which network.
+        seed: of weights and order.
+        teachers: what a student learns from.
+        start: of its backbone.
+        mixture: which windows have ground truth; all of them where it is None.
 
     Returns:
         The network in eval mode, and each step's loss parts.
@@ -139,9 +176,10 @@ def train_network(
     if start is not None:
         model.get_submodule("backbone").load_state_dict(start)
     objective = build_objective(job.model.head, len(network.classes))
-    lesson = Lesson(objective=objective, student=job.student, global_batch=job.optim.global_batch)
     optim = job.optim if start is not None else without_start(job.optim)
-    log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, seed, teachers)
+    plan = _plan(data, optim, seed, mixture or Mixture(len(data.windows)))
+    lesson = Lesson(objective=objective, student=job.student, global_batch=plan.global_batch)
+    log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, plan, teachers)
     return model.eval(), log
 
 
@@ -155,7 +193,8 @@ def pretext_start(job: JobConfig, data: Subset, seed: int) -> tuple[Start, list[
     with torch.no_grad():
         steps, rows, columns = backbone.maps(backbone.normalise(clips.frames[:1])).shape[2:]
     scale = measure_scale(clips.frames[:32], clips.motion[:32], (steps, rows, columns))
-    log = _train(model, partial(pretrain_step, settings, scale), settings.optim, clips, "pretrain", seed, NONE)
+    plan = _plan(clips, settings.optim, seed, Mixture(len(clips.windows)))
+    log = _train(model, partial(pretrain_step, settings, scale), settings.optim, clips, "pretrain", plan, NONE)
     return {name: value.clone() for name, value in backbone.state_dict().items()}, log
 
 
@@ -186,23 +225,25 @@ def appearance_start(job: JobConfig, data: Subset, seed: int, frames: int = 16, 
     return {name: value.clone() for name, value in backbone.state_dict().items()}
 
 
+def _plan(data: Subset, config: OptimConfig, seed: int, mixture: Mixture) -> Plan:
+    return Plan(
+        seed=seed,
+        epochs=config.epochs,
+        manifest_digest=data.manifest.digest,
+        settings_digest="",
+        **mixture.plan_of(data.windows, config.global_batch),
+    )
+
+
 def _train(
     model: nn.Module,
     step: StepFunction,
     config: OptimConfig,
     data: Subset,
     mode: Mode,
-    seed: int,
+    plan: Plan,
     teachers: Teachers,
 ) -> list[dict[str, float]]:
-    plan = Plan(
-        windows=data.windows,
-        seed=seed,
-        global_batch=config.global_batch,
-        epochs=config.epochs,
-        manifest_digest=data.manifest.digest,
-        settings_digest="",
-    )
     expected = Expected(
         total_steps=plan.total_steps,
         steps_per_epoch=plan.steps_per_epoch,
@@ -241,11 +282,7 @@ def _cut_clips(data: Subset, frames: int) -> Subset:
     clips.motion = cut.transpose(1, 2).flatten(0, 1)
     clips.segments, clips.labels = data.segments.repeat_interleave(count, 0), data.labels.repeat_interleave(count, 0)
     table = data.windows
-    many = {
-        field.name: getattr(table, field.name).repeat(count)
-        for field in dataclasses.fields(table)
-        if isinstance(getattr(table, field.name), np.ndarray)
-    }
+    many = {name: getattr(table, name).repeat(count) for name in COLUMNS}
     clips.windows = dataclasses.replace(table, **many)
     return clips
 
