@@ -178,7 +178,12 @@ def train_network(
     objective = build_objective(job.model.head, len(network.classes))
     optim = job.optim if start is not None else without_start(job.optim)
     plan = _plan(data, optim, seed, mixture or Mixture(len(data.windows)))
-    lesson = Lesson(objective=objective, student=job.student, global_batch=plan.global_batch)
+    lesson = Lesson(
+        objective=objective,
+        student=job.student,
+        global_batch=plan.global_batch,
+        labelled_share=plan.labelled_share,
+    )
     log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, plan, teachers)
     return model.eval(), log
 

@@ -94,6 +94,12 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
     @cached_property
+    def labelled_share(self) -> float:
+        """Share of the run's slots whose windows have ground truth; 1.0 where all windows have."""
+        known = sum(self.windows.labelled[pool.windows].mean() * len(pool.slots) for pool in self._pools)
+        return float(known / self.global_batch)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that decides which window is trained when: equal digests, equal training data."""
         parts = {

@@ -86,6 +86,9 @@ class Lesson:
     """Where there is a teacher."""
     global_batch: int
     """Windows of a step over all ranks: positions of the plan over it are steps."""
+    labelled_share: float = 1.0
+    """Share of the plan's slots that have ground truth (`Plan.labelled_share`): its terms are means over those, so that
+    windows without it take no weight from them."""
 
     def measures(self, batch: WindowBatch) -> bool:
         """Whether the gradients at the split are looked at in this step: the same on all ranks."""
@@ -163,7 +166,8 @@ def mean_over_slots(per_window: Tensor, valid: Tensor) -> Tensor:
 
 
 def _truth(lesson: Lesson, predictions: dict[str, Tensor], batch: WindowBatch) -> Tensor:
-    return mean_over_slots(lesson.objective.loss(predictions, batch.targets), batch.valid & batch.labelled)
+    losses = lesson.objective.loss(predictions, batch.targets)  # [B]
+    return mean_over_slots(losses, batch.valid & batch.labelled) / lesson.labelled_share
 
 
 def _imitated(

@@ -138,6 +138,14 @@ def test_shares_are_kept_in_every_batch_and_the_others_come_once_an_epoch(mixed:
         np.testing.assert_array_equal(np.sort(once), np.flatnonzero(source == 0))
 
 
+def test_the_share_of_slots_with_ground_truth_is_known(mixed: tuple[Source, ...]) -> None:
+    assert plan_of(mixed[0]).labelled_share == 1.0  # to the bit: terms are divided by it
+    assert plan_of(*mixed, global_batch=8).labelled_share == 0.5
+    shuffled_in = mixed[1].model_copy(update={"share": None})
+    plan = plan_of(mixed[0], shuffled_in, global_batch=8)
+    assert plan.labelled_share == pytest.approx((plan.windows.source == 0).mean())
+
+
 def test_a_source_with_a_share_is_gone_through_evenly_in_new_orders(mixed: tuple[Source, ...]) -> None:
     plan = plan_of(*mixed, global_batch=8, epochs=12)
     everything = np.concatenate([plan.batch(step) for step in range(plan.total_steps)])

@@ -27,9 +27,13 @@ def taught(tiny_model):
     return dataclasses.replace(batch, motion_fields=motion, teacher=output)
 
 
-def run(mode, model, batch, distill, tiny_model):
-    objective = build_objective(tiny_model.head, 2)
-    lesson = Lesson(objective=objective, student=StudentConfig(distill=distill), global_batch=BATCH)
+def run(mode, model, batch, distill, tiny_model, labelled_share=1.0):
+    lesson = Lesson(
+        objective=build_objective(tiny_model.head, 2),
+        student=StudentConfig(distill=distill),
+        global_batch=BATCH,
+        labelled_share=labelled_share,
+    )
     return step_function(mode, lesson)(model, batch)
 
 
@@ -98,3 +102,15 @@ def test_a_window_without_ground_truth_is_no_background(tiny_model, taught):
     whole = run("decomposed", student, taught, ON, tiny_model)
     assert torch.equal(parts["joint"], other["joint"]) and not torch.equal(parts["joint"], whole["joint"])
     assert torch.equal(parts["feature"], whole["feature"]) and torch.equal(parts["prediction"], whole["prediction"])
+
+
+def test_windows_without_ground_truth_take_no_weight_from_those_with_it(tiny_model, taught):
+    torch.manual_seed(0)
+    student = Student(tiny_model, num_classes=2)
+    first, second = (
+        run("decomposed", student, dataclasses.replace(taught, labelled=torch.tensor(known)), ON, tiny_model, 0.5)
+        for known in ([True, False], [False, True])
+    )
+    whole = run("decomposed", student, taught, ON, tiny_model)
+    for name in ("joint", "appearance"):  # the mean of the two windows' losses, where each was the only one to count
+        torch.testing.assert_close((first[name] + second[name]) / 2, whole[name])

@@ -170,7 +170,12 @@ class _Rank:
             scale = measure_target_scale(self._stage, self._network)
             return partial(pretrain_step, job.pretrain, scale)
         objective = build_objective(self._network.model.head, len(self._network.classes))
-        lesson = Lesson(objective=objective, student=job.student, global_batch=self._plan.global_batch)
+        lesson = Lesson(
+            objective=objective,
+            student=job.student,
+            global_batch=self._plan.global_batch,
+            labelled_share=self._plan.labelled_share,
+        )
         return step_function(self._stage.mode, lesson)
 
     def _open_data(self) -> AbstractContextManager[Iterator[Columns]]:
