@@ -71,7 +71,8 @@ class StudentConfig(Config):
     motion_truth_weight: NonNegativeFloat = 0.0
     """Weight of ground truth on the motion branch's detections; the paper's decomposition gives it none."""
     appearance_distill_weight: NonNegativeFloat = 0.0
-    """Weight of imitating the teacher's detections in the appearance branch; none in the paper's decomposition."""
+    """Weight of imitating the teacher's detections in the appearance branch; none in the paper's decomposition. For
+    `balance: share`, which holds the motion branch to what everything else sends, it counts on the side of ground truth."""
     appearance_teacher: AppearanceTeacherConfig | None = None
     """A second teacher, for the appearance branch of the decomposed student; none in the paper. `{}` for the defaults."""
 
