@@ -75,16 +75,18 @@ def leased(run_url: str, stop: StopToken) -> Iterator[None]:
     """
     url = join(run_url, LEASE_NAME)
     mine = Holder(token=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), since_unix_s=time.time())
-    _take(url, mine)
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(url, mine, over, stop), name="lease", daemon=True)
-    beating.start()
     try:
-        yield
+        _take(url, mine)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
     finally:
-        over.set()
-        beating.join()
-        _release(url, mine)
+        _release(url, mine)  # of one who was told to stop while taking it, too
 
 
 def _take(url: str, mine: Holder) -> None:

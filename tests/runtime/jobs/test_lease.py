@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_a_lease_of_another_machine_that_does_not_beat_is_taken_over(tmp_path):
 def test_it_is_given_back(tmp_path):
     with leased(str(tmp_path), StopToken()):
         assert Path(tmp_path, "lease.json").exists()
+    assert not Path(tmp_path, "lease.json").exists()
+
+
+def test_it_is_given_back_by_one_who_is_told_to_stop_while_taking_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "SETTLE_S", 30.0)
+    told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    told.start()
+    with pytest.raises(Preempted), StopToken().listening() as stop, leased(str(tmp_path), stop):
+        pytest.fail("it had not settled")
     assert not Path(tmp_path, "lease.json").exists()
 
 
