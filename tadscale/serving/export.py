@@ -118,7 +118,7 @@ def _as_onnx(program: ExportedProgram) -> bytes:
         raise UserError("ONNX is written with onnx and onnxscript: pip install 'tadscale[export]'") from error
     buffer = io.BytesIO()
     with _quiet():
-        program = program.run_decompositions({torch.ops.aten._cdist_forward.default: _distances})
+        program = program.run_decompositions({torch.ops.aten.cdist.default: _distances})
         exported: Any = torch.onnx.export(
             program,
             dynamo=True,
@@ -135,7 +135,7 @@ def _as_onnx(program: ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def _distances(one: Tensor, other: Tensor, p: float, mode: int | None) -> Tensor:
+def _distances(one: Tensor, other: Tensor, p: float = 2.0, mode: int | None = None) -> Tensor:
     """Euclidean distances between rows, which ONNX has no operation for."""
     assert p == 2
     return (one.unsqueeze(-2) - other.unsqueeze(-3)).square().sum(dim=-1).sqrt()
