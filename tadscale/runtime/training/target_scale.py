@@ -9,6 +9,7 @@ from tadscale.models.pretext import PretextNetwork
 from tadscale.network import NetworkSpec
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
+from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage
 
 MEASURED_WINDOWS = 32  # of 32 frames: 1,000 pictures, whose deviation is known to 2 or 3 percent
@@ -21,15 +22,15 @@ def measure_target_scale(stage: Stage, network: NetworkSpec) -> TargetScale:
         UserError: none of them can be read.
         StorageError: the storage cannot be reached.
     """
-    layout = PacketLayout(
-        first_step=0, total_steps=MEASURED_WINDOWS, global_batch=1, world_size=1, windows=MEASURED_WINDOWS
-    )
-    plan = stage.plan.model_copy(update={"global_batch": 1})  # its first windows, whatever the batch
-    columns = fetch_packet(0, plan, layout, stage.flow_url)
+    spec = stage.plan.model_copy(update={"global_batch": 1})  # its first windows, whatever the batch
+    _, plan = open_plan(spec)
+    measured = min(MEASURED_WINDOWS, plan.total_steps)
+    layout = PacketLayout(first_step=0, total_steps=measured, global_batch=1, world_size=1, windows=measured)
+    columns = fetch_packet(0, spec, layout, stage.flow_url)
     whole = columns["mask"].all(axis=1)
     if not whole.any():
         raise UserError(
-            f"none of the first {MEASURED_WINDOWS} training windows is whole: videos are shorter than pretrain.frames, or "
+            f"none of the first {measured} training windows is whole: videos are shorter than pretrain.frames, or "
             "cannot be read; `tadscale data lint --decode` finds bad ones"
         )
     pictures = torch.from_numpy(columns["frames"][whole])
