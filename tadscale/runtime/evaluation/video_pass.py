@@ -12,10 +12,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-import ray.data
 import torch
 from numpy.typing import NDArray
-from ray.data import Dataset, TaskPoolStrategy
+from ray.data import Dataset
 from ray.exceptions import RayActorError
 from ray.util.annotations import RayDeprecationWarning
 from torch import Tensor
@@ -32,7 +31,7 @@ from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import NetworkSpec, load_network
 from tadscale.runtime.cluster.capacity import ClusterConfig
-from tadscale.runtime.pipeline.dataset import APART, PlanSource, in_order, motion_pool
+from tadscale.runtime.pipeline.dataset import fetched, in_order, motion_actors
 from tadscale.runtime.pipeline.upload import Upload
 from tadscale.serving.path import DetectionPath
 
@@ -114,26 +113,14 @@ def in_this_process(job: VideoPass, videos: int) -> Iterator[dict[str, NDArray]]
 
 
 def _dataset(job: VideoPass, videos: range, cluster: ClusterConfig) -> Dataset:
-    dataset = ray.data.read_datasource(PlanSource(videos), num_cpus=0, compute=TaskPoolStrategy(size=1))
-    dataset = dataset.map_batches(
-        _fetch_video,
-        fn_kwargs={"job": job},
-        batch_size=1,
-        compute=TaskPoolStrategy(size=cluster.max_fetches),
-        num_cpus=cluster.cpus_per_fetch,
-        resources=cluster.placed("fetch"),
-        **APART,
-    )
+    dataset = fetched(videos, _fetch_video, {"job": job}, cluster)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # the only way to say it until Ray 2.64
         dataset = dataset.map_batches(
             _Networks,
             fn_constructor_kwargs={"job": job},
             batch_size=1,
-            compute=motion_pool(cluster),
-            num_cpus=cluster.cpus_per_motion,
-            num_gpus=cluster.gpus_per_motion,
-            resources=cluster.placed("motion"),
+            **motion_actors(cluster),
             # By default Ray would restart an actor with arguments that may be gone from the object store, and warns of
             # that in every run; the pass begins again itself.
             max_restarts=0,

@@ -16,7 +16,7 @@ packets was never more than a few read ahead: the coordinator stayed at 205 MiB 
 The loop checks every position it receives all the same: were Ray to change, the run stops and trains on nothing wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -125,22 +125,14 @@ class PlanDataConfig(DataConfig):
 def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
     """The pipeline, not yet started."""
     cluster = spec.cluster
-    dataset = ray.data.read_datasource(PlanSource(range(len(layout))), num_cpus=0, compute=TaskPoolStrategy(size=1))
-    dataset = dataset.map_batches(
-        fetch_row,
-        fn_kwargs={
-            "spec": spec.plan,
-            "layout": layout,
-            "flow_url": spec.flow_url,
-            "cache": spec.cache,
-            "read": spec.read,
-        },
-        batch_size=1,
-        compute=TaskPoolStrategy(size=cluster.max_fetches),
-        num_cpus=cluster.cpus_per_fetch,
-        resources=cluster.placed("fetch"),
-        **APART,
-    )
+    settings = {
+        "spec": spec.plan,
+        "layout": layout,
+        "flow_url": spec.flow_url,
+        "cache": spec.cache,
+        "read": spec.read,
+    }
+    dataset = fetched(range(len(layout)), fetch_row, settings, cluster)
     if spec.stage_json is not None:
         dataset = dataset.map_batches(
             _MotionStage,
@@ -152,12 +144,40 @@ def build_dataset(spec: PipelineSpec, layout: PacketLayout) -> Dataset:
                 spec.read,
             ),
             batch_size=1,
-            compute=motion_pool(cluster),
-            num_cpus=cluster.cpus_per_motion,
-            num_gpus=cluster.gpus_per_motion,
-            resources=cluster.placed("motion"),
+            **motion_actors(cluster),
         )
     return in_order(dataset)
+
+
+def fetched(packets: range, fetch: Callable[..., Any], settings: dict[str, Any], cluster: ClusterConfig) -> Dataset:
+    """How every pipeline begins: numbers of packets, and the tasks that fetch and decode what each stands for.
+
+    Args:
+        packets: the numbers, in order.
+        fetch: takes Ray's batch of one number, in the column `packet`, and `settings` by name.
+        settings: plain data.
+        cluster: CPUs of a task, how many there are, and where.
+    """
+    numbers = ray.data.read_datasource(PlanSource(packets), num_cpus=0, compute=TaskPoolStrategy(size=1))
+    return numbers.map_batches(
+        fetch,
+        fn_kwargs=settings,
+        batch_size=1,
+        compute=TaskPoolStrategy(size=cluster.max_fetches),
+        num_cpus=cluster.cpus_per_fetch,
+        resources=cluster.placed("fetch"),
+        **APART,
+    )
+
+
+def motion_actors(cluster: ClusterConfig) -> dict[str, Any]:
+    """Arguments of `map_batches` for a class that runs in the actors of motion: how many, with what, and where."""
+    return {
+        "compute": motion_pool(cluster),
+        "num_cpus": cluster.cpus_per_motion,
+        "num_gpus": cluster.gpus_per_motion,
+        "resources": cluster.placed("motion"),
+    }
 
 
 def motion_pool(cluster: ClusterConfig) -> ActorPoolStrategy:
