@@ -42,7 +42,7 @@ class Trial(NamedTuple):
 def main() -> None:
     """Train what is asked for, a seed a process; print the table."""
     options = arguments()
-    labelled = [f"optim.epochs={options.steps // options.labelled}", "optim.global_batch=1"]
+    labelled = [f"optim.epochs={options.steps // options.labelled}", "optim.global_batch=1", "cluster.workers=1"]
     job = load_job(options.job, [*labelled, *options.set])
     options.scratch.mkdir(parents=True, exist_ok=True)
     os.environ |= MALLOC
