@@ -198,7 +198,7 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
         if video in spelt:
             raise UserError(
                 f"{source}: {key}[{spelt[video]!r}] and {key}[{name!r}] are one video: they differ in the suffix of a file "
-                "or in how Unicode is composed; keep one"
+                "or in how Unicode is composed; keep one. Two files of one name need another name each"
             )
         spelt[video] = name
     return section

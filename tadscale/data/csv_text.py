@@ -33,7 +33,11 @@ def parse_csv(data: bytes, source: str) -> dict[str, Any]:
 
 
 def _rows(data: bytes, source: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Lines by number, from 1, and their columns by name, without blanks around names and numbers."""
+    """Lines by number, from 1, and their columns by name.
+
+    Blanks around a cell are dropped, as nobody sees them in a table: `jump` and `jump ` are no two classes. Those of a
+    video's name are kept; they may be a file's.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -51,6 +55,7 @@ def _rows(data: bytes, source: str) -> Iterator[tuple[int, dict[str, str]]]:
             if any(cells):
                 if len(cells) != len(header) or not cells[header.index("video")]:
                     raise UserError(f"{source}, line {table.line_num}: {len(header)} values and a video are expected")
-                yield table.line_num, dict(zip(header, cells, strict=True))
+                row = dict(zip(header, cells, strict=True))
+                yield table.line_num, row | {name: cell.strip() for name, cell in row.items() if name != "video"}
     except csv.Error as error:
         raise UserError(f"{source}, line {table.line_num}: not CSV: {error}") from None

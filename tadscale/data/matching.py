@@ -67,7 +67,7 @@ def _match(paths: Iterable[str], keys: Mapping[str, str], where: str) -> tuple[d
         if same is None:
             strangers.append(path)
         elif same in found:
-            raise UserError(f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove one")
+            raise UserError(f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove or rename one")
         else:
             found[same] = path
     return found, strangers
@@ -82,6 +82,8 @@ def _reason(key: str, broken: str | None, where: str) -> str:
 def _none_of(videos: list[str], keys: Iterable[str], where: str, suffixes: Collection[str]) -> str:
     suffix = next(iter(suffixes))
     kind = "videos" if suffixes is VIDEO_SUFFIXES else f".{suffix} files"
+    if not videos:
+        return f"there are no {kind} in {where} and its subfolders, or no such folder: files of suffix {', '.join(suffixes)}"
     return (
         f"none of the {len(videos)} {kind} in {where} and its subfolders ({', '.join(videos[:3])}...) is in the "
         f"annotations ({', '.join(list(keys)[:3])}...): a file is named KEY.{suffix}, of suffix {', '.join(suffixes)}"

@@ -101,16 +101,24 @@ class QuarantineLedger:
         return True
 
     def check(self, total_videos: int) -> None:
-        """Raise `QuarantineExceeded` if more videos are bad than the budget allows out of `total_videos`."""
+        """Raise `QuarantineExceeded` if more videos are bad than the budget allows out of `total_videos`, or all are."""
         allowed = self.budget.allowed(total_videos)
-        if len(self) <= allowed:
+        none_left = 0 < total_videos <= len(self)
+        if len(self) <= allowed and not none_left:
             return
-        shown = "\n".join(f"  {e.shard}: {e.key}: {e.reason} ({e.stage})" for e in list(self)[:5])
+        bound = "none is left" if none_left else f"the budget is {allowed} (max_fraction={self.budget.max_fraction})"
+        shown = "\n".join(f"  {_place(e)}: {e.reason} ({e.stage})" for e in list(self)[:5])
         raise QuarantineExceeded(
-            f"{len(self)} of {total_videos} videos are in quarantine, the budget is {allowed} "
-            f"(max_fraction={self.budget.max_fraction}). The first:\n{shown}\n"
-            "If they are really bad, remove them from the data set or raise the budget; if they are not, "
-            "the shards and the manifest probably do not belong together: rebuild the manifest."
+            f"{len(self)} of {total_videos} videos are in quarantine, {bound}. The first:\n{shown}\n{self._advice()}"
+        )
+
+    def _advice(self) -> str:
+        """What to do: while packing there are only files and annotations, later a manifest that may be of other shards."""
+        if all(entry.stage == "pack" for entry in self):
+            return "Correct the annotations or the files, or let more be left out: --budget SHARE, 0 to 1."
+        return (
+            "If they are really bad, remove them from the data set or raise the budget (data.quarantine_budget of a job); if "
+            "they are not, the shards and the manifest probably do not belong together: rebuild the manifest."
         )
 
     def to_jsonl(self) -> str:
@@ -122,3 +130,8 @@ class QuarantineLedger:
         for line in lines.splitlines() if isinstance(lines, str) else lines:
             if line.strip():
                 self.add(QuarantineEntry(**json.loads(line)))
+
+
+def _place(entry: QuarantineEntry) -> str:
+    """Which video; a shard is known only where there are shards already."""
+    return f"{entry.shard}: {entry.key}" if entry.shard else entry.key

@@ -101,7 +101,8 @@ def _claim(url: str, overwrite: bool) -> None:
     if present and not overwrite:
         whose = "" if MANIFEST_NAME in present else " without a manifest, of another tool or of an interrupted write"
         raise UserError(
-            f"{url} already holds shards ({present[0]}, {len(present)} files){whose}: write elsewhere, or allow to overwrite"
+            f"{url} already holds shards ({present[0]}, {len(present)} files){whose}: write elsewhere, or replace them "
+            "(--overwrite)"
         )
     # The manifest first: without it nobody reads what is about to change.
     for name in sorted(present, key=lambda name: name != MANIFEST_NAME):

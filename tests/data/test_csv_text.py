@@ -40,6 +40,17 @@ def test_what_is_no_such_table_is_refused_with_its_line(text: str, message: str)
     assert message in str(raised.value)
 
 
+def test_blanks_around_a_label_or_a_subset_are_none_of_its_name() -> None:
+    text = "video, label, start, end, subset\na, jump, 1, 2, train\na,jump ,3,4,train\nb , , , ,test"
+    assert parse_csv(text.encode(), "a.csv") == {
+        "a": {
+            "subset": "train",
+            "annotations": [{"label": "jump", "segment": ["1", "2"]}, {"label": "jump", "segment": ["3", "4"]}],
+        },
+        "b ": {"subset": "test", "annotations": []},
+    }
+
+
 def test_a_file_is_read_by_its_suffix(tmp_path) -> None:
     (tmp_path / "a.CSV").write_bytes(b"video,label,start,end\na,jump,1,2\n")
     assert read_database(tmp_path / "a.CSV")["a"]["annotations"] == [{"label": "jump", "segment": ["1", "2"]}]

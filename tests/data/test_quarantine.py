@@ -55,6 +55,26 @@ def test_without_a_known_total_only_check_refuses() -> None:
         ledger.check(19)
 
 
+def test_what_to_do_depends_on_whether_there_are_shards_yet() -> None:
+    ledger = QuarantineLedger()
+    for key in ("a", "b"):
+        ledger.add(QuarantineEntry("", key, "there is no file of it", "pack"))
+    with pytest.raises(QuarantineExceeded, match=r"\n  a: there is no file of it[\s\S]*--budget SHARE") as raised:
+        ledger.check(9)
+    assert "manifest" not in str(raised.value)
+    ledger.add(entry("c"))
+    with pytest.raises(QuarantineExceeded, match=r"  s\.tar: c: broken[\s\S]*data\.quarantine_budget.*rebuild the manifest"):
+        ledger.check(9)
+
+
+def test_all_videos_are_more_than_any_budget_bears() -> None:
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=1.0))
+    ledger.add(entry("a", "no number"))
+    ledger.check(2)
+    with pytest.raises(QuarantineExceeded, match=r"1 of 1 videos are in quarantine, none is left[\s\S]*no number"):
+        ledger.check(1)
+
+
 def test_json_lines_come_back() -> None:
     ledger = QuarantineLedger()
     ledger.add(entry("a", 'über "all"\nlines'))
