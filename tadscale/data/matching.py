@@ -67,7 +67,9 @@ def _match(paths: Iterable[str], keys: Mapping[str, str], where: str) -> tuple[d
         if same is None:
             strangers.append(path)
         elif same in found:
-            raise UserError(f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove or rename one")
+            raise UserError(
+                f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove or rename one"
+            )
         else:
             found[same] = path
     return found, strangers

@@ -117,7 +117,7 @@ class QuarantineLedger:
         if all(entry.stage == "pack" for entry in self):
             return "Correct the annotations or the files, or let more be left out: --budget SHARE, 0 to 1."
         return (
-            "If they are really bad, remove them from the data set or raise the budget (data.quarantine_budget of a job); if "
+            "If they are really bad, remove them from the data set or raise the budget (data.quarantine_budget); if "
             "they are not, the shards and the manifest probably do not belong together: rebuild the manifest."
         )
 

@@ -70,7 +70,7 @@ def test_the_budget_holds_for_missing_videos_and_the_reasons_are_kept(home: Path
 
 def test_wrong_folders_and_files_are_named(home: Path) -> None:
     annotations = str(home / "annotations.json")
-    with pytest.raises(ValueError, match="no videos in .*nowhere and its subfolders, or no such folder"):
+    with pytest.raises(ValueError, match=r"no videos in .*nowhere and its subfolders, or no such folder"):
         pack(str(home / "nowhere"), annotations, str(home / "out"))
     (home / "videos" / "one.avi").write_bytes(b"")
     with pytest.raises(ValueError, match=r"one\.avi and one\.mp4 are both the video 'one'"):

@@ -63,7 +63,9 @@ def test_what_to_do_depends_on_whether_there_are_shards_yet() -> None:
         ledger.check(9)
     assert "manifest" not in str(raised.value)
     ledger.add(entry("c"))
-    with pytest.raises(QuarantineExceeded, match=r"  s\.tar: c: broken[\s\S]*data\.quarantine_budget.*rebuild the manifest"):
+    with pytest.raises(
+        QuarantineExceeded, match=r"  s\.tar: c: broken[\s\S]*data\.quarantine_budget.*rebuild the manifest"
+    ):
         ledger.check(9)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM at any point of a job: exit code 75, and the same command goes on from there to the same end."""
+"""SIGTERM at any point of a job: exit code 75, and the same command goes on from there to the same end. Ctrl-C: 130."""
 
 import json
 import os
@@ -42,15 +42,20 @@ def places(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(places) -> Iterator[Callable[[], subprocess.Popen]]:
-    """Starts the job; what is left of it is ended with the test."""
+def start(places) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts the job, with more options; what is left of it is ended with the test."""
     started: list[subprocess.Popen] = []
 
-    def begin() -> subprocess.Popen:
+    def begin(*options: str) -> subprocess.Popen:
         environment = {**os.environ, **places, "PATH": f"{BIN}:{os.environ['PATH']}"}
         started.append(
             subprocess.Popen(
-                COMMAND, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                [*COMMAND, *options],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
             )
         )
         return started[-1]
@@ -103,4 +108,20 @@ def test_then_the_same_command_ends_the_job_every_step_once_on_record(start, pla
         if one.info.run_name != "sprites":
             history = client.get_metric_history(one.info.run_id, "train/loss")
             assert sorted(point.step for point in history) == [0, 1, 2]
+    assert not (run / "lease.json").exists()
+
+
+def test_ctrl_c_is_obeyed_while_a_stage_trains(start, places):
+    process = start("--set", "name=interrupted")
+    run = Path(places["TADSCALE_STORAGE"], "interrupted")
+    while not (_holds_the_lease(process, run) and POINTS["workers start"](run)):
+        assert process.poll() is None, f"ended before its workers started: {process.communicate()[0][-3000:]}"
+        time.sleep(0.01)
+    time.sleep(5)  # Ray Train is at work then, and would have the signal
+    process.send_signal(signal.SIGINT)
+    told = time.monotonic()
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 130, output[-3000:]
+    assert "interrupted: the same command goes on" in output
+    assert time.monotonic() - told < 60
     assert not (run / "lease.json").exists()

@@ -83,8 +83,7 @@ class StopToken:
 def kept_handlers() -> Iterator[None]:
     """Put back the handlers of SIGTERM and SIGINT that the block replaces, if they were Python's.
 
-    `ray.init` gives SIGTERM to a C++ handler that ends the process by abort, behind Python's back, and Ray Train gives
-    SIGINT to itself and never takes it away.
+    `ray.init` gives SIGTERM to a C++ handler that ends the process by abort, behind Python's back.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
