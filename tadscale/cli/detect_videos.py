@@ -5,18 +5,24 @@ it works where `MLFLOW_ALLOW_MODEL_CODE_EXECUTION=false` refuses pyfunc models.
 """
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from tadscale.data.annotations import detections_document
+from tadscale.data.folder import list_folder
+from tadscale.data.keys import VIDEO_SUFFIXES, video_key
+from tadscale.errors import UserError
 from tadscale.metrics.tables import DetectionTable, index_of
 from tadscale.report.timeline import Timeline
 from tadscale.report.timeline_html import timeline_html
 from tadscale.runtime.models.open_model import open_model
 from tadscale.serving.predictor import Prediction, Predictor
-from tadscale.serving.sources import VideoSource, short_names
+from tadscale.serving.sources import VideoSource, short_names, source_name
 
 
 def detect(
@@ -29,21 +35,41 @@ def detect(
 ) -> Prediction:
     """Detect actions in videos; one that cannot be used does not stop the others (see `Prediction.failures`).
 
-    Videos are called by their file names without suffix, as data sets do, so that the result can be scored.
+    Videos are called by their file names without suffix, as data sets do, so that the result can be scored; those of a
+    folder by their path in it, as `tadscale data pack` does.
 
     Args:
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `NAME` (its champion), or the folder of a packaged model.
-        videos: paths, URLs or encoded videos.
+        videos: paths, URLs, encoded videos, or folders of videos.
         tracking_uri: of the registry; by default the environment variable MLFLOW_TRACKING_URI.
         device: such as `cpu`; by default a GPU if there is one.
         top_k: the most detections kept of one video; by default as in evaluation.
 
     Raises:
-        ValueError: there is no such model, or it is damaged.
+        ValueError: there is no such model, or it is damaged, or a folder holds no video.
     """
+    sources, names = _named(videos)
     with open_model(model, tracking_uri) as folder:
         predictor = Predictor.from_directory(folder, device)
-    return predictor.predict(videos, short_names(videos), top_k=top_k)
+    return predictor.predict(sources, names, top_k=top_k)
+
+
+def _named(videos: Sequence[VideoSource]) -> tuple[list[VideoSource], list[str]]:
+    """The videos, folders opened, and what each is called; by all that was given where two would be called the same."""
+    found: list[tuple[VideoSource, str]] = []
+    for video, name in zip(videos, short_names(videos), strict=True):
+        found += _in_folder(video) if not isinstance(video, bytes) and os.path.isdir(video) else [(video, name)]
+    times = Counter(name for _, name in found)
+    names = [name if times[name] == 1 else source_name(source, index) for index, (source, name) in enumerate(found)]
+    return [source for source, _ in found], names
+
+
+def _in_folder(folder: str | Path) -> list[tuple[VideoSource, str]]:
+    """The videos of a folder and below, and the key of each."""
+    paths = [path for path in list_folder(str(folder)).files if path.rpartition(".")[2].lower() in VIDEO_SUFFIXES]
+    if not paths:
+        raise UserError(f"{folder}: no video in this folder or below it: files of suffix {', '.join(VIDEO_SUFFIXES)}")
+    return [(Path(folder, path), video_key(path)) for path in paths]
 
 
 def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table:

@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
     """Add these commands to the parser."""
     detect = commands.add_parser("detect", help="find actions in videos with a registered model")
     detect.add_argument("model", metavar="MODEL", help="registered name, models:/NAME@alias, or a model's folder")
-    detect.add_argument("videos", metavar="VIDEO", nargs="*", help="paths or URLs")
+    detect.add_argument("videos", metavar="VIDEO", nargs="*", help="paths, URLs, or folders of videos")
     detect.add_argument(
         "--live",
         metavar="SOURCE",
@@ -40,9 +40,9 @@ def add_to(commands: Commands) -> None:
     )
     detect.add_argument("--tracking-uri", help="MLflow; default: MLFLOW_TRACKING_URI, else the demo's database")
     detect.set_defaults(command=_detect)
-    score = commands.add_parser("score", help="mAP of detections, both files ActivityNet JSON")
+    score = commands.add_parser("score", help="mAP of detections, as ActivityNet JSON")
     score.add_argument("detections", metavar="DETECTIONS.json", help="a file, or - for what `detect --json` prints")
-    score.add_argument("ground_truth", metavar="GROUND_TRUTH.json")
+    score.add_argument("ground_truth", metavar="GROUND_TRUTH", help="ActivityNet JSON, or CSV with a column subset")
     add_protocol_to(score)
     score.add_argument("--json", action="store_true")
     score.set_defaults(command=_score)

@@ -48,7 +48,7 @@ class AnnotatedVideo:
 
 
 class Document(NamedTuple):
-    """A JSON file that has been read."""
+    """A file that has been read: JSON, or a table as JSON."""
 
     url: str
     content: Any
@@ -73,10 +73,21 @@ def read_database(url: str | Path) -> Mapping[str, Any]:
         UserError: the file is not of this form, or two of its names are one video.
         StorageError: there is no such file, or it cannot be reached.
     """
-    if str(url).lower().endswith(".csv"):
-        return _section({"database": parse_csv(read_annotation_bytes(str(url)), str(url))}, "database", str(url))
-    document = read_document(url)
+    document = read_annotations(url)
     return _section(document.content, "database", document.url)
+
+
+def read_annotations(url: str | Path) -> Document:
+    """Read a ground-truth file: JSON, or a table, as the JSON that it stands for (`tadscale.data.csv_text`).
+
+    Raises:
+        UserError: the file is neither.
+        StorageError: there is no such file, or it cannot be reached.
+    """
+    if not str(url).lower().endswith(".csv"):
+        return read_document(url)
+    data = read_annotation_bytes(str(url))
+    return Document(str(url), {"database": parse_csv(data, str(url))}, hashlib.sha256(data).hexdigest())
 
 
 def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
@@ -133,6 +144,11 @@ def ground_truth_table(videos: Iterable[AnnotatedVideo], subset: str, source: st
     known = list(videos)
     chosen = {video.video: video.segments for video in known if video.subset == normal_subset(subset)}
     if not chosen:
+        if known and not any(video.subset for video in known):
+            raise UserError(
+                f"{source} names no subset for any video, and {subset!r} is asked for: name them there, or take what a run "
+                "was scored on, STORAGE/NAME/evaluation/ground_truth.json"
+            )
         counts = Counter(video.subset or "(none)" for video in known)
         subsets = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "no video at all"
         raise UserError(f"{source} has no video of subset {subset!r}; it has {subsets}: {nearest(subset, counts)}")

@@ -14,6 +14,7 @@ from tadscale.data.annotations import (
     normal_subset,
     parse_detections,
     parse_ground_truth,
+    read_annotations,
     read_document,
 )
 from tadscale.data.faults import StorageError
@@ -41,7 +42,7 @@ class Inputs:
 def read_files(
     detections: Sequence[str], ground_truth: str, *, subset: str = "test", leave_out: Sequence[str] = ()
 ) -> Inputs:
-    """Read detections files and the ground truth that they share, all ActivityNet JSON.
+    """Read detections files and the ground truth that they share, all ActivityNet JSON; ground truth may be a table.
 
     Args:
         detections: paths or URLs; a detector is called by its file's name.
@@ -53,7 +54,7 @@ def read_files(
         UserError: a file is malformed, the subset or a class to be left out is not there, or files share no video or class.
         StorageError: a file is not there or cannot be reached.
     """
-    document = read_document(ground_truth)
+    document = read_annotations(ground_truth)
     videos = without_classes(parse_ground_truth(document.content, document.url), leave_out, document.url)
     truth = ground_truth_table(videos, subset, document.url)
     duration_s = {video.video: np.nan if video.duration_s is None else video.duration_s for video in videos}

@@ -23,6 +23,7 @@ from tadscale.data.annotations import (
     normal_subset,
     parse_detections,
     parse_ground_truth,
+    read_annotations,
     read_document,
 )
 from tadscale.data.json_text import MAX_BYTES, parse_json
@@ -103,7 +104,7 @@ def score_files(
     tiou: Sequence[float] = THUMOS14_TIOU,
     leave_out: Sequence[str] = (),
 ) -> ScoreReport:
-    """Score a detections file against one subset of a ground-truth file, both ActivityNet JSON.
+    """Score a detections file against one subset of a ground-truth file, both ActivityNet JSON; ground truth may be a table.
 
     Args:
         detections: a path, a URL, or what was read from one.
@@ -117,9 +118,8 @@ def score_files(
             no class.
         StorageError: a file is not there or cannot be reached.
     """
-    truth_file, table_file = (
-        given if isinstance(given, Document) else read_document(given) for given in (ground_truth, detections)
-    )
+    truth_file = ground_truth if isinstance(ground_truth, Document) else read_annotations(ground_truth)
+    table_file = detections if isinstance(detections, Document) else read_document(detections)
     videos = parse_ground_truth(truth_file.content, truth_file.url)
     truth = ground_truth_table(without_classes(videos, leave_out, truth_file.url), subset, truth_file.url)
     table = kept_classes(parse_detections(table_file.content, table_file.url), leave_out)

@@ -57,6 +57,17 @@ def test_a_protocol_names_subset_and_thresholds(files, capsys):
         main(["score", *files, "--protocol", "thumos14", "--tiou", "0.5"])
 
 
+def test_ground_truth_may_be_a_table(files, tmp_path, capsys):
+    rows = "video,label,start,end,subset\na,jump,1,3,test\nb,run,2,6,test\n"
+    (tmp_path / "truth.csv").write_text(rows)
+    assert main(["score", files[0], str(tmp_path / "truth.csv"), "--json", "--tiou", "0.3,0.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["mAP"] == [1.0, 0.5]
+    (tmp_path / "bare.csv").write_text(rows.replace(",subset", "").replace(",test", ""))
+    assert main(["score", files[0], str(tmp_path / "bare.csv")]) == 1
+    assert "bare.csv names no subset for any video" in (told := capsys.readouterr().err)
+    assert "evaluation/ground_truth.json" in told
+
+
 def test_the_protocols_that_the_parser_offers_exist():
     assert set(protocol.NAMES) == set(PROTOCOLS)
 

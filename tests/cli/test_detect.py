@@ -11,6 +11,7 @@ from rich.console import Console
 from tadscale.cli import main
 from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
 from tadscale.data.annotations import ground_truth_table, parse_detections, parse_ground_truth
+from tadscale.errors import UserError
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable
 from tadscale.runtime.models.open_model import parse_model
@@ -53,6 +54,27 @@ def test_a_model_by_name_by_uri_and_by_folder(
         detect("tiny", [clip])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", run.tracking_uri)
     assert detect("tiny", [clip, text], device="cpu") == expected
+
+
+def test_a_folder_is_its_videos_called_as_packing_calls_them(
+    package: Path,  # noqa: F811
+    video: bytes,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder, alone = tmp_path / "videos", tmp_path / "monday.mp4"
+    (folder / "kitchen").mkdir(parents=True)
+    for path in (folder / "kitchen" / "monday.mp4", folder / "garden.mkv", alone):
+        path.write_bytes(video)
+    (folder / "notes.txt").write_text("no video")
+    found = detect(str(package), [str(folder), alone], device="cpu")
+    assert list(found.duration_s) == ["garden", "kitchen/monday", "monday"]
+    assert not found.failures
+    other = alone.rename(tmp_path / "garden.mp4")
+    twice = detect(str(package), [folder, other], device="cpu")
+    assert list(twice.duration_s) == [str(folder / "garden.mkv"), "kitchen/monday", str(other)]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: no video in this folder"):
+        detect(str(package), [tmp_path / "none"], device="cpu")
 
 
 def test_a_model_is_named_in_three_ways() -> None:
