@@ -78,7 +78,8 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         TrackingAway: MLflow cannot be reached.
         ChampionChanged: the gate found the version to be champion, and another has become it meanwhile.
     """
-    preflight(job)
+    with console.status(f"{job.name}: checking settings, data and services"):
+        preflight(job)
     settings = job.model_dump(mode="json")
     job = with_absolute_paths(job)  # once, here: its processes run in other folders
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind, **(tags or {})}
@@ -87,7 +88,8 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run,
     ):
         if job.kind != "evaluate":  # which asks for a cluster where it needs one
-            connect(job.cluster)
+            with console.status(f"{job.name}: connecting to the cluster, or starting one here"):
+                connect(job.cluster)
         manifest = _open_data(job, console)
         run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
         job = with_named_models_at_hand(job)

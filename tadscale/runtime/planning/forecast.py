@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tadscale.network import Mode
 from tadscale.runtime.cluster.capacity import ClusterConfig, DataPlane
 from tadscale.runtime.pipeline.packets import windows_per_packet
-from tadscale.runtime.planning.rates import Rates
+from tadscale.runtime.planning.rates import EpochWindows, Rates
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import DISTILLING, settings_of, stage_modes
 
@@ -75,7 +75,7 @@ def teacher_cache_forecast(job: JobConfig, expected: Forecast) -> CacheForecast 
     return CacheForecast(expected.windows * expected.rates.taught_bytes, saved_s)
 
 
-def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int, nodes: int = 1) -> Forecast:
+def forecast(job: JobConfig, windows: EpochWindows, rates: Rates, cpus: int, nodes: int = 1) -> Forecast:
     """Every stage of a job, on a cluster with so many CPUs. The parts of a step overlap: the slowest decides.
 
     Args:
@@ -88,9 +88,10 @@ def forecast(job: JobConfig, windows: int, rates: Rates, cpus: int, nodes: int =
 
     def stage(mode: Mode) -> StageForecast:
         parts, plane = _parts(job, mode), job.cluster.plane(nodes, motion=mode != "baseline")
-        return _stage(settings_of(job, mode), mode, windows * parts, _of_part(rates, parts), cpus, plane)
+        count = windows.pretext if mode == "pretrain" else windows.detectors
+        return _stage(settings_of(job, mode), mode, count, _of_part(rates, parts), cpus, plane)
 
-    return Forecast([stage(mode) for mode in stage_modes(job)], rates, windows, cpus)
+    return Forecast([stage(mode) for mode in stage_modes(job)], rates, windows.detectors, cpus)
 
 
 def _parts(job: JobConfig, mode: Mode) -> int:

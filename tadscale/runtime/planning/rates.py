@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from tadscale.data.manifest import MANIFEST_NAME, read_manifest
+from tadscale.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tadscale.data.shards import write_shards
 from tadscale.data.source import Source, training_windows
 from tadscale.data.sprites import class_names, draw_videos
@@ -53,7 +53,18 @@ class Rates(NamedTuple):
     """The frozen appearance teacher on the frames of a window, in the student's training worker; 0 where there is none."""
 
 
-def measure_rates(job: JobConfig, modes: list[Mode], appearance: NetworkSpec | None = None) -> tuple[Rates, int]:
+class EpochWindows(NamedTuple):
+    """How many windows an epoch has."""
+
+    detectors: int
+    """Of the teacher's, the baseline's and the student's."""
+    pretext: int
+    """Of the pretext's, which are shorter; 0 where the job has none."""
+
+
+def measure_rates(
+    job: JobConfig, modes: list[Mode], appearance: NetworkSpec | None = None
+) -> tuple[Rates, EpochWindows]:
     """Time each part of a job on one of its own training windows, on the devices that the job names.
 
     Each part is timed alone: on cores that all parts share, the job itself takes longer (the demo's stages a third).
@@ -99,18 +110,27 @@ def _measure(job: JobConfig, modes: list[Mode], data_url: str, appearance: Netwo
 
 
 @contextmanager
-def _training_videos(job: JobConfig) -> Iterator[tuple[str, int]]:
-    """Where training videos are, and the number of windows of them all; one is drawn aside if all are still to be, and as
+def _training_videos(job: JobConfig) -> Iterator[tuple[str, EpochWindows]]:
+    """Where training videos are, and the windows of them all; one is drawn aside if all are still to be, and as
     many are expected of each."""
     sprites = job.data.sprites
     if sprites is None or MANIFEST_NAME in list_names(job.data.url):
         manifest = read_manifest(job.data.url).subset(job.data.train_subset)
-        yield job.data.url, len(training_windows(manifest, job.data.window, job.seed))
+        yield job.data.url, _count(job, manifest)
         return
     few = sprites.model_copy(update={"train": 1, "validation": 0, "test": 0})
     with tempfile.TemporaryDirectory() as folder:
         drawn = write_shards(draw_videos(few), folder, classes=class_names(few))
-        yield folder, sprites.train * len(training_windows(drawn, job.data.window, job.seed))
+        yield folder, EpochWindows(*(sprites.train * count for count in _count(job, drawn)))
+
+
+def _count(job: JobConfig, manifest: Manifest) -> EpochWindows:
+    """Of these videos. Those of the pretext fit neither a whole number of times into a detector's, nor do they overlap."""
+    detectors, pretext = (
+        len(training_windows(manifest, settings_of(job, mode).data.window, job.seed))
+        for mode in ("baseline", "pretrain")
+    )
+    return EpochWindows(detectors, pretext if job.pretrain is not None else 0)
 
 
 def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:

@@ -1,12 +1,13 @@
 """Arithmetic of `tadscale plan`, and that its rates are measured."""
 
 import math
+import re
 
 import pytest
 
 from tadscale.cli import main
 from tadscale.runtime.planning.forecast import STAGE_START_S, forecast, stage_modes, teacher_cache_forecast
-from tadscale.runtime.planning.rates import Rates
+from tadscale.runtime.planning.rates import EpochWindows, Rates
 from tadscale.runtime.planning.tables import forecast_lines
 from tadscale.runtime.stage.job import JobConfig
 
@@ -19,6 +20,7 @@ RATES = Rates(
     motion_bytes=1 << 20,
     taught_bytes=1 << 10,
 )
+TEN = EpochWindows(detectors=10, pretext=33)
 GPUS = {"workers": 2, "gpus_per_worker": 1, "motion_actors": 2, "gpus_per_motion": 1}
 
 
@@ -34,7 +36,7 @@ def job(**settings) -> JobConfig:
     return JobConfig.model_validate(given | settings)
 
 
-def by_mode(job: JobConfig, windows: int = 10, cpus: int = 100):
+def by_mode(job: JobConfig, windows: EpochWindows = TEN, cpus: int = 100):
     return {stage.mode: stage for stage in forecast(job, windows, RATES, cpus).stages}
 
 
@@ -50,7 +52,7 @@ def test_the_slowest_part_decides():
 
 def test_an_appearance_teacher_takes_its_pass_of_the_students_workers():
     rates = RATES._replace(appearance_teacher_s=9.0)
-    taught = {stage.mode: stage for stage in forecast(job(), 10, rates, 100).stages}
+    taught = {stage.mode: stage for stage in forecast(job(), TEN, rates, 100).stages}
     assert (taught["decomposed"].waits_for, taught["decomposed"].step_s) == ("training", 2 * (1.0 + 9.0))
     assert taught["baseline"] == by_mode(job())["baseline"]
 
@@ -73,7 +75,7 @@ def test_what_is_remembered_costs_motion_in_the_first_epoch_only():
 def test_a_filled_cache_saves_the_motion_that_would_be_waited_for():
     """One epoch: 3 steps of 4 windows of 4 s by two actors, or what training and reading take instead."""
     once = {"data": {"url": "nowhere"}, "optim": {"epochs": 1, "global_batch": 4}}
-    expected = forecast(job(**once), 10, RATES, 100)
+    expected = forecast(job(**once), TEN, RATES, 100)
     found = teacher_cache_forecast(job(**once), expected)
     assert found.bytes == 10 << 10
     assert found.saved_s == pytest.approx(3 * (4 * 4.0 / 2 - 2 * 1.0))
@@ -81,12 +83,12 @@ def test_a_filled_cache_saves_the_motion_that_would_be_waited_for():
         "would hold 0.0 MiB; a run that finds it filled takes 0:18 less"
     )
     light = RATES._replace(motion_s=0.01, teacher_s=0.01)
-    nothing = teacher_cache_forecast(job(**once), forecast(job(**once), 10, light, 100))
+    nothing = teacher_cache_forecast(job(**once), forecast(job(**once), TEN, light, 100))
     assert nothing.saved_s == 0
     assert "motion is not waited for" in forecast_lines(expected, nothing)[-1]
-    assert teacher_cache_forecast(job(), forecast(job(), 10, RATES, 100)) is None  # windows are flipped by chance
+    assert teacher_cache_forecast(job(), forecast(job(), TEN, RATES, 100)) is None  # windows are flipped by chance
     assert (
-        teacher_cache_forecast(job(kind="teacher", **once), forecast(job(kind="teacher", **once), 10, RATES, 100))
+        teacher_cache_forecast(job(kind="teacher", **once), forecast(job(kind="teacher", **once), TEN, RATES, 100))
         is None
     )
 
@@ -97,7 +99,7 @@ def test_the_pretext_has_a_schedule_and_windows_of_its_own():
     settings = job(data={"url": "nowhere", "window": window}, pretrain=schedule)
     stages = by_mode(settings)
     assert list(stages) == ["pretrain", "teacher", "baseline", "decomposed"]
-    assert stages["pretrain"].steps == 2 * math.ceil(10 * 4 / 8)
+    assert stages["pretrain"].steps == 2 * math.ceil(33 / 8)
     # A quarter of a window's motion, no teacher: 8 windows of .75 s by 2 actors.
     assert (stages["pretrain"].waits_for, stages["pretrain"].step_s) == ("motion", pytest.approx(8 * 0.75 / 2))
 
@@ -122,7 +124,7 @@ def test_a_worker_remembers_what_it_decoded_and_the_other_one_does_not():
     window = {"frames": 16, "stride_frames": 16, "height": 16, "width": 16}
     plain = {"data": {"url": "nowhere", "window": window}}
     one, two = (
-        forecast(job(**plain, cluster={"workers": n, "cpus_per_fetch": 0.001}), 10, RATES._replace(fetch_s=100.0), 1)
+        forecast(job(**plain, cluster={"workers": n, "cpus_per_fetch": 0.001}), TEN, RATES._replace(fetch_s=100.0), 1)
         for n in (1, 2)
     )
     baselines = [{stage.mode: stage for stage in each.stages}["baseline"] for each in (one, two)]
@@ -150,7 +152,7 @@ data:
   window: {{frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}
 motion: {{name: temporal_gradient_fast}}
 model: {{backbone: {{name: small3d, width: 4, stride: 2}}, dim: 8, head: {{name: actionformer, dim: 8}}}}
-pretrain: {{frames: 8}}
+pretrain: {{frames: 8, optim: {{epochs: 1, global_batch: 2}}}}
 student: {{appearance_teacher: {{}}}}
 optim: {{epochs: 2, global_batch: 4}}
 """
@@ -158,6 +160,7 @@ optim: {{epochs: 2, global_batch: 4}}
     assert main(["plan", str(path)]) == 0
     said = capsys.readouterr().out
     assert "90 windows an epoch" in said  # 40 frames in windows of 16
+    assert re.search(r"pretrain .* 75 ", said)  # and in 5 of 8, not in 3 times 2 of them: 150, two a step
     assert all(stage in said for stage in ("teacher", "baseline", "decomposed", "appearance teacher"))
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "runs").exists()
