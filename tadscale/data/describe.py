@@ -85,8 +85,8 @@ def read_annotation(key: str, annotation: Mapping[str, Any], duration_s: float) 
             repairs.append(Repair(key, f"{what} has no length and was left out"))
         elif end_s <= start_s:
             raise DataError(
-                f"{what}: nothing of it is inside the video, which lasts {duration_s:.2f} s: the annotation is wrong, "
-                "or the file is cut short"
+                f"{what}: nothing of it is inside the video, which lasts {duration_s:.2f} s: the annotation is wrong "
+                "(times are seconds), or the file is cut short"
             )
         else:
             cut_s = max(start_s - action.start_s, action.end_s - end_s)
