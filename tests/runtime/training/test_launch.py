@@ -1,6 +1,8 @@
 """What the user is told when training fails."""
 
-from tadscale.runtime.training.launch import _causes
+import inspect
+
+from tadscale.runtime.training.launch import _causes, _Trainer
 
 TRACEBACK = """\x1b[36mray::SplitCoordinator.get()\x1b[39m (pid=1, ip=192.0.2.2)
   File "storage.py", line 204, in with_retry
@@ -33,3 +35,11 @@ def test_ranks_that_failed_alike_are_told_once():
     assert _causes(Failure("x\nValueError: bad", "y\nValueError: bad", "Killed by the kernel")) == (
         "ValueError: bad; Killed by the kernel"
     )
+
+
+def test_the_handler_of_ray_train_that_is_left_out_is_the_one_that_it_calls():
+    """It has no public name: another one, in a newer Ray, must not go unnoticed."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    assert issubclass(_Trainer, DataParallelTrainer)
+    assert "self._register_sigint_handler(" in inspect.getsource(DataParallelTrainer)
