@@ -1,6 +1,7 @@
 """What an earlier part of a run has left under a stage's URL: whether it is this stage, and whether it is finished."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from tadscale.data.plan import Plan
@@ -12,6 +13,7 @@ from tadscale.runtime.training.checkpoints import CheckpointStore
 
 RESULT_NAME = "result.json"
 IDENTITY_NAME = "stage.json"
+ABSENT = "not there"  # of a setting that another version has
 REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
 
 
@@ -92,7 +94,17 @@ def _read_result(text: str, url: str) -> StageResult:
 
 def _check_same(before: dict[str, Any], stage: Stage) -> None:
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    was, wanted = dict(_leaves(before)), dict(_leaves(now))
+    names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
     if names:
-        changed = "; ".join(f"{name} ({before.get(name)} -> {now.get(name)})" for name in names)
+        changed = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in names)
         raise UserError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")
+
+
+def _leaves(settings: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its full name, `model.head.levels`: two trees side by side hide the one that differs."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{within}{name}.")
+        else:
+            yield f"{within}{name}", value

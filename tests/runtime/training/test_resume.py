@@ -1,6 +1,7 @@
 """What a stage leaves behind is read where it lies, and is the network that it left."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,3 +90,19 @@ def test_another_network_than_the_stage_left_is_refused(run):
     path.write_text(path.read_text().replace('"fps": 5.0', '"fps": 6.0'))
     with pytest.raises(ValueError, match=r"network.json has digest .* damaged or replaced since"):
         finished_stages(str(run))
+
+
+def test_what_has_changed_is_said_setting_by_setting(make_stage, tmp_path):
+    """Of a stage that a version with fewer settings began, too: those alone are named, not the tree around them."""
+    stage = make_stage(tmp_path / "run")
+    note_identity(stage)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    levels = document["model"]["head"].pop("levels")
+    assert document["model"]["backbone"].pop("weights") is None  # not set: as if it were not there
+    document["seed"] += 1
+    path.write_text(json.dumps(document))
+    _, plan = open_plan(stage.plan)
+    said = re.escape(f"changed: seed (1 -> 0); model.head.levels (not there -> {levels}). Give the run")
+    with pytest.raises(ValueError, match=said):
+        check_stored(stage, plan)
