@@ -21,6 +21,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -51,6 +52,7 @@ from tadscale.runtime.stage.spec import Stage, stage_of
 from tadscale.runtime.training.launch import train_stage
 
 CORES = os.cpu_count() or 1
+LOOK_EVERY_S = 0.2
 SHARDS = 4  # a DataLoader's workers share out whole shards
 JOBS: dict[str, dict[str, Any]] = {
     "job, embedded": {"data_plane": "embedded"},
@@ -92,25 +94,40 @@ class Cost(NamedTuple):
 
 
 class Meter:
-    """Time and processor time of this process and its descendants, the S3 server apart."""
+    """Time and processor time of this process and its descendants, the S3 server apart.
+
+    They are looked at all the time: Ray lets processes go whose time no parent is told.
+    """
 
     def __init__(self, bucket: Bucket | None) -> None:
         self._without = bucket.pid if bucket else 0
+        self._cpu_s: dict[tuple[int, float], float] = {}  # by number and birth
 
     def now(self) -> tuple[float, float]:
         """Seconds on the wall and of processors."""
-        here, cpu_s = psutil.Process(), 0.0
+        here = psutil.Process()
         for process in [here, *here.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):  # its parent has its time
-                cpu_s += sum(process.cpu_times()[:4]) if process.pid != self._without else 0.0
-        return time.monotonic(), cpu_s
+            with suppress(psutil.NoSuchProcess):
+                if process.pid != self._without:
+                    self._cpu_s[process.pid, process.create_time()] = sum(process.cpu_times()[:2])
+        return time.monotonic(), sum(self._cpu_s.values())
 
     def of(self, load: Callable[[], int]) -> Cost:
         """What it costs to load so many windows."""
-        before = self.now()
-        windows = load()
+        before, over = self.now(), threading.Event()
+        looking = threading.Thread(target=self._look, args=(over,))
+        looking.start()
+        try:
+            windows = load()
+        finally:
+            over.set()
+            looking.join()
         wall_s, cpu_s = (after - began for after, began in zip(self.now(), before, strict=True))
         return Cost(windows, wall_s, cpu_s)
+
+    def _look(self, over: threading.Event) -> None:
+        while not over.wait(LOOK_EVERY_S):
+            self.now()
 
 
 def main(argv: list[str] | None = None) -> None:

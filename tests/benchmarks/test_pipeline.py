@@ -1,6 +1,8 @@
 """The loaders that are compared hand out the same windows."""
 
 import argparse
+import subprocess
+import sys
 
 import numpy as np
 
@@ -24,6 +26,16 @@ def test_every_loader_has_all_windows_and_decodes_the_same_pictures(tmp_path):
     assert pipeline.bare(place, 2) == pipeline.fetched(stage) == pipeline.embedded(stage) == 8
     row = read_manifest(place.url).row(0)
     assert np.array_equal(pipeline.decode(read_video(row)), load_window(row, 0, 40, job.data.window).frames)
+
+
+def test_the_time_of_processes_that_are_gone_counts():
+    burn = "import time\nwhile time.process_time() < 1.0: pass"
+
+    def load() -> int:
+        subprocess.run([sys.executable, "-c", burn], check=True)
+        return 1
+
+    assert 0.5 < pipeline.Meter(None).of(load).cpu_s < 2.0
 
 
 def test_the_table_leaves_out_what_would_begin_too_late_and_compares_within_a_place():
