@@ -13,7 +13,8 @@ loopback that answers each request 20 ms late. Loaders pass over all windows `--
 
 **job** is one stage of the job (`--mode`), trained by its workers with either data plane, from the first step to the last;
 **engine** is the same network trained by `LocalEngine` on windows decoded once and held in memory. CPU seconds are those of
-all processes but the S3 server, and say more than windows a second where others use the machine, too.
+all processes but the S3 server, and say more than windows a second where others use the machine, too; MiB are by how much
+their anonymous memory grew.
 """
 
 import argparse
@@ -24,9 +25,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import av
 import numpy as np
@@ -94,7 +95,7 @@ class Cost(NamedTuple):
 
 
 class Meter:
-    """Time and processor time of this process and its descendants, the S3 server apart.
+    """Time, processor time and memory of this process and its descendants, the S3 server apart.
 
     They are looked at all the time: Ray lets processes go whose time no parent is told.
     """
@@ -102,32 +103,54 @@ class Meter:
     def __init__(self, bucket: Bucket | None) -> None:
         self._without = bucket.pid if bucket else 0
         self._cpu_s: dict[tuple[int, float], float] = {}  # by number and birth
+        self._anonymous: list[int] = []
+        self._looking = threading.Lock()
+
+    @property
+    def grown_mib(self) -> float:
+        """The most anonymous memory of all of them together, beyond what there was at first."""
+        return (max(self._anonymous) - self._anonymous[0]) / 2**20 if self._anonymous else 0.0
 
     def now(self) -> tuple[float, float]:
         """Seconds on the wall and of processors."""
-        here = psutil.Process()
+        with self._looking:
+            self._anonymous.append(self._look())
+            return time.monotonic(), sum(self._cpu_s.values())
+
+    def _look(self) -> int:
+        """Note the processor time of all; returns their anonymous bytes."""
+        here, anonymous = psutil.Process(), 0
         for process in [here, *here.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
                 if process.pid != self._without:
                     self._cpu_s[process.pid, process.create_time()] = sum(process.cpu_times()[:2])
-        return time.monotonic(), sum(self._cpu_s.values())
+                    memory = process.memory_info()
+                    anonymous += memory.rss - memory.shared
+        return anonymous
 
     def of(self, load: Callable[[], int]) -> Cost:
         """What it costs to load so many windows."""
-        before, over = self.now(), threading.Event()
-        looking = threading.Thread(target=self._look, args=(over,))
-        looking.start()
-        try:
-            windows = load()
-        finally:
-            over.set()
-            looking.join()
+        before = self.now()
+        windows = load()
         wall_s, cpu_s = (after - began for after, began in zip(self.now(), before, strict=True))
         return Cost(windows, wall_s, cpu_s)
 
-    def _look(self, over: threading.Event) -> None:
-        while not over.wait(LOOK_EVERY_S):
-            self.now()
+    @contextmanager
+    def looking(self) -> Iterator[Self]:
+        """Look around all the time while the block runs."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(LOOK_EVERY_S):
+                self.now()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -152,20 +175,21 @@ def main(argv: list[str] | None = None) -> None:
 
 def rows(todo: "Iterator[Part]", options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """The table; what would begin too late is left out."""
-    yield "windows from", "by", "windows/s", "CPU ms a window", "against", "windows/s", "CPU"
-    yield ("---",) * 7
+    yield "windows from", "by", "windows/s", "CPU ms a window", "MiB", "against", "windows/s", "CPU"
+    yield ("---",) * 8
     ends_s, costs = time.monotonic() + options.budget_s, dict[str, Cost]()
     for place, name, against, measure in todo:
         if options.only and name not in options.only:
             continue
         if time.monotonic() > ends_s:
-            yield place.name, name, f"left out after {options.budget_s:.0f} s", "", "", "", ""
+            yield place.name, name, f"left out after {options.budget_s:.0f} s", "", "", "", "", ""
             continue
-        cost = measure(Meter(place.bucket))
+        with Meter(place.bucket).looking() as meter:
+            cost = measure(meter)
         costs[f"{place.name} {name}"] = costs[name] = cost
         base = costs.get(f"{place.name} {against}", costs.get(against, cost))
         ratios = f"{cost.rate / base.rate:.2f}", f"{cost.cpu_ms / base.cpu_ms:.2f}"
-        yield place.name, name, f"{cost.rate:.1f}", f"{cost.cpu_ms:.0f}", against, *ratios
+        yield place.name, name, f"{cost.rate:.1f}", f"{cost.cpu_ms:.0f}", f"{meter.grown_mib:.0f}", against, *ratios
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

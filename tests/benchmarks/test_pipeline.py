@@ -35,7 +35,18 @@ def test_the_time_of_processes_that_are_gone_counts():
         subprocess.run([sys.executable, "-c", burn], check=True)
         return 1
 
-    assert 0.5 < pipeline.Meter(None).of(load).cpu_s < 2.0
+    with pipeline.Meter(None).looking() as meter:
+        assert 0.5 < meter.of(load).cpu_s < 2.0
+
+
+def test_memory_that_grew_meanwhile_is_seen():
+    meter = pipeline.Meter(None)
+    meter.now()
+    held = np.ones(8 << 20, np.int64)  # 64 MiB
+    meter.now()
+    del held
+    meter.now()
+    assert 60 < meter.grown_mib < 100
 
 
 def test_the_table_leaves_out_what_would_begin_too_late_and_compares_within_a_place():
@@ -46,8 +57,8 @@ def test_the_table_leaves_out_what_would_begin_too_late_and_compares_within_a_pl
     ]
     options = argparse.Namespace(only=None, budget_s=100.0)
     assert list(pipeline.rows(iter(todo), options))[2:] == [
-        ("local", "plain", "10.0", "50", "plain", "1.00", "1.00"),
-        ("local", "other", "20.0", "100", "plain", "2.00", "2.00"),
+        ("local", "plain", "10.0", "50", "0", "plain", "1.00", "1.00"),
+        ("local", "other", "20.0", "100", "0", "plain", "2.00", "2.00"),
     ]
     late = argparse.Namespace(only=["other"], budget_s=-1.0)
     assert [row[1:3] for row in pipeline.rows(iter(todo), late)][2:] == [("other", "left out after -1 s")]
