@@ -33,16 +33,19 @@ def add_to(commands: Commands) -> None:
 def _runs(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.tracking.client import make_client
     from tadscale.runtime.tracking.overview import jobs_seen
+    from tadscale.runtime.tracking.patience import PatientClient
+    from tadscale.runtime.tracking.redact import redact_text
     from tadscale.runtime.tracking.track import default_store
 
     uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
     if uri is None:
         raise UserError("no runs are known here: set MLFLOW_TRACKING_URI or --tracking-uri to the store that jobs use")
-    client = make_client(uri)
+    where = redact_text(uri)
+    client = PatientClient(make_client(uri), where, patience_s=0.0)
     while True:
         jobs = jobs_seen(client, last=options.last, name=options.name)
         if not jobs:
-            raise UserError(f"the store {uri} has no run{f' of {options.name!r}' if options.name else ''} yet")
+            raise UserError(f"the store {where} has no run{f' of {options.name!r}' if options.name else ''} yet")
         console.print(jobs_table(jobs))
         if options.name:
             console.print(stages_table(jobs[0]))

@@ -13,6 +13,7 @@ from tadscale.runtime.tracking.overview import jobs_seen
 from tadscale.runtime.tracking.track import TrackingConfig, track_job, track_stage
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
+from tests.s3 import free_port
 
 
 def job(storage: Path, name: str):  # noqa: F811
@@ -77,3 +78,10 @@ def test_an_empty_store_and_an_unknown_job_are_said_so(storage: Path, capsys):  
         pass
     assert main(["runs", "other", "--tracking-uri", run.tracking_uri]) == 1
     assert "no run of 'other' yet" in capsys.readouterr().err
+
+
+def test_a_store_that_is_away_is_said_in_one_line(capsys):
+    where = f"http://127.0.0.1:{free_port()}"
+    assert main(["runs", "--tracking-uri", where]) == 1
+    said = capsys.readouterr().err.strip()
+    assert f"the tracking store {where} does not answer" in said and "\n" not in said
