@@ -16,7 +16,7 @@ from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, read_spec
 from tadscale.runtime.models.champion_alias import ChampionAlias, ChampionChanged
 from tadscale.runtime.models.moves import Move, read_moves
-from tadscale.runtime.models.package_files import check_upload, file_digest, file_digests
+from tadscale.runtime.models.package_files import check_upload, download, file_digest, file_digests
 from tadscale.runtime.models.packaging import CARD_NAME
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, ROLLBACK_TAG
 from tadscale.runtime.tracking.client import make_client
@@ -222,13 +222,12 @@ class Registry:
 
         Raises:
             UserError: there is no such version.
+            StorageError: its artifacts are gone or out of reach.
         """
-        from mlflow.artifacts import download_artifacts
-
         number = str(self._find(name, selector).version)
         uri = self._client.get_model_version_download_uri(name, number)
         with TemporaryDirectory() as folder:
-            yield Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self.tracking_uri))
+            yield download(uri, folder, self.tracking_uri, f"{name} version {number}")
 
     def record(self, name: str, selector: int | str = CHAMPION) -> dict[str, Any]:
         """What a version is, as one JSON document that can be compared between two runs of the same job.

@@ -110,6 +110,15 @@ def test_what_is_not_there_is_named_with_what_is(registry: Registry, run: Run, s
         register(registry, run, small.parent)
 
 
+def test_a_version_whose_artifacts_are_gone_says_so_in_one_line(registry: Registry, run: Run, small: Path) -> None:
+    register(registry, run, small)
+    shutil.rmtree(urlsplit(run.artifact_uri).path)
+    gone = pytest.raises(StorageError, match=r"tiny version 1: its artifacts at .*Are they deleted")
+    with gone as caught, registry.fetch(NAME):
+        pytest.fail("nothing is there")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_long_card_is_cut_and_says_so(registry: Registry, run: Run, small: Path) -> None:
     register(registry, run, small, card="# Card\n" + "x" * 6000)
     description = run.client.get_model_version(NAME, "1").description
