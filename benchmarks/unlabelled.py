@@ -46,14 +46,15 @@ def main() -> None:
     job = load_job(options.job, [*labelled, *options.set])
     options.scratch.mkdir(parents=True, exist_ok=True)
     os.environ |= MALLOC
-    fixed = job, options.labelled, tuple(options.others), options.start, options.scratch, options.out
-    trials = [Trial(job, seed, *fixed[1:]) for seed in options.seeds]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    others, places = tuple(options.others), (options.start, options.scratch, options.out)
+    trials = [Trial(job, seed, options.labelled, others, *places) for seed in options.seeds]
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         task = _task(trials[0])
         if not task.data_path.exists():
             prepare_data(task, pool.imap)
-        for _ in pool.imap_unordered(run, trials, chunksize=1):
-            sys.stdout.write(render(_rows(options.out)))
+        pool.map(run, trials, chunksize=1)
+    sys.stdout.write(render(_rows(options.out)))
 
 
 def arguments() -> argparse.Namespace:
