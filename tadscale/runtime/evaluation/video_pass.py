@@ -81,7 +81,8 @@ def over_ray(job: VideoPass, videos: int, cluster: ClusterConfig) -> Iterator[di
     Where an actor dies, with its node or by itself, the pass goes on at the first video that was not seen to its end.
 
     Raises:
-        RayActorError: so many have died one after the other, and no video was seen to its end in between.
+        RayActorError: the networks cannot be loaded; or so many actors have died one after the other, and no video was seen
+            to its end in between.
     """
     seen, deaths = 0, 0
     while seen < videos:
@@ -92,7 +93,7 @@ def over_ray(job: VideoPass, videos: int, cluster: ClusterConfig) -> Iterator[di
                 seen, deaths = video + 1, 0
         except RayActorError as error:
             deaths += 1
-            if deaths == MAX_DEATHS:
+            if error.actor_init_failed or deaths == MAX_DEATHS:
                 raise
             log.warning("evaluation goes on at video %d of %d: %s", seen + 1, videos, str(error).splitlines()[0])
 

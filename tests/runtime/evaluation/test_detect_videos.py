@@ -1,6 +1,7 @@
 """Detections of a subset in one pass, against one network on one window after the other."""
 
 import math
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -10,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from ray.exceptions import RayError
 
 from tadscale.data.flow_shards import write_flow
 from tadscale.data.flow_windows import load_flow
@@ -140,6 +142,19 @@ def test_an_actor_that_dies_costs_its_video_again_and_none_that_lives_is_alarmed
         killed.set()
         killer.join()
     assert "evaluation goes on at video 1 of 3" in caplog.text
+
+
+@pytest.mark.usefixtures("cluster")
+def test_networks_that_cannot_be_loaded_are_not_tried_again(networks, sprites, tmp_path, caplog):
+    from tadscale.runtime.evaluation.detect_videos import detect_videos
+    from tadscale.runtime.evaluation.video_pass import Candidate
+
+    url = shutil.copytree(networks["baseline"], tmp_path / "damaged")
+    (url / "weights.safetensors").write_bytes(b"damaged")
+    candidates = [Candidate(name="rgb", weights_urls=(str(url),))]
+    with pytest.raises(RayError):
+        detect_videos(candidates, data_url=sprites, subset="test", cluster=ONE_WORKER, inference=INFERENCE)
+    assert "evaluation goes on" not in caplog.text
 
 
 @pytest.mark.usefixtures("cluster")
