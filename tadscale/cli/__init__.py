@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tadscale.cli import data, detections, doctor, export, gate, job, registry, report, rescore, runs
+from tadscale.cli import data, detections, doctor, export, gate, job, logs, registry, report, rescore, runs
 from tadscale.cli.common import EXIT_FAILED
 from tadscale.errors import UserError
 
@@ -36,6 +36,6 @@ def _console() -> Console:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tadscale", description="RGB-only temporal action detectors by distillation")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for noun in (job, runs, data, detections, rescore, report, registry, gate, export, doctor):
+    for noun in (job, runs, logs, data, detections, rescore, report, registry, gate, export, doctor):
         noun.add_to(commands)
     return parser

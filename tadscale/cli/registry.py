@@ -1,14 +1,13 @@
 """`tadscale registry`: versions of a registered model, and which of them is the champion."""
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 from tadscale.cli.common import EXIT_OK, Commands
-from tadscale.errors import UserError
+from tadscale.cli.store import add_store_to, store_uri
 
 if TYPE_CHECKING:
     from tadscale.runtime.models.registry import Registry
@@ -29,7 +28,7 @@ def add_to(commands: Commands) -> None:
             parser.add_argument("version", metavar="VERSION")
         if name in ("promote", "rollback"):
             parser.add_argument("--why", default="by hand", help="for the record")
-        parser.add_argument("--tracking-uri")
+        add_store_to(parser)
         parser.set_defaults(command=command)
 
 
@@ -69,9 +68,5 @@ def _registry_moves(options: argparse.Namespace, console: Console) -> int:
 
 def _registry(options: argparse.Namespace) -> "Registry":
     from tadscale.runtime.models.registry import Registry
-    from tadscale.runtime.tracking.track import default_store
 
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
-    if uri is None:
-        raise UserError("no MLflow store: give --tracking-uri or set MLFLOW_TRACKING_URI (sqlite:///runs/mlflow.db)")
-    return Registry(uri)
+    return Registry(store_uri(options))

@@ -1,7 +1,6 @@
 """`tadscale runs`: what runs, how far it is, and what it waits for, without knowing Ray or MLflow."""
 
 import argparse
-import os
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tadscale.cli.common import EXIT_OK, Commands
+from tadscale.cli.store import add_store_to, open_store
 from tadscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,22 +26,14 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--watch", type=float, metavar="SECONDS", help="show it again every so many seconds, until Ctrl-C"
     )
-    parser.add_argument("--tracking-uri", help="the MLflow store, if it is not MLFLOW_TRACKING_URI or runs/mlflow.db")
+    add_store_to(parser)
     parser.set_defaults(command=_runs)
 
 
 def _runs(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.runtime.tracking.client import make_client
     from tadscale.runtime.tracking.overview import jobs_seen
-    from tadscale.runtime.tracking.patience import PatientClient
-    from tadscale.runtime.tracking.redact import redact_text
-    from tadscale.runtime.tracking.track import default_store
 
-    uri = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_store()
-    if uri is None:
-        raise UserError("no runs are known here: set MLFLOW_TRACKING_URI or --tracking-uri to the store that jobs use")
-    where = redact_text(uri)
-    client = PatientClient(make_client(uri), where, patience_s=0.0)
+    client, where = open_store(options)
     while True:
         jobs = jobs_seen(client, last=options.last, name=options.name)
         if not jobs:

@@ -1,5 +1,6 @@
 """One live line a stage: where it stands, how fast it is, and what it waits for."""
 
+import logging
 import time
 from collections import defaultdict
 from types import TracebackType
@@ -13,16 +14,19 @@ from tadscale.engine.loop import StepRecord
 
 WAITS = 0.05  # share of the time that training waits for data, from which on it is said what a window takes
 LINE_EVERY_S = 10.0  # where nobody can see a line change in place: log files, `ray job submit`
+LOGGED_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class StageProgress:
-    """Shows a stage's records: in place on a terminal, as a line every ten seconds in a log."""
+    """Shows a stage's records: in place on a terminal, else as a line every ten seconds; logs one a minute."""
 
     def __init__(self, stage: str, console: Console) -> None:
         self._stage, self._console = stage, console
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._last: StepRecord | None = None
-        self._printed_at = float("-inf")
+        self._printed_at = self._logged_at = float("-inf")
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -39,7 +43,9 @@ class StageProgress:
         if self._last is not None:
             took = format_duration(time.monotonic() - self._started)
             ending = f"stopped after {took}" if error else f"done in {took}"
-            self._print(f"{format_record(self._stage, self._last)}  {ending}")
+            line = f"{format_record(self._stage, self._last)}  {ending}"
+            self._print(line)
+            log.info("%s", line)
 
     def show(self, record: StepRecord) -> None:
         """Take in one step; may be called from another thread."""
@@ -50,6 +56,9 @@ class StageProgress:
         elif time.monotonic() - self._printed_at >= LINE_EVERY_S:
             self._printed_at = time.monotonic()
             self._print(line)
+        if time.monotonic() - self._logged_at >= LOGGED_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.info("%s", line)
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)

@@ -142,6 +142,8 @@ def test_submitted_to_a_cluster_with_s3_the_job_registers_the_same_model(plain, 
         output = _call(*command, env=places | exports)
         assert f"{MODEL} version 1 (champion)" in output
         _call("ray", "job", "submit", "--", "jobs/distill.yaml", "--set", "sede=1", env=places | exports, expect=1)
+        said = _call("tadscale", "logs", env=places)
+        assert "sprites begins" in said and f"{MODEL} version 1 (champion)" in said and "ended on" in said
     finally:
         ray_logs = json.loads((tmp_path / "cluster/state.json").read_text())["temp_dir"]
         left = [path for folder in (tmp_path, Path(ray_logs)) for path in folder.rglob("*") if path.is_file()]

@@ -1,6 +1,9 @@
 """A job from its first stage to its last: data, training, evaluation, registration, all on record."""
 
+import logging
+import os
 import shlex
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,6 +37,7 @@ from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
 from tadscale.runtime.tracking.curves import StageCurves
 from tadscale.runtime.tracking.fetching import fetch_metrics
+from tadscale.runtime.tracking.journal import DRIVER, Journal
 from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
 from tadscale.runtime.tracking.provenance import provenance_tags
 from tadscale.runtime.tracking.run import Run
@@ -43,6 +47,8 @@ from tadscale.runtime.training.launch import train_stage
 from tadscale.runtime.training.resume import finished_stages
 
 PREVIEWS = 2  # clips in a run's artifacts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,35 +89,38 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
     settings = job.model_dump(mode="json")
     job = with_absolute_paths(job)  # once, here: its processes run in other folders
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind, **(tags or {})}
-    with (
-        leased(job.run_url, stop),
-        track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run,
-    ):
-        if job.kind != "evaluate":  # which asks for a cluster where it needs one
-            with console.status(f"{job.name}: connecting to the cluster, or starting one here"):
-                connect(job.cluster)
-        manifest = _open_data(job, console)
-        run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
-        job = with_named_models_at_hand(job)
-        if job.kind == "evaluate":
-            stages = finished_stages(job.run_url)
-        else:
-            _record_previews(job, manifest, run)
-            stages = _train_stages(job, run, console, stop)
-        choices = choose_epochs(job, manifest, stages, run)
-        scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, choices, run)
-        record_choices(job, choices, scores, run)
-        model = _decide(job, _publish(job, choices, scores, run), run, console)
-    summary = JobSummary(
+    with leased(job.run_url, stop), Journal(job.run_url, DRIVER):
+        with track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run:
+            log.info("%s begins: process %d on %s, run %s", job.name, os.getpid(), socket.gethostname(), run.run_id)
+            summary = _run(job, run, console, stop)
+        _conclude(job, summary, console)
+    return summary
+
+
+def _run(job: JobConfig, run: Run, console: Console, stop: StopToken) -> JobSummary:
+    """All of a job, once it is known to be the only one of its kind."""
+    if job.kind != "evaluate":  # which asks for a cluster where it needs one
+        with console.status(f"{job.name}: connecting to the cluster, or starting one here"):
+            connect(job.cluster)
+    manifest = _open_data(job, console)
+    run.set_tags({"manifest_digest": manifest.digest, "motion": job.motion.name})
+    job = with_named_models_at_hand(job)
+    if job.kind == "evaluate":
+        stages = finished_stages(job.run_url)
+    else:
+        _record_previews(job, manifest, run)
+        stages = _train_stages(job, run, console, stop)
+    choices = choose_epochs(job, manifest, stages, run)
+    scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, choices, run)
+    record_choices(job, choices, scores, run)
+    return JobSummary(
         stages=stages,
         scores=scores,
         choices=choices,
         run_id=run.run_id,
         tracking_uri=resolve_tracking_uri(job.tracking, job.storage),
-        model=model,
+        model=_decide(job, _publish(job, choices, scores, run), run, console),
     )
-    _conclude(job, summary, console)
-    return summary
 
 
 def _open_data(job: JobConfig, console: Console) -> Manifest:
@@ -120,9 +129,7 @@ def _open_data(job: JobConfig, console: Console) -> Manifest:
         return read_manifest(job.data.url)
     with console.status(f"sprites: looking at {job.data.url}"):
         manifest = ensure_sprites(job.data.sprites, job.data.url)
-    console.print(
-        f"data       {len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}", highlight=False
-    )
+    _say(console, "data", f"{len(manifest)} videos, {len(manifest.classes)} classes at {job.data.url}")
     return manifest
 
 
@@ -159,7 +166,7 @@ def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Conso
     promoted = outcome.verdict is None or outcome.verdict.promote
     gauge("tadscale_gate_promoted", run=job.name, model=model.name).set(int(promoted))
     for line in gate_lines(outcome.verdict, outcome.challenger.version, outcome.against):
-        console.print(f"gate       {line}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, "gate", line)
     return outcome.challenger
 
 
@@ -209,17 +216,26 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     if job.kind == "pretrain":
         weights_url = summary.stages["pretrain"].weights_url
         setting = shlex.quote(f"model.backbone.weights={weights_url}")
-        console.print(f"use        --set {setting}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, "use", f"--set {setting}")
         return
     title = f"{job.name}: mAP on {job.data.test_subset}, %"
     console.print(summary_table(_ordered(summary.scores), title))
+    for name, score in _ordered(summary.scores).items():
+        log.info("%s: average mAP %.1f", name, 100 * score.average)
     for line in filter(None, (choice_line(mode, choice) for mode, choice in summary.choices.items())):
-        console.print(f"epoch      {line}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, "epoch", line)
     if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
-        console.print(f"model      {version.name} version {version.version} ({aliases})", highlight=False, markup=False)
+        _say(console, "model", f"{version.name} version {version.version} ({aliases})")
     for hint in hints(summary.tracking_uri, summary.model):
-        console.print(f"{hint.what:<10} {hint.command}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, hint.what, hint.command)
+
+
+def _say(console: Console, what: str, words: str) -> None:
+    """A line for who looks on, and for the job's journal."""
+    line = f"{what:<10} {words}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+    log.info("%s", line)
 
 
 def _ordered(scores: Mapping[str, MeanAveragePrecision]) -> dict[str, MeanAveragePrecision]:

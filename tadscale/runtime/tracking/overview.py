@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from tadscale.data.storage import join
 from tadscale.errors import UserError
 from tadscale.runtime.tracking.curves import DATA_WAIT, ETA, LOSS, RATE, TOTAL
 from tadscale.runtime.tracking.run import PARENT_TAG
-from tadscale.runtime.tracking.track import ERROR_TAG, JOB_TAG, STAGE_TAG
+from tadscale.runtime.tracking.track import ERROR_TAG, JOB_TAG, STAGE_TAG, STORAGE_TAG
 
 SILENT_S = 120.0
 """A run that says RUNNING and has sent nothing for so long may be dead: metrics arrive every few seconds, stages take a
@@ -81,13 +82,25 @@ def jobs_seen(client: Any, *, last: int, name: str | None = None) -> list[JobSee
     Raises:
         UserError: no job can have that name.
     """
+    return [_job(client, run, experiment) for run, experiment in _latest(client, last, name)]
+
+
+def run_url_of_latest(client: Any, name: str | None = None) -> str | None:
+    """The folder of the latest job, or of the latest of this name; None where there is none. Raises as `jobs_seen`."""
+    for run, _ in _latest(client, 1, name):
+        return join(run.data.tags[STORAGE_TAG], run.data.tags[JOB_TAG])
+    return None
+
+
+def _latest(client: Any, last: int, name: str | None) -> list[tuple[Any, str]]:
+    """Runs of jobs, the newest first, each with its experiment's name."""
     if name and "'" in name:
         raise UserError(f"no job is called {name!r}: a name has no apostrophe")
     experiments = {one.experiment_id: one.name for one in client.search_experiments()}
     wanted = f"tags.`{JOB_TAG}` = '{name}'" if name else f"tags.`{JOB_TAG}` LIKE '%'"
     order = ["attributes.start_time DESC"]
     runs = client.search_runs(list(experiments), wanted, max_results=last, order_by=order) if experiments else []
-    return [_job(client, run, experiments[run.info.experiment_id]) for run in runs]
+    return [(run, experiments[run.info.experiment_id]) for run in runs]
 
 
 def _job(client: Any, run: Any, experiment: str) -> JobSeen:

@@ -32,6 +32,7 @@ from tadscale.runtime.pipeline.packets import Columns, PacketLayout, windows_per
 from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.stage.stopwatch import Stopwatch, TimeSplit
+from tadscale.runtime.tracking.journal import Journal
 from tadscale.runtime.tracking.provenance import code_version
 from tadscale.runtime.training.appearance_teacher import AppearanceTeacher
 from tadscale.runtime.training.batches import RankBatches
@@ -77,7 +78,9 @@ def train_worker(config: dict[str, Any]) -> None:
     """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart."""
     checked = WorkerConfig.model_validate(config)
     torch.set_num_threads(checked.stage.job.cluster.threads_per_worker)
-    _Rank(checked).run()
+    job, rank = checked.stage.job, ray.train.get_context().get_world_rank()
+    with Journal(job.run_url, f"{checked.stage.mode} rank {rank}"):
+        _Rank(checked).run()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.tracking.journal import JournalReader
 from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, changed, save_untrained
 from tests.runtime.pipeline.test_fetch import damage
 
@@ -217,6 +218,8 @@ def test_preempted_then_damaged_then_resumed_on_fewer_workers(make_stage, sprite
     first_seen: list[int] = []
     result = train(stage, ONE_WORKER, lambda record: first_seen.append(record.step))
     assert min(first_seen) == int(before.name[5:])
+    said = [line for line in JournalReader(stage.job.run_url).new_lines() if line.level == "WARNING"]
+    assert [line.who for line in said] == ["teacher rank 0"] and "is not used, the one before is" in said[0].words
     _, plan = open_plan(stage.plan)
     assert trained_positions(result) == list(range(plan.total_steps * plan.global_batch))
     assert len(lines_of(result)[0]["positions"]) == 2

@@ -1,0 +1,76 @@
+"""`tadscale logs`: what a job said, from its first attempt to its last, wherever it ran."""
+
+import argparse
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from tadscale.cli.common import EXIT_OK, Commands
+from tadscale.cli.store import add_store_to, open_store
+from tadscale.errors import UserError
+
+if TYPE_CHECKING:
+    from tadscale.runtime.tracking.journal import Line
+
+FOLLOW_S = 2.0
+STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+
+
+def add_to(commands: Commands) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser("logs", help="what a job said: its driver, its workers, every attempt")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the job (default: the one that began last)")
+    parser.add_argument("--last", type=int, default=100, metavar="N", help="how many lines, the newest (100)")
+    parser.add_argument("--warnings", action="store_true", help="warnings and errors alone")
+    parser.add_argument("--follow", action="store_true", help="go on until the job ends, or Ctrl-C")
+    add_store_to(parser)
+    parser.set_defaults(command=_logs)
+
+
+def _logs(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.tracking.journal import JournalReader
+    from tadscale.runtime.tracking.overview import run_url_of_latest
+
+    client, where = open_store(options)
+    url = run_url_of_latest(client, options.name)
+    if url is None:
+        raise UserError(f"the store {where} has no run{f' of {options.name!r}' if options.name else ''} yet")
+    reader = JournalReader(url)
+    lines = [line for line in reader.new_lines() if _wanted(line, options)]
+    if not lines and not options.follow:
+        console.print(_nothing(options, url), markup=False, highlight=False)
+    for line in lines[-options.last :]:
+        console.print(format_line(line))
+    while options.follow and not (lines and _is_end(lines[-1])):
+        time.sleep(FOLLOW_S)
+        if new := [line for line in reader.new_lines() if _wanted(line, options)]:
+            lines = new
+        for line in new:
+            console.print(format_line(line))
+    return EXIT_OK
+
+
+def format_line(line: "Line") -> Text:
+    """`11-28 06:55:01  job             teacher: step 120/600 ...`, in this machine's time."""
+    at = datetime.fromtimestamp(line.unix_s).strftime("%m-%d %H:%M:%S")
+    level = "" if line.level == "INFO" else f"{line.level}: "
+    return Text(f"{at}  {line.who:<18} {level}{line.words}", style=STYLES.get(line.level, ""))
+
+
+def _wanted(line: "Line", options: argparse.Namespace) -> bool:
+    return not options.warnings or line.level != "INFO" or _is_end(line)
+
+
+def _is_end(line: "Line") -> bool:
+    from tadscale.runtime.tracking.journal import DRIVER
+
+    return line.ends and line.who == DRIVER
+
+
+def _nothing(options: argparse.Namespace, url: str) -> str:
+    if options.warnings:
+        return "no warning and no error"
+    return f"nothing is kept in {url}/logs: a version without logs ran the job, or its storage is another machine's"
