@@ -1,6 +1,7 @@
 """`tadscale registry`: versions of a registered model, and which of them is the champion."""
 
 import argparse
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,22 +11,23 @@ from tadscale.cli.common import EXIT_OK, Commands
 from tadscale.cli.store import add_store_to, store_uri
 
 if TYPE_CHECKING:
-    from tadscale.runtime.models.registry import Registry
+    from tadscale.runtime.models.registry import ModelVersion, Registry
 
 
 def add_to(commands: Commands) -> None:
     """Add these commands to the parser."""
     registry = commands.add_parser("registry", help="registered models").add_subparsers(required=True, metavar="WHAT")
     for name, command, text in (
-        ("list", _registry_list, "versions, aliases and scores"),
+        ("list", _registry_list, "versions, the newest first: aliases, average mAP, what the gate decided"),
+        ("show", _registry_show, "all of one version: scores, digests, evidence"),
         ("promote", _registry_promote, "make a version the champion"),
         ("moves", _registry_moves, "who moved the champion, when and why"),
         ("rollback", _registry_rollback, "make the former champion champion again"),
     ):
         parser = registry.add_parser(name, help=text)
         parser.add_argument("model", metavar="NAME")
-        if name == "promote":
-            parser.add_argument("version", metavar="VERSION")
+        if name in ("show", "promote"):
+            parser.add_argument("version", metavar="VERSION", help="its number, or an alias")
         if name in ("promote", "rollback"):
             parser.add_argument("--why", default="by hand", help="for the record")
         add_store_to(parser)
@@ -35,13 +37,53 @@ def add_to(commands: Commands) -> None:
 def _registry_list(options: argparse.Namespace, console: Console) -> int:
     from rich.table import Table
 
-    table = Table("version", "aliases", "metrics", "tags", title=options.model, title_justify="left")
+    columns = ("version", "aliases", "registered", "job", "mode", "average mAP, %", "gate")
+    table = Table(*columns, title=options.model, title_justify="left", box=None, pad_edge=False)
     for version in _registry(options).list_versions(options.model):
-        metrics = ", ".join(f"{name} {value:.4f}" for name, value in sorted(version.metrics.items()))
-        tags = "\n".join(f"{name} {value[:40]}" for name, value in sorted(version.tags.items()))
-        table.add_row(str(version.version), ", ".join(version.aliases), metrics, tags)
+        tags, score = version.tags, version.metrics.get("average_mAP")
+        table.add_row(
+            str(version.version),
+            ", ".join(version.aliases),
+            _when(version),
+            escape(tags.get("job", "")),
+            tags.get("mode", ""),
+            "" if score is None else f"{100 * score:.1f}",
+            _decision(version),
+        )
     console.print(table)
     return EXIT_OK
+
+
+def _registry_show(options: argparse.Namespace, console: Console) -> int:
+    version = _registry(options).version(options.model, options.version)
+    facts = {
+        "version": version.version,
+        "aliases": ", ".join(version.aliases) or "none",
+        "registered": _when(version),
+        "run": version.run_id,
+        **{name: f"{value:.4f}" for name, value in version.metrics.items()},
+        **dict(sorted(version.tags.items())),
+    }
+    width = max(map(len, facts))
+    for name, value in facts.items():  # nothing is folded or cut: digests are there to be compared
+        console.print(f"{name:<{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def _when(version: "ModelVersion") -> str:
+    return datetime.fromtimestamp(version.created_ms / 1e3).strftime("%Y-%m-%d %H:%M")
+
+
+def _decision(version: "ModelVersion") -> str:
+    """`promote against 3: +0.0214`; empty where the gate has not seen it."""
+    from tadscale.runtime.models.registry import GATE_PREFIX
+
+    gate = {name.removeprefix(GATE_PREFIX): value for name, value in version.tags.items() if GATE_PREFIX in name}
+    if "decision" not in gate:
+        return ""
+    against = f" against {gate['against']}" if "against" in gate else ""
+    difference = f": {100 * float(gate['difference']):+.1f} points" if "difference" in gate else ""
+    return f"{gate['decision'].partition(':')[0]}{against}{difference}"
 
 
 def _registry_promote(options: argparse.Namespace, console: Console) -> int:

@@ -1,5 +1,6 @@
 """The verdict in MLflow: artifacts of the challenger's run, tags of its version."""
 
+import hashlib
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +13,17 @@ from tadscale.runtime.tracking.run import Run
 
 
 def record_verdict(registry: Registry, verdict: Verdict, challenger: ModelVersion, champion: ModelVersion) -> None:
-    """Write gate.json, gate.md and gate.png under `gate/against-version-N` of the run, and the figures as tags."""
-    folder = f"gate/against-version-{champion.version}"
+    """Write gate.json, gate.md and gate.png under `gate/against-version-N-DIGEST` of the run, and the figures as tags.
+
+    The digest is of the comparison, but for what it cost: repeated it writes the same files, and another one (other videos,
+    another policy) does not take the place of the evidence that an earlier decision rests on.
+    """
     title = f"{challenger.name}: version {challenger.version} against version {champion.version}"
     versions = {"model": challenger.name, "challenger": challenger.version, "champion": champion.version}
     document = redact(versions | verdict.to_dict())
+    compared = json.dumps({name: value for name, value in document.items() if name != "cost"})
+    digest = hashlib.sha256(compared.encode()).hexdigest()[:8]
+    folder = f"gate/against-version-{champion.version}-{digest}"
     with TemporaryDirectory() as here:
         Path(here, "gate.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
         Path(here, "gate.md").write_text(gate_markdown(verdict, title), encoding="utf-8")

@@ -119,7 +119,9 @@ def test_a_better_challenger_becomes_champion_with_all_its_evidence(
     [first, move] = registry.moves(NAME)
     assert (first.target, move.origin, move.target) == (1, 1, 3)
     assert move.why.startswith("gate, policy better: average mAP differs by") and move.made
-    artifacts = registry._client.download_artifacts(champion.run_id, "gate/against-version-1")
+    evidence = champion.tags["tadscale.gate.evidence"].removeprefix(f"runs:/{champion.run_id}/")
+    assert evidence.startswith("gate/against-version-1-")
+    artifacts = registry._client.download_artifacts(champion.run_id, evidence)
     assert {path.name for path in Path(artifacts).iterdir()} == {"gate.json", "gate.md", "gate.png"}
     kept = Path(load_job(job_file).run_url, "gate")
     results = json.loads((kept / "version-3.json").read_text())["results"]
@@ -128,6 +130,29 @@ def test_a_better_challenger_becomes_champion_with_all_its_evidence(
     assert (document["decision"], document["challenger"], document["champion"]) == ("promote", 3, 1)
     assert document["evidence"]["overall"]["challenger"] == 1.0 and document["evidence"]["videos"] == 8
     assert all(not key.startswith("tadscale.gate.") for key in registry.record(NAME, 3)["tags"])
+
+
+def test_every_decision_keeps_its_own_evidence_and_the_registry_shows_it(
+    job_file: Path, detected: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Held against one champion at two confidences, and at one of them once more."""
+    detected(v1=1.0, v3=1.0)
+    for confidence in (0.95, 0.9, 0.9):
+        assert main(["gate", str(job_file), "--set", f"gate.confidence={confidence}"]) == 0
+    registry = registry_of(job_file)
+    version = registry.version(NAME, 3)
+    folders = registry._client.list_artifacts(version.run_id, "gate")
+    assert len(folders) == 2
+    capsys.readouterr()
+    store = ["--tracking-uri", registry.tracking_uri]
+    assert main(["registry", "list", NAME, *store]) == 0
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("3 ")]
+    assert f"{version.tags['tadscale.gate.decision']} against 1: +0.0 points" in row
+    assert main(["registry", "show", NAME, "3", *store]) == 0
+    shown = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert shown["tadscale.gate.evidence"] == version.tags["tadscale.gate.evidence"]
+    assert shown["tadscale.detector_sha256"] == version.tags["tadscale.detector_sha256"]
+    assert shown["run"] == version.run_id
 
 
 def test_a_challenger_that_is_no_better_stays_out(
