@@ -1,5 +1,6 @@
 """Work on the outside world in bounded time, whatever the outside world does."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,13 +8,14 @@ from typing import TypeVar
 from tadscale.errors import UserError
 
 T = TypeVar("T")
+LONGEST = 4.0
 
 
 def within(seconds: float, work: Callable[[], T], what: str) -> T:
     """What some work gives, if it is done in time; else it is left behind, in a thread that ends with the process.
 
     Args:
-        seconds: how long it may take.
+        seconds: how long it may take; longer where this machine has more to do than CPUs (`overload`).
         work: called in a thread of its own; its exception is raised here.
         what: how the error calls it.
 
@@ -31,9 +33,19 @@ def within(seconds: float, work: Callable[[], T], what: str) -> T:
 
     thread = threading.Thread(target=run, name=what, daemon=True)
     thread.start()
+    seconds *= overload()
     thread.join(seconds)
     if failure:
         raise failure[0]
     if not result:
-        raise UserError(f"no answer from the {what} within {seconds:g} s: is it up, and can this machine reach it?")
+        raise UserError(f"no answer from the {what} within {seconds:.0f} s: is it up, and can this machine reach it?")
     return result[0]
+
+
+def overload() -> float:
+    """By how much all work here takes longer than on a quiet machine, at most `LONGEST`.
+
+    Importing MLflow or joining a Ray cluster takes some seconds of CPU: at a load of 10 on two CPUs 25 s were too few for a
+    server that answers in milliseconds.
+    """
+    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), LONGEST)
