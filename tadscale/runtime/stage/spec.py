@@ -1,6 +1,10 @@
 """One training stage: what it is asked, what decides its result, what it gives back, and where its files lie."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from tadscale.config import Config
 from tadscale.data.motion_identity import motion_fingerprint
@@ -159,20 +163,29 @@ class Stage(StageFiles, Config):
 
         Where data, weights and machines are does not count, nor what only other stages read.
         """
+        return self._facts(partial(BaseModel.model_dump, mode="json"))
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """That of its identity which is not as by default."""
+        facts = self._facts(partial(BaseModel.model_dump, mode="json", exclude_defaults=True))
+        return {name: value for name, value in facts.items() if value != {}}
+
+    def _facts(self, dump: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         job = self.job
         facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed}
-        model = architecture(job.model, self.mode).model_dump(mode="json")
-        facts |= {"optim": self.optim.model_dump(mode="json"), "model": model, "start": self.start_sha256}
+        model = dump(architecture(job.model, self.mode))
+        facts |= {"optim": dump(self.optim), "model": model, "start": self.start_sha256}
         if self.mode == "pretrain" and job.pretrain:
-            facts["pretrain"] = job.pretrain.model_dump(mode="json", exclude={"optim"})
+            facts["pretrain"] = dump(job.pretrain, exclude={"optim"})
         if self.needs_motion:
             facts["motion"] = self.motion_fingerprint
         if self.distils:
-            facts["student"] = job.student.model_dump(mode="json", exclude={"mode", "appearance_teacher"})
+            facts["student"] = dump(job.student, exclude={"mode", "appearance_teacher"})
         if self.teacher:
             facts["teacher"] = self.teacher.weights_sha256
         if self.appearance and job.student.appearance_teacher:
-            weights = job.student.appearance_teacher.model_dump(mode="json", exclude={"url"})
+            weights = dump(job.student.appearance_teacher, exclude={"url"})
             facts["appearance teacher"] = weights | {"weights": self.appearance.weights_sha256}
         return facts
 

@@ -93,12 +93,23 @@ def _read_result(text: str, url: str) -> StageResult:
 
 
 def _check_same(before: dict[str, Any], stage: Stage) -> None:
+    """Refuse another stage. A setting that the stored one does not have counts as its default: an earlier version began it,
+    and a new setting does by default what was done before it."""
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
     was, wanted = dict(_leaves(before)), dict(_leaves(now))
+    told = was.keys() | dict(_leaves(stage.chosen)).keys()
     names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
+    names = [name for name in names if name in was or any(part in told for part in _within(name))]
     if names:
         changed = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in names)
         raise UserError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")
+
+
+def _within(name: str) -> Iterator[str]:
+    """`a.b.c` and what it is part of, `a.b` and `a`."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        yield ".".join(parts[:count])
 
 
 def _leaves(settings: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

@@ -106,3 +106,35 @@ def test_what_has_changed_is_said_setting_by_setting(make_stage, tmp_path):
     said = re.escape(f"changed: seed (1 -> 0); model.head.levels (not there -> {levels}). Give the run")
     with pytest.raises(ValueError, match=said):
         check_stored(stage, plan)
+
+
+def test_a_stage_of_an_earlier_version_goes_on_where_the_new_settings_are_as_by_default(make_stage, tmp_path):
+    stage = make_stage(tmp_path / "run", "decomposed", None)
+    note_identity(stage)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    _, plan = open_plan(stage.plan)
+    for gone in (("model", "head", "reach"), ("optim", "backbone_lr_factor"), ("student", "distill", "share")):
+        *folders, name = gone
+        holder = document
+        for folder in folders:
+            holder = holder[folder]
+        assert holder.pop(name) is not None
+    path.write_text(json.dumps(document))
+    check_stored(stage, plan)
+    student = stage.job.student
+    other = student.model_copy(update={"distill": student.distill.model_copy(update={"share": 3.0})})
+    with pytest.raises(ValueError, match=r"changed: student.distill.share \(not there -> 3.0\)"):
+        check_stored(changed(stage, student=other), plan)
+
+
+def test_a_part_that_was_switched_off_is_not_the_same_as_one_by_default(make_stage, tmp_path):
+    stage = make_stage(tmp_path / "run", "decomposed", None)
+    note_identity(stage)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    document["student"]["distill"] = None
+    path.write_text(json.dumps(document))
+    _, plan = open_plan(stage.plan)
+    with pytest.raises(ValueError, match=r"student.distill.share \(not there -> 2.0\)"):
+        check_stored(stage, plan)
