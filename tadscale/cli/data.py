@@ -22,6 +22,7 @@ def add_to(commands: Commands) -> None:
     sprites = data.add_parser("sprites", help="draw the built-in data as shards")
     sprites.add_argument("out", metavar="URL", help="folder or s3:// prefix")
     sprites.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, as in train=200")
+    sprites.add_argument("--overwrite", action="store_true", help="replace shards that are already there")
     sprites.set_defaults(command=_sprites)
     add_pack(data)
     add_import(data)
@@ -55,7 +56,7 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.jobs.sprites import note_settings
 
     config = parse_options(SpritesConfig, options.set, "--set")
-    manifest = write_shards(draw_videos(config), options.out, classes=class_names(config))
+    manifest = write_shards(draw_videos(config), options.out, classes=class_names(config), overwrite=options.overwrite)
     note_settings(config, options.out)  # only now: `write_shards` refuses a folder that holds other shards
     console.print(str(manifest), markup=False, highlight=False)
     console.print(yaml.safe_dump(config.model_dump(mode="json")), markup=False, highlight=False)

@@ -155,7 +155,9 @@ def test_a_job_takes_the_sprites_that_the_command_drew_and_previews_them(tmp_pat
 
     settings = {"train": 2, "validation": 1, "test": 1, "size": 32, "duration_s": 8}
     drawn = str(tmp_path / "drawn")
-    assert main(["data", "sprites", drawn, *(f"--set={name}={value}" for name, value in settings.items())]) == 0
+    draw = ["data", "sprites", drawn, *(f"--set={name}={value}" for name, value in settings.items())]
+    assert main(draw) == 0
+    assert main(draw) == 1 and main([*draw, "--overwrite"]) == 0
     assert len(ensure_sprites(SpritesConfig(**settings), drawn)) == 4
 
     stored = Path(drawn, "sprites.json")  # of before there were layouts
