@@ -1,6 +1,7 @@
 """`tadscale runs`: what runs, how far it is, and what it waits for, without knowing Ray or MLflow."""
 
 import argparse
+import shlex
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ def _runs(options: argparse.Namespace, console: Console) -> int:
         console.print(jobs_table(jobs))
         if options.name:
             console.print(stages_table(jobs[0]))
+            console.print(curves_line(jobs[0], where), markup=False, highlight=False, soft_wrap=True)
         if options.watch is None:
             return EXIT_OK
         time.sleep(options.watch)
@@ -77,6 +79,14 @@ def stages_table(job: "JobSeen") -> Table:
             f"{stage.data_wait_share:.0%}" if stage.data_wait_share is not None else "",
         )
     return table
+
+
+def curves_line(job: "JobSeen", store: str) -> str:
+    """Where the run's page with its curves is."""
+    page = f"/#/experiments/{job.experiment_id}/runs/{job.run_id}"
+    if store.startswith(("http://", "https://")):
+        return f"curves: {store.rstrip('/')}{page}"
+    return f"curves: mlflow ui --backend-store-uri {shlex.quote(store)}, then http://localhost:5000{page}"
 
 
 def _steps(stage: "StageSeen") -> str:

@@ -42,6 +42,7 @@ class JobSeen:
 
     name: str
     experiment: str
+    experiment_id: str
     run_id: str
     status: str
     started_unix_s: float
@@ -115,6 +116,7 @@ def _job(client: Any, run: Any, experiment: str) -> JobSeen:
     return JobSeen(
         name=data.tags.get(JOB_TAG, info.run_name),
         experiment=experiment,
+        experiment_id=info.experiment_id,
         run_id=info.run_id,
         status=info.status,
         started_unix_s=info.start_time / 1e3,

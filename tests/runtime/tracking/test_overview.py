@@ -42,6 +42,7 @@ def test_a_job_under_way_says_how_far_it_is_and_what_it_waits_for(storage: Path,
     assert (baseline.step, baseline.total_steps, baseline.loss) == (3, 8, 1.25)
     assert baseline.silent_s < 60
     shown = capsys.readouterr().out
+    assert f"/#/experiments/{run.experiment_id}/runs/{run.run_id}" in shown
     for words in ("demo", "running", "baseline", "3/8", "10 min", "waits for data 50% of the time", "8/8"):
         assert words in shown
 
