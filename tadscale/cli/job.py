@@ -49,17 +49,15 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.runtime.cluster.stopping import Preempted, StopToken
+    from tadscale.runtime.cluster.stopping import StopToken
 
+    stop = StopToken()
     try:
-        with StopToken().listening() as stop:
+        with stop.listening():
             return _run_until_stopped(options, console, stop)
-    except Preempted as told:
-        console.print(f"preempted: {told}", markup=False)
-        return EXIT_PREEMPTED
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on from what is finished and from the last checkpoint")
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as told:  # `Preempted`, or Ctrl-C before anybody listened
+        console.print(f"{'interrupted' if stop.by_hand else 'preempted'}: {told}", markup=False)
+        return EXIT_INTERRUPTED if stop.by_hand else EXIT_PREEMPTED
 
 
 def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:

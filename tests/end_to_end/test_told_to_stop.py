@@ -56,6 +56,7 @@ def start(places) -> Iterator[Callable[..., subprocess.Popen]]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
         )
         return started[-1]
@@ -111,17 +112,42 @@ def test_then_the_same_command_ends_the_job_every_step_once_on_record(start, pla
     assert not (run / "lease.json").exists()
 
 
-def test_ctrl_c_is_obeyed_while_a_stage_trains(start, places):
-    process = start("--set", "name=interrupted")
+def _said(run: Path) -> str:
+    """What the job has said so far."""
+    return "".join(path.read_text() for path in (run / "logs").glob("*.jsonl"))
+
+
+def _press_ctrl_c(process: subprocess.Popen) -> None:
+    """As a terminal does: the signal goes to all processes of the group, Ray's among them."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_stage_that_trains(start, places):
+    process = start("--set", "name=interrupted", "--set", "optim.epochs=200", "--set", "checkpoint_every_steps=100000")
     run = Path(places["TADSCALE_STORAGE"], "interrupted")
+    while "step " not in _said(run):
+        assert process.poll() is None, f"ended before its first step: {process.communicate()[0][-3000:]}"
+        time.sleep(0.5)
+    _press_ctrl_c(process)
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 130, output[-3000:]
+    assert "interrupted: " in output and "its checkpoint is written" in output
+    assert any((run / "teacher/checkpoints").glob("step-*"))
+    assert not (run / "lease.json").exists()
+
+
+def test_a_second_ctrl_c_waits_for_nothing(start, places):
+    process = start("--set", "name=left")
+    run = Path(places["TADSCALE_STORAGE"], "left")
     while not (_holds_the_lease(process, run) and POINTS["workers start"](run)):
         assert process.poll() is None, f"ended before its workers started: {process.communicate()[0][-3000:]}"
         time.sleep(0.01)
-    time.sleep(5)  # Ray Train is at work then, and would have the signal
-    process.send_signal(signal.SIGINT)
+    _press_ctrl_c(process)
+    time.sleep(1)
+    _press_ctrl_c(process)
     told = time.monotonic()
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 130, output[-3000:]
-    assert "interrupted: the same command goes on" in output
+    assert "interrupted: " in output and "the same command goes on" in output
     assert time.monotonic() - told < 60
     assert not (run / "lease.json").exists()

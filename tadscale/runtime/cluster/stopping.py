@@ -1,7 +1,7 @@
 """A job that is told to stop: one token for all of it, from its first second to its last.
 
-SIGTERM raises `Preempted` where the main thread is, as Ctrl-C raises `KeyboardInterrupt`: whatever it waits for, a dead
-server too, is left at once. While a stage trains it is a request first, which the workers answer with a checkpoint.
+SIGTERM and Ctrl-C raise `Preempted` where the main thread is: whatever it waits for, a dead server too, is left at once.
+While a stage trains they are a request first, which the workers answer with a checkpoint. A second Ctrl-C does not wait.
 """
 
 import signal
@@ -28,19 +28,21 @@ class StopToken:
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._requests_only = False
+        self.by_hand = False
+        """Whether it was Ctrl-C."""
 
     @property
     def asked(self) -> bool:
-        """Whether SIGTERM came."""
+        """Whether SIGTERM or Ctrl-C came."""
         return self._asked.is_set()
 
     @contextmanager
     def listening(self) -> Iterator["StopToken"]:
-        """Answer SIGTERM while the block runs. Only a main thread can listen; in another one nothing changes."""
+        """Answer SIGTERM and Ctrl-C while the block runs. Only a main thread can listen; in another one nothing changes."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = signal.signal(signal.SIGTERM, self._on_sigterm)
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
         except KeyboardInterrupt as interrupt:
@@ -48,11 +50,12 @@ class StopToken:
                 self.check()
             raise
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def as_request(self) -> Iterator[None]:
-        """While the block runs SIGTERM is only noted, for somebody who asks; what was noted is raised at its end."""
+        """While the block runs a signal is only noted, for somebody who asks; what was noted is raised at its end."""
         self.check()
         self._requests_only = True
         try:
@@ -73,9 +76,11 @@ class StopToken:
         assert main is not None
         signal.pthread_kill(main, signal.SIGTERM)
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and self.by_hand
+        self.by_hand |= number == signal.SIGINT
         self._asked.set()
-        if not self._requests_only:
+        if again or not self._requests_only:
             self.check()
 
 

@@ -49,6 +49,7 @@ def _watch(monitor: Any, stop: StopToken, records: "SimpleQueue[StepRecord | Non
         if stop.asked and asked_at is None:
             monitor.stop.remote()
             asked_at = time.monotonic()
+            log.warning("told to stop: the workers finish their step and write a checkpoint; Ctrl-C leaves without it")
         if asked_at is not None and time.monotonic() > asked_at + GRACE_S and not last:
             log.warning("training did not stop within %.0f s and is left; its last checkpoint stays", GRACE_S)
             stop.insist()

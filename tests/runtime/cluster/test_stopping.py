@@ -1,4 +1,4 @@
-"""SIGTERM: left at once where nothing trains, a request where something does."""
+"""SIGTERM and Ctrl-C: left at once where nothing trains, a request where something does."""
 
 import os
 import signal
@@ -34,6 +34,23 @@ def test_a_request_is_noted_and_raised_at_the_end_of_what_it_was_made_to():
     assert answered
 
 
+def test_ctrl_c_is_a_request_the_first_time_and_leaves_the_second():
+    told: list[bool] = []
+    with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            told.append(stop.by_hand)
+    assert told == [True]
+
+
+def test_ctrl_c_after_sigterm_is_a_request_still():
+    with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
+        terminate()
+        os.kill(os.getpid(), signal.SIGINT)
+        reached = True
+    assert reached and stop.by_hand
+
+
 def test_a_request_that_comes_before_is_not_lost():
     stop, begun = StopToken(), False
     with stop.listening():
@@ -51,12 +68,14 @@ def test_a_block_that_does_not_answer_can_be_left_from_another_thread():
 
 
 def test_handlers_are_put_back():
-    before = signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
     with StopToken().listening() as stop:
         with kept_handlers():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        assert signal.getsignal(signal.SIGTERM) == stop._on_sigterm
-    assert signal.getsignal(signal.SIGTERM) is before
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+        assert [signal.getsignal(number) for number in numbers] == [stop._on_signal] * 2
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_another_thread_listens_to_nothing_and_breaks_nothing():
