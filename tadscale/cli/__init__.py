@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from tadscale.cli import data, detections, doctor, export, gate, job, logs, registry, report, rescore, runs
-from tadscale.cli.common import EXIT_FAILED
+from tadscale.cli.common import EXIT_FAILED, EXIT_INTERRUPTED
 from tadscale.errors import UserError
 
 
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         errors.print(f"tadscale: {error}", style="red", markup=False)
         return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _console() -> Console:

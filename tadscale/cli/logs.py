@@ -23,9 +23,9 @@ def add_to(commands: Commands) -> None:
     """Add this command to the parser."""
     parser = commands.add_parser("logs", help="what a job said: its driver, its workers, every attempt")
     parser.add_argument("name", metavar="NAME", nargs="?", help="the job (default: the one that began last)")
-    parser.add_argument("--last", type=int, default=100, metavar="N", help="how many lines, the newest (100)")
+    parser.add_argument("--last", type=int, default=100, metavar="N", help="how many lines to begin with (100)")
     parser.add_argument("--warnings", action="store_true", help="warnings and errors alone")
-    parser.add_argument("--follow", action="store_true", help="go on until the job ends, or Ctrl-C")
+    parser.add_argument("--follow", action="store_true", help="go on until the job says that it ended")
     add_store_to(parser)
     parser.set_defaults(command=_logs)
 
@@ -39,17 +39,20 @@ def _logs(options: argparse.Namespace, console: Console) -> int:
     if url is None:
         raise UserError(f"the store {where} has no run{f' of {options.name!r}' if options.name else ''} yet")
     reader = JournalReader(url)
-    lines = [line for line in reader.new_lines() if _wanted(line, options)]
-    if not lines and not options.follow:
-        console.print(_nothing(options, url), markup=False, highlight=False)
-    for line in lines[-options.last :]:
+    lines = reader.new_lines()
+    shown = [line for line in lines if _is_wanted(line, options)]
+    if not shown and not options.follow:
+        console.print(_nothing(lines, url), markup=False, highlight=False)
+    for line in shown[max(0, len(shown) - options.last) :]:
         console.print(format_line(line))
-    while options.follow and not (lines and _is_end(lines[-1])):
+    over = _is_over(lines, False)
+    while options.follow and not over:
         time.sleep(FOLLOW_S)
-        if new := [line for line in reader.new_lines() if _wanted(line, options)]:
-            lines = new
-        for line in new:
-            console.print(format_line(line))
+        lines = reader.new_lines()
+        for line in lines:
+            if _is_wanted(line, options):
+                console.print(format_line(line))
+        over = _is_over(lines, over)
     return EXIT_OK
 
 
@@ -60,17 +63,21 @@ def format_line(line: "Line") -> Text:
     return Text(f"{at}  {line.who:<18} {level}{line.words}", style=STYLES.get(line.level, ""))
 
 
-def _wanted(line: "Line", options: argparse.Namespace) -> bool:
-    return not options.warnings or line.level != "INFO" or _is_end(line)
+def _is_wanted(line: "Line", options: argparse.Namespace) -> bool:
+    return not options.warnings or line.level != "INFO"
 
 
-def _is_end(line: "Line") -> bool:
+def _is_over(lines: "list[Line]", before: bool) -> bool:
+    """Whether the job has ended, by its driver's last word: another attempt may have begun, and workers trail behind."""
     from tadscale.runtime.tracking.journal import DRIVER
 
-    return line.ends and line.who == DRIVER
+    return next((line.ends for line in reversed(lines) if line.who == DRIVER), before)
 
 
-def _nothing(options: argparse.Namespace, url: str) -> str:
-    if options.warnings:
+def _nothing(lines: "list[Line]", url: str) -> str:
+    if lines:
         return "no warning and no error"
-    return f"nothing is kept in {url}/logs: a version without logs ran the job, or its storage is another machine's"
+    return (
+        f"nothing is kept in {url}/logs: this is a grid (its jobs have logs of their own: `tadscale runs`), a version "
+        "without logs ran it, or its storage is another machine's"
+    )

@@ -75,7 +75,7 @@ def _when(version: "ModelVersion") -> str:
 
 
 def _decision(version: "ModelVersion") -> str:
-    """`promote against 3: +0.0214`; empty where the gate has not seen it."""
+    """`promote against 3: +2.1 points`; empty where the gate has not seen it."""
     from tadscale.runtime.models.registry import GATE_PREFIX
 
     gate = {name.removeprefix(GATE_PREFIX): value for name, value in version.tags.items() if GATE_PREFIX in name}

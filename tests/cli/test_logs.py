@@ -8,7 +8,7 @@ import pytest
 
 from tadscale.cli import logs, main
 from tadscale.runtime.tracking import journal
-from tadscale.runtime.tracking.journal import DRIVER, Journal
+from tadscale.runtime.tracking.journal import DRIVER, Journal, Line
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 
@@ -40,8 +40,9 @@ def test_the_latest_job_is_shown_unless_one_is_named(store: str, capsys):
 
 def test_the_last_lines_alone_and_warnings_alone(store: str, capsys):
     assert len(shown(capsys, "--last", "1", "--tracking-uri", store)) == 1
-    slow, end = shown(capsys, "--warnings", "--tracking-uri", store)
-    assert "is slow" in slow and "ended" in end
+    assert shown(capsys, "--last", "0", "--tracking-uri", store) == []
+    [slow] = shown(capsys, "--warnings", "--tracking-uri", store)
+    assert "is slow" in slow
 
 
 def test_a_job_under_way_is_followed_to_its_end(storage: Path, monkeypatch, capsys):  # noqa: F811
@@ -62,6 +63,18 @@ def test_a_job_under_way_is_followed_to_its_end(storage: Path, monkeypatch, caps
         lines = shown(capsys, "long", "--follow", "--tracking-uri", run.tracking_uri)
         worker.join()
     assert [line.split(None, 1)[1].partition(" on ")[0] for line in lines] == ["begins", "goes on", "ended"]
+
+
+def lines(*facts: tuple[str, bool]) -> list[Line]:
+    return [Line(float(at), "INFO", who, "", ends) for at, (who, ends) in enumerate(facts)]
+
+
+def test_a_job_is_over_by_its_drivers_last_word():
+    """Not by a worker's that trails behind, and not where another attempt has begun since."""
+    assert logs._is_over(lines((DRIVER, False), (DRIVER, True), ("teacher rank 0", True)), False)
+    assert not logs._is_over(lines((DRIVER, True), (DRIVER, False)), False)
+    assert not logs._is_over(lines(("teacher rank 0", True)), False)
+    assert logs._is_over(lines(("teacher rank 0", True)), True)
 
 
 def test_what_is_not_there_is_said(store: str, storage: Path, capsys):  # noqa: F811

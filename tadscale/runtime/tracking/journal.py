@@ -1,7 +1,8 @@
 """What a job says in words, kept beside its results: a file a process, in the run's folder `logs`.
 
 Pods go, and what they printed goes with them; a job's storage stays. Every process that a job trains in keeps a journal of
-its own: the driver from start to end, a training worker once it has something to say. `JournalReader` joins them by time.
+its own: the driver from when it has the job's lease, a training worker once it has something to say. `JournalReader` joins
+them by time.
 """
 
 import json
@@ -11,13 +12,14 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from heapq import merge
 from itertools import zip_longest
 from types import TracebackType
 from typing import NamedTuple, Self
 from uuid import uuid4
 
 from tadscale.data.faults import Retry
-from tadscale.data.storage import StorageError, join, list_names, read_text, write_bytes
+from tadscale.data.storage import join, list_names, read_text, write_bytes
 from tadscale.errors import UserError
 from tadscale.runtime.tracking.redact import redact_text
 
@@ -28,6 +30,8 @@ PART_LINES = 1000
 RETRY = Retry(attempts=2, total_s=10.0)  # a journal holds nobody up; what could not be written is tried again
 PACKAGE = "tadscale"
 DRIVER = "job"
+
+log = logging.getLogger(__name__)
 
 
 class Line(NamedTuple):
@@ -45,10 +49,11 @@ class Line(NamedTuple):
 
 
 class Journal(logging.Handler):
-    """Keeps what a process logs while the block runs: this package's messages, everybody's warnings, and how it ended.
+    """Keeps what a process logs while the block runs: this package's messages, warnings that reach Python's root logger, and
+    how it ended.
 
-    Written every few seconds by a thread. Storage that is away delays it and raises nothing. A process that is killed loses
-    the last seconds.
+    Written every few seconds by a thread. Storage that is away or full delays it and raises nothing. A process that is
+    killed loses the last seconds.
 
     Args:
         run_url: the run's folder.
@@ -63,6 +68,7 @@ class Journal(logging.Handler):
         self._part = 0
         self._lines: list[Line] = []  # of the part that grows
         self._written = 0
+        self._fails = False
         self._over = threading.Event()
         self._writer = threading.Thread(target=self._write_on, name="journal", daemon=True)
 
@@ -89,9 +95,12 @@ class Journal(logging.Handler):
         self._writer.join()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in one message."""
-        if record.levelno >= logging.WARNING or record.name.partition(".")[0] == PACKAGE:
-            self._add(record.levelname, self.format(record))
+        """Take in one message. A malformed one is reported as Python's own handlers do, and ends nothing."""
+        try:
+            if record.levelno >= logging.WARNING or record.name.partition(".")[0] == PACKAGE:
+                self._add(record.levelname, self.format(record))
+        except Exception:
+            self.handleError(record)
 
     def _handlers(self) -> Iterator[logging.Handler]:
         yield self
@@ -116,9 +125,12 @@ class Journal(logging.Handler):
         text = "".join(f"{json.dumps(line._asdict())}\n" for line in lines)
         try:
             write_bytes(f"{self._stem}-{self._part:04d}{SUFFIX}", text.encode(), retry=RETRY)
-        except StorageError:
+        except Exception as error:  # a full disk, too: nothing that is wrong with a journal ends its writer, or a job
+            if not self._fails:
+                log.warning("the job's journal cannot be written for now: %s", error)
+            self._fails = True
             return
-        self._written = len(lines)
+        self._written, self._fails = len(lines), False
         if len(lines) >= PART_LINES:
             with self.lock:  # type: ignore[union-attr]
                 del self._lines[: len(lines)]
@@ -146,23 +158,25 @@ class JournalReader:
         """Files that grow no more."""
 
     def new_lines(self) -> list[Line]:
-        """In the order in which they were said. Raises `StorageError`."""
+        """By time, those of one process in the order in which they were said. Raises `StorageError`."""
         names = [name for name in list_names(self._folder) if name.endswith(SUFFIX)]  # and none half written
-        found: list[Line] = []
+        found: list[list[Line]] = []
         for name, later in zip_longest(names, names[1:], fillvalue=""):
             if name in self._closed:
                 continue
             lines = list(_lines(read_text(join(self._folder, name))))
-            found += lines[self._read.get(name, 0) :]
+            found.append(lines[self._read.get(name, 0) :])
             self._read[name] = len(lines)
             if any(line.ends for line in lines[-1:]) or _stem(name) == _stem(later):
                 self._closed.add(name)
-        return sorted(found)
+        return list(
+            merge(*found, key=lambda line: line.unix_s)
+        )  # a clock that is set back turns no process's words round
 
 
 def _lines(text: str) -> Iterator[Line]:
     for line in text.splitlines():
-        yield Line(**json.loads(line))
+        yield Line(**{name: value for name, value in json.loads(line).items() if name in Line._fields})
 
 
 def _stem(name: str) -> str:

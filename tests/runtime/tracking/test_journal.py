@@ -1,5 +1,6 @@
 """A process's words, kept in the run's folder."""
 
+import errno
 import logging
 import threading
 import time
@@ -125,13 +126,14 @@ def test_several_processes_are_joined_by_time(tmp_path: Path):
     ]
 
 
-def test_storage_that_is_away_delays_and_raises_nothing(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("fault", [StorageError("away"), OSError(errno.ENOSPC, "no space left")])
+def test_storage_that_is_away_or_full_delays_and_raises_nothing(fault, tmp_path: Path, monkeypatch):
     away = threading.Event()
     away.set()
 
     def write(url: str, data: bytes, **more) -> None:
         if away.is_set():
-            raise StorageError("away")
+            raise fault
         storage.write_bytes(url, data, **more)
 
     monkeypatch.setattr(journal, "write_bytes", write)
@@ -141,4 +143,30 @@ def test_storage_that_is_away_delays_and_raises_nothing(tmp_path: Path, monkeypa
         assert words(tmp_path) == []
         away.clear()
         OURS.info("two")
-    assert [line[2] for line in words(tmp_path)][:2] == ["one", "two"]
+    said = [line[2] for line in words(tmp_path)]
+    assert [said[0], said[2]] == ["one", "two"] and said[1].startswith("the job's journal cannot be written for now")
+    assert len(said) == 4
+
+
+def test_a_malformed_message_ends_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # or pytest reports what Python would print
+    with Journal(str(tmp_path), DRIVER):
+        THEIRS.warning("%d of them", "x")
+        OURS.info("and on")
+    assert words(tmp_path)[0][2] == "and on"
+
+
+def test_a_clock_that_is_set_back_turns_no_processs_words_round(tmp_path: Path, monkeypatch):
+    with Journal(str(tmp_path), DRIVER):
+        for at in (1000.0, 2000.0, 1500.0):
+            monkeypatch.setattr("time.time", lambda at=at: at)
+            OURS.info("%d", at)
+    assert [line[2] for line in words(tmp_path)][:3] == ["1000", "2000", "1500"]
+
+
+def test_words_of_a_later_version_are_read(tmp_path: Path):
+    with Journal(str(tmp_path), DRIVER):
+        OURS.info("one")
+    [path] = (tmp_path / "logs").iterdir()
+    path.write_text(path.read_text().replace('{"unix_s"', '{"shade": 7, "unix_s"'))
+    assert words(tmp_path)[0][2] == "one"
