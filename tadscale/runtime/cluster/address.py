@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tadscale.errors import UserError
+from tadscale.runtime.cluster.overload import overload
 
 LOCAL, AUTO = "local", "auto"
 CLIENT_SCHEME, CLIENT_PORT = "ray://", 10001
@@ -76,19 +77,20 @@ def ask_cluster(address: str, *, clocks: bool = False, timeout_s: float = ANSWER
     Args:
         address: of a cluster that runs.
         clocks: also ask every node for its time, which starts a process on each.
-        timeout_s: how long it may take to answer.
+        timeout_s: how long it may take to answer; longer where this machine has too much to do.
 
     Raises:
         UserError: it does not answer in time, or not as Ray does.
     """
     check_listening(address)
+    timeout_s *= overload()
     asked = [sys.executable, "-c", ASK, address, "clocks" if clocks else "", str(timeout_s / 2)]
     environment = {name: value for name, value in os.environ.items() if name not in NOT_OURS}
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=timeout_s, env=environment)
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"what listens at {address} did not answer as a Ray cluster within {timeout_s:g} s. {REMEDY}"
+            f"what listens at {address} did not answer as a Ray cluster within {timeout_s:.0f} s. {REMEDY}"
         ) from None
     for line in done.stdout.splitlines():
         if line.startswith("ANSWER"):

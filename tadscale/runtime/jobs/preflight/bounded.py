@@ -1,14 +1,13 @@
 """Work on the outside world in bounded time, whatever the outside world does."""
 
-import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from tadscale.errors import UserError
+from tadscale.runtime.cluster.overload import overload
 
 T = TypeVar("T")
-LONGEST = 4.0
 
 
 def within(seconds: float, work: Callable[[], T], what: str) -> T:
@@ -40,12 +39,3 @@ def within(seconds: float, work: Callable[[], T], what: str) -> T:
     if not result:
         raise UserError(f"no answer from the {what} within {seconds:.0f} s: is it up, and can this machine reach it?")
     return result[0]
-
-
-def overload() -> float:
-    """By how much all work here takes longer than on a quiet machine, at most `LONGEST`.
-
-    Importing MLflow or joining a Ray cluster takes some seconds of CPU: at a load of 10 on two CPUs 25 s were too few for a
-    server that answers in milliseconds.
-    """
-    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), LONGEST)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tadscale.errors import UserError
-from tadscale.runtime.jobs.preflight.bounded import overload, within
+from tadscale.runtime.jobs.preflight.bounded import within
 
 
 @pytest.fixture
@@ -32,8 +32,5 @@ def test_what_does_not_answer_is_left(load):
 
 
 def test_a_machine_with_too_much_to_do_is_given_longer(load):
-    load(6.0)
-    assert within(0.2, lambda: time.sleep(0.4) or "slow", "slow service") == "slow"
-    for jobs, expected in ((0.0, 1.0), (2.0, 1.0), (5.0, 2.5), (1000.0, 4.0)):
-        load(jobs)
-        assert overload() == expected
+    load(100.0)
+    assert within(1.0, lambda: time.sleep(1.2) or "slow", "slow service") == "slow"
