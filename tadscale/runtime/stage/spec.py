@@ -168,8 +168,7 @@ class Stage(StageFiles, Config):
     @property
     def chosen(self) -> dict[str, Any]:
         """That of its identity which is not as by default."""
-        facts = self._facts(partial(BaseModel.model_dump, mode="json", exclude_defaults=True))
-        return {name: value for name, value in facts.items() if value != {}}
+        return self._facts(partial(BaseModel.model_dump, mode="json", exclude_defaults=True))
 
     def _facts(self, dump: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         job = self.job

@@ -1,7 +1,7 @@
 """What an earlier part of a run has left under a stage's URL: whether it is this stage, and whether it is finished."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, get_args
 
 from tadscale.data.plan import Plan
@@ -24,17 +24,22 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
         UserError: it belongs to another, and what changed; the trained network is not the one that the stage left; or an
             epoch is to be chosen, and the weights of some were not kept.
     """
-    identity, result = (read_text(join(stage.url, name)) for name in (IDENTITY_NAME, RESULT_NAME))
+    check_identity(stage)
     meta = CheckpointStore(stage.checkpoints_url).latest_meta()
-    if identity:
-        _check_same(json.loads(identity), stage)
     if meta is not None:
         check_plan(meta, plan, stage)
         _check_epochs(stage, plan)
+    result = read_text(join(stage.url, RESULT_NAME))
     if not result:
         return None
     finished = _read_result(result, stage.url)
     return finished if finished.plan_digest == plan.digest else None
+
+
+def check_identity(stage: Stage) -> None:
+    """Refuse a stage whose settings are not those that it was begun with. Raises `UserError`."""
+    if identity := read_text(join(stage.url, IDENTITY_NAME)):
+        _check_same(json.loads(identity), stage)
 
 
 def _check_epochs(stage: Stage, plan: Plan) -> None:
@@ -96,20 +101,24 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     """Refuse another stage. A setting that the stored one does not have counts as its default: an earlier version began it,
     and a new setting does by default what was done before it."""
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
-    was, wanted = dict(_leaves(before)), dict(_leaves(now))
-    told = was.keys() | dict(_leaves(stage.chosen)).keys()
+    was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
     names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
-    names = [name for name in names if name in was or any(part in told for part in _within(name))]
-    if names:
-        changed = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in names)
-        raise UserError(f"{stage.url} holds a stage with other settings; changed: {changed}. {REMEDY}")
+    changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
+    if changed:
+        said = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in changed)
+        raise UserError(f"{stage.url} holds a stage with other settings; changed: {said}. {REMEDY}")
 
 
-def _within(name: str) -> Iterator[str]:
-    """`a.b.c` and what it is part of, `a.b` and `a`."""
+def _is_as_before(name: str, was: Collection[str], chosen: Collection[str]) -> bool:
+    """Whether a setting that the stored stage lacks has its default, and none of what it is part of is new or was off."""
+    if name in chosen:
+        return False
     parts = name.split(".")
-    for count in range(len(parts), 0, -1):
-        yield ".".join(parts[:count])
+    wholes = [".".join(parts[:count]) for count in range(1, len(parts))]
+    return not any(
+        whole in was or (whole in chosen and not any(other.startswith(f"{whole}.") for other in was))
+        for whole in wholes
+    )
 
 
 def _leaves(settings: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

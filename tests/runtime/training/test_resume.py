@@ -10,12 +10,15 @@ import torch
 
 from tadscale.engine.engine import TrainState
 from tadscale.engine.state import GROUPS
+from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
+from tadscale.models.heads.gtad.network import GTADConfig
+from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.network import spec_digest
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.training.checkpoints import CheckpointStore
-from tadscale.runtime.training.resume import check_stored, finished_stages, note_identity, note_result
+from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, note_identity, note_result
 from tests.runtime.conftest import changed, save_untrained
 
 
@@ -126,6 +129,36 @@ def test_a_stage_of_an_earlier_version_goes_on_where_the_new_settings_are_as_by_
     other = student.model_copy(update={"distill": student.distill.model_copy(update={"share": 3.0})})
     with pytest.raises(ValueError, match=r"changed: student.distill.share \(not there -> 3.0\)"):
         check_stored(changed(stage, student=other), plan)
+
+
+@pytest.fixture
+def plain_choice(make_stage, tmp_path) -> Stage:
+    """A stage with a head and a backbone of which the job says the names alone."""
+    stage = make_stage(tmp_path / "run", "baseline")
+    choice = {"head": TadTRConfig(), "backbone": TsmResNet18Config()}
+    stage = changed(stage, model=stage.job.model.model_copy(update=choice))
+    note_identity(stage)
+    return stage
+
+
+def test_so_does_one_with_a_head_and_a_backbone_of_which_nothing_but_the_name_is_said(plain_choice):
+    path = Path(plain_choice.url) / "stage.json"
+    document = json.loads(path.read_text())
+    assert document["model"]["head"].pop("tiou_weight")
+    path.write_text(json.dumps(document))
+    check_identity(plain_choice)
+    other = plain_choice.job.model.model_copy(update={"head": GTADConfig()})
+    with pytest.raises(ValueError, match=r"model\.head\.name"):
+        check_identity(changed(plain_choice, model=other))
+
+
+def test_a_part_that_is_new_and_chosen_is_told_though_all_in_it_is_as_by_default(plain_choice):
+    path = Path(plain_choice.url) / "stage.json"
+    document = json.loads(path.read_text())
+    del document["model"]["head"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"changed: model.head.name \(not there -> tadtr\)"):
+        check_identity(plain_choice)
 
 
 def test_a_part_that_was_switched_off_is_not_the_same_as_one_by_default(make_stage, tmp_path):
