@@ -22,6 +22,7 @@ from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.choose_epochs import choose_epochs, record_choices
 from tadscale.runtime.evaluation.score_models import evaluate_models
+from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.last_words import hints
 from tadscale.runtime.jobs.lease import leased
@@ -86,6 +87,7 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
     """
     with console.status(f"{job.name}: checking settings, data and services"):
         preflight(job)
+        check_begun(job)
     settings = job.model_dump(mode="json")
     job = with_absolute_paths(job)  # once, here: its processes run in other folders
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind, **(tags or {})}

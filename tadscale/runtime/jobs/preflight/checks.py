@@ -71,7 +71,6 @@ CHECKS = (
     Check("appearance teacher", models.appearance_teacher, "services"),
     Check("start", models.start, "services"),
     Check("finished stages", models.finished, "services"),
-    Check("begun stages", models.begun, "services"),
     Check("cluster", cluster.capacity, "services", within_s=28.0),
 )
 """Every check, the cheapest first."""

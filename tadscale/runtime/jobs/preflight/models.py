@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tadscale.data.storage import join, list_names
 from tadscale.engine.start import load_start
 from tadscale.engine.steps import StudentConfig
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import DISTILLING, stage_of
+from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
-from tadscale.runtime.training.resume import IDENTITY_NAME, check_stored, finished_stages
+from tadscale.runtime.training.resume import finished_stages
 from tadscale.serving.predictor import detector_folder
 
 
@@ -52,18 +50,6 @@ def finished(facts: Facts) -> Iterator[str]:
     """A job that only evaluates has something to evaluate."""
     if facts.job.kind == "evaluate":
         finished_stages(facts.job.run_url)
-    yield from ()
-
-
-def begun(facts: Facts) -> Iterator[str]:
-    """What lies under the run's name is this job's: seen on its first stage, which waits for no other."""
-    mode = next(iter(facts.modes), None)
-    start = facts.job.model.backbone.weights or ""
-    if mode is None or mode in DISTILLING or start.startswith(MODELS):
-        return
-    if IDENTITY_NAME in list_names(join(facts.job.run_url, mode)):
-        stage = stage_of(facts.job, mode)
-        check_stored(stage, open_plan(stage.plan)[1])
     yield from ()
 
 

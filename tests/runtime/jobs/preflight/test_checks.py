@@ -8,17 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from tadscale.cli import main
 from tadscale.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
-from tadscale.engine.engine import TrainState
-from tadscale.engine.state import GROUPS
 from tadscale.runtime.jobs.preflight.checks import CHECKS, PreflightFailed, preflight
-from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import stage_of
-from tadscale.runtime.training.checkpoints import CheckpointStore
-from tadscale.runtime.training.resume import note_identity
 from tests.runtime.jobs.preflight.conftest import changed, sound
 
 JOBS = Path(__file__).parents[4] / "jobs"
@@ -234,25 +227,6 @@ def test_a_full_disk_is_found(job, monkeypatch):
     with pytest.raises(PreflightFailed) as refusal:
         preflight(job())
     assert {fault.check for fault in refusal.value.faults} == {"free space", "object store"}
-
-
-def test_another_job_under_the_name_of_one_that_was_begun_is_refused_before_anything_is_started(job, stored):
-    """With other settings, and with other videos under the same address."""
-    own = {"data__sprites": None, "data__url": stored()}
-    stage = stage_of(job(**own), "teacher")
-    note_identity(stage)
-    _, plan = open_plan(stage.plan)
-    tensors = {f"{group}/a": torch.zeros(1) for group in GROUPS}
-    CheckpointStore(stage.checkpoints_url).save(TrainState(step=1, tensors=tensors), {"plan_digest": plan.digest})
-    preflight(job(**own))
-    with pytest.raises(PreflightFailed, match=r"begun stages: .* changed: optim.lr"):
-        preflight(job(**own, optim__lr=5e-3))
-    manifest = read_manifest(own["data__url"])
-    gone = next(row for row in manifest.rows if row.subset == "train")
-    write_manifest(replace(manifest, rows=tuple(row for row in manifest.rows if row != gone)))
-    open_plan.cache_clear()  # another process looks anew
-    with pytest.raises(PreflightFailed, match=r"begun stages: .* another plan"):
-        preflight(job(**own))
 
 
 def test_every_check_has_a_name_of_its_own():
