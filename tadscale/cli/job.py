@@ -49,15 +49,19 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.runtime.cluster.stopping import StopToken
+    from tadscale.runtime.cluster.stopping import Preempted, StopToken
 
     stop = StopToken()
     try:
         with stop.listening():
             return _run_until_stopped(options, console, stop)
-    except KeyboardInterrupt as told:  # `Preempted`, or Ctrl-C before anybody listened
-        console.print(f"{'interrupted' if stop.by_hand else 'preempted'}: {told}", markup=False)
-        return EXIT_INTERRUPTED if stop.by_hand else EXIT_PREEMPTED
+    except KeyboardInterrupt as told:
+        if isinstance(told, Preempted) and not stop.by_hand:
+            console.print(f"preempted: {told}", markup=False)
+            return EXIT_PREEMPTED
+        words = str(told) or "the same command goes on from what is finished and from the last checkpoint"
+        console.print(f"interrupted: {words}", markup=False)
+        return EXIT_INTERRUPTED
 
 
 def _run_until_stopped(options: argparse.Namespace, console: Console, stop: "StopToken") -> int:

@@ -149,5 +149,6 @@ def test_a_second_ctrl_c_waits_for_nothing(start, places):
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 130, output[-3000:]
     assert "interrupted: " in output and "the same command goes on" in output
+    assert "its checkpoint is written" not in output
     assert time.monotonic() - told < 60
     assert not (run / "lease.json").exists()

@@ -1,7 +1,7 @@
 """A job that is told to stop: one token for all of it, from its first second to its last.
 
 SIGTERM and Ctrl-C raise `Preempted` where the main thread is: whatever it waits for, a dead server too, is left at once.
-While a stage trains they are a request first, which the workers answer with a checkpoint. A second Ctrl-C does not wait.
+While a stage trains they are a request first, which the workers answer with a checkpoint; Ctrl-C after that does not wait.
 """
 
 import signal
@@ -42,7 +42,11 @@ class StopToken:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        if before[signal.SIGINT] == signal.SIG_IGN:  # a script's background process: Ctrl-C is not meant for it
+            del before[signal.SIGINT]
+        for number in before:
+            signal.signal(number, self._on_signal)
         try:
             yield self
         except KeyboardInterrupt as interrupt:
@@ -77,7 +81,7 @@ class StopToken:
         signal.pthread_kill(main, signal.SIGTERM)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        again = number == signal.SIGINT and self.by_hand
+        again = number == signal.SIGINT and self.asked
         self.by_hand |= number == signal.SIGINT
         self._asked.set()
         if again or not self._requests_only:

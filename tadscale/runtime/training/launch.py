@@ -44,12 +44,13 @@ def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken
         stage: what to train, and where. The process is connected to the cluster if it is not yet.
         on_record: called with every step's record, from a thread of this process, half a second late at most. What it raises
             is logged and ends nothing.
-        stop: the job's; by default SIGTERM is listened to here.
+        stop: the job's; by default SIGTERM and Ctrl-C are listened to here.
 
     Raises:
         ValueError: a setting does not fit the data, the cluster, the teacher, or what is already under the stage's URL.
         QuarantineExceeded: more videos are bad than the budget allows.
-        Preempted: SIGTERM came, to this process or to a worker. A checkpoint was written, unless training did not answer.
+        Preempted: SIGTERM came, to this process or to a worker, or Ctrl-C. A checkpoint was written, unless training did not
+            answer.
         TrainingFailed: the workers failed too often.
         StorageError: the storage cannot be reached.
     """

@@ -43,12 +43,28 @@ def test_ctrl_c_is_a_request_the_first_time_and_leaves_the_second():
     assert told == [True]
 
 
-def test_ctrl_c_after_sigterm_is_a_request_still():
+def test_ctrl_c_after_sigterm_leaves_and_sigterm_after_ctrl_c_does_not():
+    reached = []
     with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
         terminate()
+        reached.append("SIGTERM")
         os.kill(os.getpid(), signal.SIGINT)
-        reached = True
-    assert reached and stop.by_hand
+        reached.append("left")
+    with pytest.raises(Preempted), StopToken().listening() as stop, stop.as_request():
+        os.kill(os.getpid(), signal.SIGINT)
+        terminate()
+        reached.append("Ctrl-C, SIGTERM")
+    assert reached == ["SIGTERM", "Ctrl-C, SIGTERM"]
+
+
+def test_ctrl_c_that_a_shell_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopToken().listening() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.asked and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_request_that_comes_before_is_not_lost():
