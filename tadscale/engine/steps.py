@@ -43,9 +43,9 @@ class DistillConfig(Config):
     """`share`: on its way into the backbone, distillation's gradient is scaled to `share` times ground truth's each step.
     `fixed`: the weights are all; at a feature weight of 4 one seed of three lost the colour for good, at 8 the one that was
     tried (sprites, a start that knew it)."""
-    share: PositiveFloat = 2.0
-    """See `balance`. At 2, and with one branch head for both branches, six seeds of eight kept the colour
-    (docs/results.md)."""
+    share: PositiveFloat = 1.0
+    """See `balance`. At 2 motion is learned somewhat faster, and more heads and seeds forget the appearance that the
+    backbone knew (docs/results.md)."""
 
 
 class AppearanceTeacherConfig(Config):

@@ -169,5 +169,5 @@ def test_a_part_that_was_switched_off_is_not_the_same_as_one_by_default(make_sta
     document["student"]["distill"] = None
     path.write_text(json.dumps(document))
     _, plan = open_plan(stage.plan)
-    with pytest.raises(ValueError, match=r"student.distill.share \(not there -> 2.0\)"):
+    with pytest.raises(ValueError, match=r"student.distill.share \(not there -> 1.0\)"):
         check_stored(stage, plan)
