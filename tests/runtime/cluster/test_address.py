@@ -43,7 +43,8 @@ def test_a_stale_ray_address_ends_a_job_at_once(monkeypatch):
     assert time.monotonic() - started < 20  # Ray itself is imported before
 
 
-def test_what_listens_and_is_no_cluster_is_left_in_time(silent):
+def test_what_listens_and_is_no_cluster_is_left_in_time(silent, monkeypatch):
+    monkeypatch.setattr("tadscale.runtime.cluster.address.overload", lambda: 1.0)
     started = time.monotonic()
     with pytest.raises(UserError, match=f"{silent}.*did not answer as a Ray cluster"):
         ask_cluster(silent, timeout_s=3)
