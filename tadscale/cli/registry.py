@@ -78,7 +78,9 @@ def _decision(version: "ModelVersion") -> str:
     """`promote against 3: +2.1 points`; empty where the gate has not seen it."""
     from tadscale.runtime.models.registry import GATE_PREFIX
 
-    gate = {name.removeprefix(GATE_PREFIX): value for name, value in version.tags.items() if GATE_PREFIX in name}
+    gate = {
+        name.removeprefix(GATE_PREFIX): value for name, value in version.tags.items() if name.startswith(GATE_PREFIX)
+    }
     if "decision" not in gate:
         return ""
     against = f" against {gate['against']}" if "against" in gate else ""

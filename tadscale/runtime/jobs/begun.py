@@ -25,6 +25,7 @@ def check_begun(job: JobConfig) -> None:
     if IDENTITY_NAME not in list_names(join(job.run_url, mode)):
         return
     stage = stage_of(job, mode)
-    check_identity(stage)
-    if all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources):  # else they are to be drawn again
+    if all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources):
         check_stored(stage, open_plan(stage.plan)[1])
+    else:  # built-in videos that are to be drawn again
+        check_identity(stage)

@@ -169,9 +169,8 @@ class JournalReader:
             self._read[name] = len(lines)
             if any(line.ends for line in lines[-1:]) or _stem(name) == _stem(later):
                 self._closed.add(name)
-        return list(
-            merge(*found, key=lambda line: line.unix_s)
-        )  # a clock that is set back turns no process's words round
+        # Merged and not sorted: a clock that is set back turns no process's words round.
+        return list(merge(*found, key=lambda line: line.unix_s))
 
 
 def _lines(text: str) -> Iterator[Line]:
