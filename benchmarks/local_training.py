@@ -183,6 +183,7 @@ def train_network(
         student=job.student,
         global_batch=plan.global_batch,
         labelled_share=plan.labelled_share,
+        total_steps=plan.total_steps,
     )
     log = _train(model.to(data.mask.device), step_function(mode, lesson), optim, data, mode, plan, teachers)
     return model.eval(), log

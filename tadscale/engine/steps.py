@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal, cast
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from tadscale.config import Config
@@ -46,6 +46,10 @@ class DistillConfig(Config):
     share: PositiveFloat = 1.0
     """See `balance`. At 2 motion is learned somewhat faster, and more heads and seeds forget the appearance that the
     backbone knew (docs/results.md)."""
+    backbone_delay: float = Field(default=0.0, ge=0, lt=1)
+    """Part of the training, from its begin, in which the teacher does not reach the backbone: the motion branch and the
+    heads learn from it already, the backbone from ground truth alone. A conventional student is not distilled in it. What a
+    start knows is put to use before motion comes: whichever comes first is apt to push the other out (docs/results.md)."""
 
 
 class AppearanceTeacherConfig(Config):
@@ -90,11 +94,23 @@ class Lesson:
     labelled_share: float = 1.0
     """Share of the plan's slots that have ground truth (`Plan.labelled_share`): its terms are means over those, so that
     windows without it take no weight from them."""
+    total_steps: int = 0
+    """Of the plan: what `backbone_delay` is a part of."""
+
+    def share(self, batch: WindowBatch) -> float | None:
+        """What distillation's gradient into the backbone is held to in this step, as a multiple of ground truth's; None
+        where it goes in as it is."""
+        distill = self.student.distill
+        if self._step(batch) < distill.backbone_delay * self.total_steps:
+            return 0.0
+        return distill.share if distill.balance == "share" else None
 
     def measures(self, batch: WindowBatch) -> bool:
         """Whether the gradients at the split are looked at in this step: the same on all ranks."""
-        step = int(batch.positions[0]) // self.global_batch
-        return self.student.distill.balance == "share" or step % MEASURE_EVERY_STEPS == 0
+        return self.share(batch) is not None or self._step(batch) % MEASURE_EVERY_STEPS == 0
+
+    def _step(self, batch: WindowBatch) -> int:
+        return int(batch.positions[0]) // self.global_batch
 
 
 def step_function(mode: Mode, lesson: Lesson) -> StepFunction:
@@ -126,8 +142,8 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     No ground truth reaches the motion branch's detector output, no distillation the appearance branch (unless the settings
     ask for it: to compare, or for an appearance teacher).
     """
-    distill = lesson.student.distill
-    split = SharedSplit(distill.share) if distill.balance == "share" else None
+    share = lesson.share(batch)
+    split = None if share is None else SharedSplit(share)
     output: StudentOutput = model(batch.frames, batch.mask, split, lesson.student.appearance_teacher is not None)
     truth = {
         "joint": _truth(lesson, output.joint_predictions, batch),
@@ -208,14 +224,14 @@ def _balanced(
 
     Both signals reach one feature through one head, so that the teacher's terms themselves are scaled.
     """
-    distill = lesson.student.distill
+    share = lesson.share(batch)
     of_truth, of_teacher = _total(list(truth.values())), _weighted(lesson, taught)
     measured: dict[str, Tensor] = {}
     if lesson.measures(batch) and split.requires_grad:
         gradients = split_gradients(model, split, of_truth, _total(of_teacher))
         measured = describe_split(*gradients)
-        if distill.balance == "share":
-            factor = share_factor(*gradients, distill.share)
+        if share is not None:
+            factor = share_factor(*gradients, share)
             of_teacher = [factor * part for part in of_teacher]
     return {"loss": _total([of_truth, *of_teacher]), **truth, **taught, **measured}
 

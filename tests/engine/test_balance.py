@@ -28,14 +28,18 @@ def student_of(tiny_model) -> Student:
     return Student(tiny_model, num_classes=2)
 
 
-def gradients(tiny_model, batch, **distill):
+def conventional_of(tiny_model) -> Detector:
+    torch.manual_seed(0)
+    return Detector(tiny_model, in_channels=3, num_classes=2)
+
+
+def gradients(tiny_model, batch, mode="decomposed", total_steps=0, **distill):
     """What one step sends into each parameter, and the loss parts."""
-    student = student_of(tiny_model)
+    student = student_of(tiny_model) if mode == "decomposed" else conventional_of(tiny_model)
     objective = build_objective(tiny_model.head, 2)
     settings = StudentConfig(distill=DistillConfig(**({"balance": "fixed"} | distill)))
-    parts = step_function("decomposed", Lesson(objective=objective, student=settings, global_batch=BATCH))(
-        student, batch
-    )
+    lesson = Lesson(objective=objective, student=settings, global_batch=BATCH, total_steps=total_steps)
+    parts = step_function(mode, lesson)(student, batch)
     parts["loss"].backward()
     grads = {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
     return grads, {name: value.item() for name, value in parts.items()}
@@ -87,6 +91,28 @@ def test_distillation_sends_the_stated_share_into_the_backbone(tiny_model, taugh
         )
     for name in set(fixed) - set(backbone):
         torch.testing.assert_close(balanced[name], fixed[name], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("balance", ["share", "fixed"])
+def test_a_backbone_may_hear_the_teacher_later_than_the_branches_do(tiny_model, taught, balance):
+    """In the first half the backbone's gradient is ground truth's, all else learns as ever; then nothing is held back."""
+    early = {"balance": balance, "backbone_delay": 0.5, "total_steps": 10}
+    later = dataclasses.replace(taught, positions=taught.positions + BATCH * 5)
+    held, parts = gradients(tiny_model, taught, **early)
+    whole, _ = gradients(tiny_model, taught, balance=balance)
+    truth, _ = gradients(tiny_model, taught, feature_weight=0.0, prediction_weight=0.0)
+    for name in held:
+        torch.testing.assert_close(held[name], truth[name] if name.startswith("backbone.") else whole[name])
+    assert parts["split_distill"] > 0
+    freed, _ = gradients(tiny_model, later, **early)
+    assert all(torch.equal(freed[name], whole[name]) for name in whole)
+
+
+def test_a_conventional_student_is_not_distilled_until_then(tiny_model, taught):
+    plain, _ = gradients(tiny_model, taught, mode="conventional", feature_weight=0.0, prediction_weight=0.0)
+    held, _ = gradients(tiny_model, taught, mode="conventional", backbone_delay=0.5, total_steps=10)
+    for name in plain:
+        torch.testing.assert_close(held[name], plain[name])
 
 
 def test_nothing_is_scaled_where_distillation_sends_nothing():

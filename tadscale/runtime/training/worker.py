@@ -178,6 +178,7 @@ class _Rank:
             student=job.student,
             global_batch=self._plan.global_batch,
             labelled_share=self._plan.labelled_share,
+            total_steps=self._plan.total_steps,
         )
         return step_function(self._stage.mode, lesson)
 

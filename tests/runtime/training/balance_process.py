@@ -31,11 +31,13 @@ STEPS, GLOBAL_BATCH = 4, 2
 MODEL = ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=ActionFormerConfig(dim=8, levels=2, heads=2))
 CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, global_batch=GLOBAL_BATCH)
 STUDENT = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="share", share=0.5))
+DELAYED = STUDENT.distill.model_copy(update={"backbone_delay": 0.5})
 STUDENTS = {
     "motion": STUDENT,
+    "motion, in the backbone later": STUDENT.model_copy(update={"distill": DELAYED}),
     "motion and appearance": STUDENT.model_copy(update={"appearance_teacher": AppearanceTeacherConfig()}),
 }
-"""By their teachers."""
+"""By their teachers, and when those reach the backbone."""
 
 
 def global_batch(step: int) -> WindowBatch:
@@ -84,7 +86,12 @@ def student() -> Student:
 
 def run(engine: Engine, taught_by: str, rank: int = 0, world_size: int = 1) -> list[list[float]]:
     """Loss and gradient norm of every step."""
-    lesson = Lesson(objective=build_objective(MODEL.head, 2), student=STUDENTS[taught_by], global_batch=GLOBAL_BATCH)
+    lesson = Lesson(
+        objective=build_objective(MODEL.head, 2),
+        student=STUDENTS[taught_by],
+        global_batch=GLOBAL_BATCH,
+        total_steps=STEPS,
+    )
     step, seen = step_function("decomposed", lesson), []
     for index in range(STEPS):
         engine.set_lr(CONFIG.lr)

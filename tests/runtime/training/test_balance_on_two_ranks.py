@@ -10,7 +10,7 @@ from tests.runtime.training.two_ranks import run_two_ranks
 
 
 def test_two_ranks_balance_as_one_process_does(tmp_path):
-    """With a teacher of motion alone, and with one of appearance beside it."""
+    """With a teacher of motion alone, the backbone reached at once or later, and with one of appearance beside it."""
     run_two_ranks(process.__file__, tmp_path)
     seen = json.loads((tmp_path / "seen.json").read_text())
     alone = {name: process.run(LocalEngine(process.student(), process.CONFIG), name) for name in process.STUDENTS}
@@ -19,5 +19,6 @@ def test_two_ranks_balance_as_one_process_does(tmp_path):
             for one, other in zip(steps, alone[taught_by], strict=True):
                 assert one == pytest.approx(other, rel=1e-4), (taught_by, preset)
         assert alone[taught_by][-1][0] != pytest.approx(alone[taught_by][0][0], rel=1e-2)
-    losses = [[loss for loss, _ in steps] for steps in alone.values()]
-    assert all(one < other for one, other in zip(*losses, strict=True))
+    losses = {taught_by: [loss for loss, _ in steps] for taught_by, steps in alone.items()}
+    assert losses["motion, in the backbone later"] != losses["motion"]
+    assert all(one < other for one, other in zip(losses["motion"], losses["motion and appearance"], strict=True))
