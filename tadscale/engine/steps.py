@@ -46,10 +46,11 @@ class DistillConfig(Config):
     share: PositiveFloat = 1.0
     """See `balance`. At 2 motion is learned somewhat faster, and more heads and seeds forget the appearance that the
     backbone knew (docs/results.md)."""
-    backbone_delay: float = Field(default=0.0, ge=0, lt=1)
+    backbone_delay: float = Field(default=0.33, ge=0, lt=1)
     """Part of the training, from its begin, in which the teacher does not reach the backbone: the motion branch and the
     heads learn from it already, the backbone from ground truth alone. A conventional student is not distilled in it. What a
-    start knows is put to use before motion comes: whichever comes first is apt to push the other out (docs/results.md)."""
+    start knows is put to use before motion comes: whichever comes first is apt to push the other out (docs/results.md). 0
+    for a backbone that starts from nothing: there is nothing to wait for."""
 
 
 class AppearanceTeacherConfig(Config):

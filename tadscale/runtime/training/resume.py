@@ -14,6 +14,8 @@ from tadscale.runtime.training.checkpoints import CheckpointStore
 RESULT_NAME = "result.json"
 IDENTITY_NAME = "stage.json"
 ABSENT = "not there"  # of a setting that another version has
+BEFORE = {"student.distill.backbone_delay": 0.0}
+"""What stages did that lack a setting whose default is something else: it came later, and not to them."""
 REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
 
 
@@ -102,6 +104,7 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     and a new setting does by default what was done before it."""
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
     was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
+    was = {name: value for name, value in BEFORE.items() if name in wanted} | was
     names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
     changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
     if changed:

@@ -131,6 +131,21 @@ def test_a_stage_of_an_earlier_version_goes_on_where_the_new_settings_are_as_by_
         check_stored(changed(stage, student=other), plan)
 
 
+def test_a_setting_whose_default_is_not_what_was_done_before_it_is_not_taken_up_in_mid_training(make_stage, tmp_path):
+    stage = make_stage(tmp_path / "run", "decomposed", None)
+    note_identity(stage)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    del document["student"]["distill"]["backbone_delay"]
+    path.write_text(json.dumps(document))
+    _, plan = open_plan(stage.plan)
+    with pytest.raises(ValueError, match=r"changed: student.distill.backbone_delay \(0.0 -> 0.33\)"):
+        check_stored(stage, plan)
+    student = stage.job.student
+    at_once = student.model_copy(update={"distill": student.distill.model_copy(update={"backbone_delay": 0.0})})
+    check_stored(changed(stage, student=at_once), plan)
+
+
 @pytest.fixture
 def plain_choice(make_stage, tmp_path) -> Stage:
     """A stage with a head and a backbone of which the job says the names alone."""
