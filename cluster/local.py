@@ -29,6 +29,7 @@ GCS_PORT, DASHBOARD_PORT = 6379, 8265  # Ray's own: with them `ray job submit` n
 
 
 def main() -> int:
+    """Run the command that was asked for; a mistake of the user ends with 1 and a sentence."""
     args = parse_arguments()
     try:
         args.command(args)
@@ -39,6 +40,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--state-dir",
@@ -64,6 +66,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def up(args: argparse.Namespace) -> None:
+    """Start a cluster and wait until all of its nodes are alive; nothing half started stays behind."""
     path = state_path(args)
     if path.exists():
         raise LocalClusterError(f"a cluster is up already, or was left behind ({path}); run `cluster/local.py down`")
@@ -94,6 +97,7 @@ def up(args: argparse.Namespace) -> None:
 
 
 def down(args: argparse.Namespace) -> None:
+    """End what `up` and `add` started, and nothing else."""
     state = read_state(args)
     survivors = state.stop()
     if survivors:
@@ -103,15 +107,18 @@ def down(args: argparse.Namespace) -> None:
 
 
 def print_environment(args: argparse.Namespace) -> None:
+    """Say, as lines for a shell, where the cluster is."""
     for name, value in read_state(args).env.items():
         print(f"export {name}={shlex.quote(value)}")
 
 
 def add(args: argparse.Namespace) -> None:
+    """Start one more node."""
     print(f"{nodes.start_worker(read_state(args)).name} is alive", file=sys.stderr)
 
 
 def kill(args: argparse.Namespace) -> None:
+    """End one node, as in a crash or with a spot machine's notice."""
     state = read_state(args)
     workers = {started.name: started for started in nodes.living_nodes(state) if started.name != "head"}
     if args.node not in workers:
@@ -123,10 +130,16 @@ def kill(args: argparse.Namespace) -> None:
 
 
 def state_path(args: argparse.Namespace) -> Path:
+    """The file that tells what was started."""
     return args.state_dir / "state.json"
 
 
 def read_state(args: argparse.Namespace) -> StateFile:
+    """What was started.
+
+    Raises:
+        LocalClusterError: nothing was.
+    """
     try:
         return StateFile.read(state_path(args))
     except FileNotFoundError:

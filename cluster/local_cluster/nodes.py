@@ -91,6 +91,7 @@ def wait_for_all_nodes(state: StateFile) -> None:
 
 
 def start_ray(state: StateFile, name: str, *flags: str) -> Started:
+    """Starts one node and returns at once."""
     # --block: the process stays, ends its children when it is told to end, and ends when one of them dies.
     # The agent's port is 52365 on every node unless told otherwise.
     command = [*RAY, "start", "--block", "--dashboard-agent-listen-port=0", *state.node_flags, *flags]
@@ -98,6 +99,7 @@ def start_ray(state: StateFile, name: str, *flags: str) -> Started:
 
 
 def child_environment(state: StateFile) -> dict[str, str]:
+    """The environment of every process that is started here."""
     # Jobs begin with `#!/usr/bin/env -S python ...`: it has to be this Python.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     kept = {
@@ -112,10 +114,12 @@ def child_environment(state: StateFile) -> dict[str, str]:
 
 
 def is_node(started: Started) -> bool:
+    """Whether a started process is a Ray node; the S3 server is none."""
     return started.name == "head" or started.name.startswith("node-")
 
 
 def living_nodes(state: StateFile) -> list[Started]:
+    """The nodes that were started and have not ended."""
     return [started for started in state.processes if is_node(started) and started.alive()]
 
 
@@ -175,11 +179,13 @@ def get_json(url: str) -> dict | None:
 
 
 def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def is_taken(port: int) -> bool:
+    """Whether something listens on a port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
