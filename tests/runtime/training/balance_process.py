@@ -30,7 +30,7 @@ PRESETS = {"zero1": ZERO_1} | {f"zero{stage}": {"zero_optimization": {"stage": s
 STEPS, GLOBAL_BATCH = 4, 2
 MODEL = ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=ActionFormerConfig(dim=8, levels=2, heads=2))
 CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, global_batch=GLOBAL_BATCH)
-STUDENT = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="share", share=0.5))
+STUDENT = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="share", share=0.5, backbone_delay=0.0))
 DELAYED = STUDENT.distill.model_copy(update={"backbone_delay": 0.5})
 STUDENTS = {
     "motion": STUDENT,
