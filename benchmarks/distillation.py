@@ -7,7 +7,8 @@ of every detector with mean and standard deviation over seeds, on the test subse
 when classes are merged by motion or by appearance: what each detector knows. Built-in data are drawn where they are missing.
 
 A file of variants is a list of `{name, mode, set: [A.B=VALUE, ...], start}`: one network each, for every seed. What variants
-need and share (data, teachers, starts) is made once and kept under `--scratch`. Results go to `--out` as JSON lines, each as
+need and share (data, teachers, starts) is made once and kept under `--scratch`; teachers are networks there, which
+`teacher.url` of other variants may name. Results go to `--out` as JSON lines, each as
 soon as it is there; what is there already is not trained again.
 """
 
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch import nn
 
 from benchmarks.local_training import (
     Start,
@@ -88,7 +90,10 @@ class Task(NamedTuple):
 
     @property
     def teacher_path(self) -> Path:
-        """What the teacher of this data and seed says of every window."""
+        """What the teacher of this data and seed says of every window, or a named teacher."""
+        named = self.job.teacher.url
+        if named is not None:
+            return self._kept("teacher", str(self.data_path), named, spec_digest(named))
         network = network_of(self.job, "teacher", ()).model_dump(exclude={"inference"})
         started = is_published(self.start)
         optim = settings_of(self.job, "teacher").optim
@@ -231,25 +236,33 @@ def prepare_start(task: Task) -> None:
 
 
 def prepare_teacher(task: Task) -> None:
-    """A teacher, and what it says of every window."""
-    data = _data(task.data_path, task.device)
+    """A teacher, trained or named, and what it says of every window."""
+    data, named = _data(task.data_path, task.device), task.job.teacher.url
+    if named is not None:
+        return _keep_said(load_network(named)[0], "teacher", task, task.teacher_path)
     start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
     job = settings_of(task.job, "teacher")
     model, _ = train_network(job, data[job.data.train_subset], "teacher", task.seed, start=start)
-    said = {name: tuple(predict(model, subset, "teacher")) for name, subset in data.items()}
-    torch.save({"said": said, "state": model.state_dict()}, task.teacher_path)
+    described = network_of(job, "teacher", data[job.data.train_subset].manifest.classes)
+    save_network(str(task.teacher_path.with_suffix("")), described, model.state_dict())
+    return _keep_said(model, "teacher", task, task.teacher_path)
+
+
+def _keep_said(model: nn.Module, mode: Mode, task: Task, path: Path) -> None:
+    model = model.to(task.device)
+    said = {name: tuple(predict(model, subset, mode)) for name, subset in _data(task.data_path, task.device).items()}
+    torch.save({"said": said, "state": model.state_dict()}, path)
 
 
 def prepare_appearance(task: Task) -> None:
     """An appearance teacher, and what it says of every window: the job's own baseline, or a named network."""
     data, named = _data(task.data_path, task.device), task.job.student.appearance_teacher
     if named is not None and named.url is not None:
-        model = load_network(named.url)[0].to(task.device)
+        model = load_network(named.url)[0]
     else:
         start = read_start(task) if task.needs_start else None
         model, _ = train_network(task.job, data[task.job.data.train_subset], "baseline", task.seed, start=start)
-    said = {name: tuple(predict(model, subset, "baseline")) for name, subset in data.items()}
-    torch.save({"said": said, "state": model.state_dict()}, task.appearance_path)
+    _keep_said(model, "baseline", task, task.appearance_path)
 
 
 def read_said(path: Path) -> dict[str, DetectorOutput]:
@@ -277,12 +290,8 @@ def run(task: Task) -> list[dict[str, Any]]:
     )
     learn = data[train_subset]
     log: list[dict[str, float]] = []
-    trained = {"teacher": task.teacher_path, "baseline": task.baseline_path}.get(task.mode)
-    if trained is not None and trained.exists():  # a baseline where it teaches, too
-        model = network_of(task.job, task.mode, learn.manifest.classes).build().to(task.device)
-        model.load_state_dict(torch.load(trained)["state"])
-        model.eval()
-    else:
+    model = _trained(task, learn.manifest.classes)
+    if model is None:
         model, log = train_network(task.job, learn, task.mode, task.seed, teachers, start)
     found = {name: predict(model, data[name], task.mode).predictions for name in SCORED}
     outputs = {task.name: found}
@@ -308,6 +317,18 @@ def run(task: Task) -> list[dict[str, Any]]:
         "".join(f"{row['name']} seed {row['seed']}: test {row['test']} in {row['seconds']} s\n" for row in rows)
     )
     return rows
+
+
+def _trained(task: Task, classes: tuple[str, ...]) -> nn.Module | None:
+    """A teacher, or a baseline that teaches, too; None where the network is still to train."""
+    path = {"teacher": task.teacher_path, "baseline": task.baseline_path}.get(task.mode)
+    if path is None or not path.exists():
+        return None
+    if task.mode == "teacher" and task.job.teacher.url is not None:
+        return load_network(task.job.teacher.url)[0].to(task.device)
+    model = network_of(task.job, task.mode, classes).build().to(task.device)
+    model.load_state_dict(torch.load(path)["state"])
+    return model.eval()
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
