@@ -102,6 +102,7 @@ class Training:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure on local files and on S3, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--values", type=int, default=50, help="millions of values in the network")
     parser.add_argument("--latency-ms", type=float, default=20.0, help="of every request to S3")

@@ -58,10 +58,12 @@ class Result(NamedTuple):
     error_px: dict[str, float]  # by scene; empty for a temporal gradient
 
     def near_error_px(self) -> float:
+        """Mean end-point error over the near scenes."""
         return float(np.mean([error for name, error in self.error_px.items() if name not in FAR]))
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure every method at every size, and print the tables."""
     arguments = parse_arguments(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -82,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["112x112", "224x224", "256x340"], help="HEIGHTxWIDTH ...")
     parser.add_argument(
@@ -136,6 +139,7 @@ def measure_motion(name: str, motion: Motion, first: Tensor) -> Result:
 def measure_raft(
     variant: Variant, weights: str | None, scenes: list[FlowScene], first: Tensor, second: Tensor
 ) -> Result:
+    """Cost and errors of RAFT, untrained where no weights are given: the cost is the same."""
     with tempfile.TemporaryDirectory() as folder:
         untrained = Path(folder, "untrained.safetensors")
         if weights is None:
@@ -162,6 +166,7 @@ def measure_dual_tvl1(scenes: list[FlowScene], first: Tensor, second: Tensor) ->
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
+    """This thread's CPU time for one call."""
     start = time.thread_time()
     work()
     return time.thread_time() - start

@@ -71,6 +71,7 @@ class Path(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Measure every solver against the device's limits; 2 where there is no GPU."""
     arguments = parse_arguments(argv)
     if not torch.cuda.is_available() or find_spec("triton") is None:
         sys.stderr.write(
@@ -89,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["112x112", "224x224", "256x340"], help="HEIGHTxWIDTH ...")
     parser.add_argument("--pairs", type=int, default=320, help="pairs of frames a call, copies of the scenes")
@@ -138,6 +140,7 @@ def paths(frames: list[Tensor], sweep: bool) -> list[Path]:
 
 
 def variant(**settings: object) -> type[TritonTvl1Solver]:
+    """The Triton solver with other settings."""
     return type("Variant", (TritonTvl1Solver,), settings)
 
 
@@ -173,6 +176,7 @@ def count_work(solver_type: SolverType, height: int, width: int) -> Work:
 
 
 def torch_level(solver_type: type[Tvl1Solver], height: int, width: int) -> Work:
+    """What the solver in plain torch moves and computes for a pair on one level of the pyramid."""
     iterations = CONFIG.warps * CONFIG.iterations
     planes = (
         iterations * TORCH_PLANES[solver_type] + CONFIG.warps * TORCH_WARP_PLANES + TORCH_LEVEL_PLANES + LEVEL_PLANES
@@ -199,6 +203,7 @@ def triton_level(solver_type: type[TritonTvl1Solver], height: int, width: int) -
 
 
 def measure_limits() -> Limits:
+    """The device's memory bandwidth and float32 rate, by a copy and a matrix product."""
     source = torch.rand(1 << 28, device="cuda")  # 1 GiB: no cache holds it
     target = torch.empty_like(source)
     copied = 2 * source.nbytes / seconds(lambda: target.copy_(source))
@@ -222,6 +227,7 @@ def seconds(work: Callable[[], object], repeats: int = 10) -> float:
 
 
 def say(line: str) -> None:
+    """Print a line at once: a run may be cut off."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -37,6 +37,7 @@ PARTS = (
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run every part within the time; 2 where there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=6.0, help="for all parts together")
     arguments = parser.parse_args(argv)

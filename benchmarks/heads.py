@@ -79,6 +79,7 @@ class Cost(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure heads and suppression, and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="the demo's size")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
@@ -136,6 +137,7 @@ def contestant(name: str, size: Size, device: str) -> Contestant:
 
 
 def random_targets(size: Size) -> Targets:
+    """15 actions a window, of 0.2 to 4.2 % of its length."""
     frames = size.steps * STRIDE_FRAMES
     start = torch.rand(size.batch, 15, 1) * 0.95 * frames
     return Targets(

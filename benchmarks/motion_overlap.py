@@ -24,6 +24,7 @@ ROUNDS = 3
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Time the motion teacher with and without overlap, and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224, help="pixels a side")

@@ -35,6 +35,7 @@ CLIP_FRAMES = 256
 
 
 def main() -> int:
+    """Print the tables; 2 where there is no GPU."""
     if not torch.cuda.is_available():
         sys.stderr.write("benchmarks.networks_gpu needs a CUDA device. Found none.\n")
         return 2
@@ -89,6 +90,7 @@ def report(name: str, forward: Callable[[], object], step: Callable[[], object])
 
 
 def under_autocast(dtype: torch.dtype, work: Callable[[], object]) -> object:
+    """Do the work as training in this dtype does."""
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
         return work()
 

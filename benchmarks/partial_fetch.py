@@ -60,6 +60,7 @@ class Group(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure on local files and on S3."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, default=8, help="of each video, evenly spread")
     parser.add_argument("--crf", type=int, default=23, help="x264's quality, which decides the bit rate")

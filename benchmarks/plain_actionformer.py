@@ -16,6 +16,7 @@ class MaskedConv(nn.Conv1d):
     """A convolution over `[B, D, L]`, zero where the mask `[B, 1, L']` is."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """`[B, C, L]` to `[B, D, L]`, nought where the mask is."""
         return super().forward(x) * mask
 
 
@@ -28,6 +29,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[B, D, L]` to `[B, D, L]`."""
         centred = x - x.mean(dim=1, keepdim=True)
         variance = centred.square().mean(dim=1, keepdim=True)
         return centred / torch.sqrt(variance + 1e-5) * self.weight + self.bias
@@ -42,6 +44,7 @@ class Layer(nn.Module):
         self.norm = ChannelNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[B, C, L]` to `[B, D, L]`."""
         return F.relu(self.norm(self.conv(x, mask)))
 
 
@@ -59,6 +62,7 @@ class WindowAttention(nn.Module):
         self.out = MaskedConv(dim, dim, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """`[B, D, L]` to `[B, D, L / stride]`."""
         query, key, value = (
             project(norm(mix(x, mask)))
             for mix, norm, project in zip(self.mixers, self.norms, self.projections, strict=True)
@@ -92,6 +96,7 @@ class Block(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, D, L]` to `[B, D, L / stride]`, and the mask of that."""
         mask = mask[:, :, :: self.stride]
         x = self.pool(x) * mask + self.attention(self.attention_norm(x), mask)
         return x + self.mlp(self.mlp_norm(x)) * mask, mask
@@ -106,6 +111,7 @@ class PlainTower(nn.Module):
         self.out = MaskedConv(dim, out, 3, padding=1)
 
     def forward(self, levels: list[Tensor], masks: list[Tensor]) -> Tensor:
+        """Levels of `[B, D, L]` to `[B, all steps, out]`."""
         found = []
         for x, mask in zip(levels, masks, strict=True):
             for layer in self.layers:

@@ -156,6 +156,7 @@ class Load(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Measure each part, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=20_000)
     parser.add_argument("--ranks", type=int, default=256)

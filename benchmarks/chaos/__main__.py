@@ -43,6 +43,7 @@ TO_THE_END_S = 600.0  # without faults
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train in peace and under faults, and report; 1 where the two runs differ or something was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--minutes", type=float, default=6.0, help="for how long faults come, from the first checkpoint on"

@@ -89,6 +89,7 @@ class StateFile:
         return started
 
     def log(self, name: str) -> Path:
+        """Where a process's output goes."""
         return self.path.parent / f"{name}.log"
 
     def members(self, roots: Iterable[Started], *, marked: bool) -> Iterator[psutil.Process]:
