@@ -102,6 +102,16 @@ class Task(NamedTuple):
         return self._kept("teacher", str(self.data_path), network, optim.model_dump(), self.seed, *begin)
 
     @property
+    def teacher_url(self) -> str:
+        """The teacher's network: the named one, or what was trained here."""
+        return self.job.teacher.url or str(self.teacher_path.with_suffix(""))
+
+    @property
+    def baseline_url(self) -> str:
+        """The baseline's network, where it teaches."""
+        return str(self.baseline_path.with_suffix(""))
+
+    @property
     def appearance_path(self) -> Path:
         """What the appearance teacher says of every window: the baseline of this data and seed, or a named network."""
         wanted = self.job.student.appearance_teacher
@@ -111,7 +121,7 @@ class Task(NamedTuple):
 
     @property
     def baseline_path(self) -> Path:
-        """The baseline, where it teaches, and what it says of every window."""
+        """What the baseline says of every window, where it teaches."""
         network = network_of(self.job, "baseline", ()).model_dump(exclude={"inference"})
         optim = self.job.optim if self.needs_start else without_start(self.job.optim)
         return self._kept("baseline", str(self.data_path), network, optim.model_dump(), self.seed, str(self.start_path))
@@ -237,37 +247,37 @@ def prepare_start(task: Task) -> None:
 
 def prepare_teacher(task: Task) -> None:
     """A teacher, trained or named, and what it says of every window."""
-    data, named = _data(task.data_path, task.device), task.job.teacher.url
-    if named is not None:
-        return _keep_said(load_network(named)[0], "teacher", task, task.teacher_path)
-    start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
-    job = settings_of(task.job, "teacher")
-    model, _ = train_network(job, data[job.data.train_subset], "teacher", task.seed, start=start)
-    described = network_of(job, "teacher", data[job.data.train_subset].manifest.classes)
-    save_network(str(task.teacher_path.with_suffix("")), described, model.state_dict())
-    return _keep_said(model, "teacher", task, task.teacher_path)
+    if task.job.teacher.url is None:
+        start = read_start(task._replace(mode="teacher")) if is_published(task.start) else None
+        _train_kept(task, settings_of(task.job, "teacher"), "teacher", start, task.teacher_url)
+    _keep_said(task, task.teacher_url, "teacher", task.teacher_path)
 
 
-def _keep_said(model: nn.Module, mode: Mode, task: Task, path: Path) -> None:
-    model = model.to(task.device)
-    said = {name: tuple(predict(model, subset, mode)) for name, subset in _data(task.data_path, task.device).items()}
-    torch.save({"said": said, "state": model.state_dict()}, path)
+def _train_kept(task: Task, job: JobConfig, mode: Mode, start: Start | None, url: str) -> None:
+    learn = _data(task.data_path, task.device)[job.data.train_subset]
+    model, _ = train_network(job, learn, mode, task.seed, start=start)
+    save_network(url, network_of(job, mode, learn.manifest.classes), model.state_dict())
+
+
+def _keep_said(task: Task, url: str, mode: Mode, path: Path) -> None:
+    model = load_network(url)[0].to(task.device)
+    data = _data(task.data_path, task.device)
+    torch.save({name: tuple(predict(model, subset, mode)) for name, subset in data.items()}, path)
 
 
 def prepare_appearance(task: Task) -> None:
     """An appearance teacher, and what it says of every window: the job's own baseline, or a named network."""
-    data, named = _data(task.data_path, task.device), task.job.student.appearance_teacher
-    if named is not None and named.url is not None:
-        model = load_network(named.url)[0]
-    else:
-        start = read_start(task) if task.needs_start else None
-        model, _ = train_network(task.job, data[task.job.data.train_subset], "baseline", task.seed, start=start)
-    _keep_said(model, "baseline", task, task.appearance_path)
+    named = task.job.student.appearance_teacher
+    url = named.url if named is not None else None
+    if url is None:
+        url = task.baseline_url
+        _train_kept(task, task.job, "baseline", read_start(task) if task.needs_start else None, url)
+    _keep_said(task, url, "baseline", task.appearance_path)
 
 
 def read_said(path: Path) -> dict[str, DetectorOutput]:
     """What a frozen teacher says of the windows of each subset."""
-    return {name: DetectorOutput(*output) for name, output in torch.load(path)["said"].items()}
+    return {name: DetectorOutput(*output) for name, output in torch.load(path).items()}
 
 
 def read_start(task: Task) -> Start:
@@ -290,8 +300,10 @@ def run(task: Task) -> list[dict[str, Any]]:
     )
     learn = data[train_subset]
     log: list[dict[str, float]] = []
-    model = _trained(task, learn.manifest.classes)
-    if model is None:
+    trained = {"teacher": task.teacher_url, "baseline": task.baseline_url}.get(task.mode)
+    if trained is not None and (task.mode == "teacher" or task.baseline_path.exists()):  # a baseline that teaches, too
+        model: nn.Module = load_network(trained)[0].to(task.device)
+    else:
         model, log = train_network(task.job, learn, task.mode, task.seed, teachers, start)
     found = {name: predict(model, data[name], task.mode).predictions for name in SCORED}
     outputs = {task.name: found}
@@ -317,18 +329,6 @@ def run(task: Task) -> list[dict[str, Any]]:
         "".join(f"{row['name']} seed {row['seed']}: test {row['test']} in {row['seconds']} s\n" for row in rows)
     )
     return rows
-
-
-def _trained(task: Task, classes: tuple[str, ...]) -> nn.Module | None:
-    """A teacher, or a baseline that teaches, too; None where the network is still to train."""
-    path = {"teacher": task.teacher_path, "baseline": task.baseline_path}.get(task.mode)
-    if path is None or not path.exists():
-        return None
-    if task.mode == "teacher" and task.job.teacher.url is not None:
-        return load_network(task.job.teacher.url)[0].to(task.device)
-    model = network_of(task.job, task.mode, classes).build().to(task.device)
-    model.load_state_dict(torch.load(path)["state"])
-    return model.eval()
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
