@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.flow_gpu import say, seconds
-from benchmarks.heads import CLASSES, PLAIN, PUBLISHED, contestant
+from benchmarks.heads import PLAIN, PUBLISHED, contestant
+from benchmarks.inference import MOTION, STUDENT, inference_parts, with_two_stream
 from tadscale.config import choices
-from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.flow.motion import MotionConfig
 from tadscale.models.backbones import BackboneConfig
 from tadscale.models.backbones.base import BackboneSettings
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
 from tadscale.models.config import ModelConfig
-from tadscale.models.detector import Detector
 from tadscale.models.heads import HeadConfig
-from tadscale.models.student import Student
 
 DTYPES = (torch.float32, torch.bfloat16)
 SIZE = 112  # pixels a side; the recipes' is the same
@@ -98,29 +97,15 @@ def under_autocast(dtype: torch.dtype, work: Callable[[], object]) -> object:
 def report_inference(size: int) -> None:
     """The student's RGB alone against two-stream's RGB, flow and flow detector."""
     config = ModelConfig(backbone=TsmResNet18Config(width=64, stride=4), dim=256)
-    student = Student(config, num_classes=CLASSES).cuda().eval()
-    rgb = Detector(config, in_channels=3, num_classes=CLASSES).cuda().eval()
-    flow = Detector(config, in_channels=2, num_classes=CLASSES).cuda().eval()
-    motion = build_motion(MotionConfig(name="tvl1"))
     frames = torch.randint(0, 256, (4, CLIP_FRAMES, size, size, 3), dtype=torch.uint8, device="cuda")
-    mask = torch.ones(4, CLIP_FRAMES, dtype=torch.bool, device="cuda")
-    fields = motion(frames)
-
-    @torch.no_grad()
-    def timed(work: Callable[[], object], dtype: torch.dtype = torch.bfloat16) -> float:
-        with torch.autocast("cuda", torch.bfloat16, enabled=dtype != torch.float32):
-            return seconds(work) * 1e3 / 4
-
-    rows = {
-        "student, RGB alone": timed(lambda: student.detect(frames, mask)),
-        "baseline, RGB alone": timed(lambda: rgb.detect(frames, mask)),
-        "TV-L1 flow": timed(lambda: motion(frames), torch.float32),
-        "flow detector": timed(lambda: flow.detect(fields, mask)),
-    }
-    rows["two-stream (the last three)"] = sum(list(rows.values())[1:])
-    for name, milliseconds in rows.items():
-        share = milliseconds / rows["student, RGB alone"]
-        say(f"{size} px  {name:30} {milliseconds:9.2f}  {share:6.2f} x the student")
+    parts = inference_parts(config, MotionConfig(name="tvl1"), frames)
+    costs = {}
+    for name, part in parts.items():
+        with torch.no_grad(), torch.autocast("cuda", torch.bfloat16, enabled=name != MOTION):
+            costs[name] = seconds(part) / len(frames)
+    costs = with_two_stream(costs)
+    for name, taken in costs.items():
+        say(f"{size} px  {name:30} {taken * 1e3:9.2f}  {taken / costs[STUDENT]:6.2f} x the student")
 
 
 if __name__ == "__main__":
