@@ -13,7 +13,7 @@ from tadscale.cli.store import add_store_to, open_store
 from tadscale.errors import UserError
 
 if TYPE_CHECKING:
-    from tadscale.runtime.tracking.journal import Line
+    from tadscale.runtime.tracking.journal import JournalReader, Line
 
 FOLLOW_S = 2.0
 STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
@@ -45,15 +45,33 @@ def _logs(options: argparse.Namespace, console: Console) -> int:
         console.print(_nothing(lines, url), markup=False, highlight=False)
     for line in shown[max(0, len(shown) - options.last) :]:
         console.print(format_line(line))
-    over = _is_over(lines, False)
-    while options.follow and not over:
+    if options.follow and not _is_over(lines, False):
+        _follow(reader, url, options, console)
+    return EXIT_OK
+
+
+def _follow(reader: "JournalReader", url: str, options: argparse.Namespace, console: Console) -> None:
+    """Show what is said until the driver's last word; a killed driver says none.
+
+    Raises:
+        UserError: the driver is gone.
+    """
+    from tadscale.runtime.jobs.lease import LeaseWatch
+
+    watch, over = LeaseWatch(url), False
+    while not over:
         time.sleep(FOLLOW_S)
+        dead = watch.dead()  # before its lines are read, so that the last of them are shown
         lines = reader.new_lines()
         for line in lines:
             if _is_wanted(line, options):
                 console.print(format_line(line))
         over = _is_over(lines, over)
-    return EXIT_OK
+        if dead is not None and not over:
+            raise UserError(
+                f"the job's driver, process {dead.pid} on {dead.host}, is gone without a last word: killed (for memory, "
+                "with its machine or pod), or cut off from its storage. The same job goes on where it stopped"
+            )
 
 
 def format_line(line: "Line") -> Text:

@@ -1,12 +1,16 @@
 """`tadscale logs`: what a job said, read back."""
 
 import logging
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from tadscale.cli import logs, main
+from tadscale.runtime.jobs.lease import LEASE_NAME, Holder
 from tadscale.runtime.tracking import journal
 from tadscale.runtime.tracking.journal import DRIVER, Journal, Line
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
@@ -63,6 +67,19 @@ def test_a_job_under_way_is_followed_to_its_end(storage: Path, monkeypatch, caps
         lines = shown(capsys, "long", "--follow", "--tracking-uri", run.tracking_uri)
         worker.join()
     assert [line.split(None, 1)[1].partition(" on ")[0] for line in lines] == ["begins", "goes on", "ended"]
+
+
+def test_a_killed_driver_is_not_followed_for_ever(storage: Path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(logs, "FOLLOW_S", 0.02)
+    with track_job(TrackingConfig(), job="killed", storage=str(storage), settings={}) as run:
+        pass
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    holder = Holder(token="x", host=socket.gethostname(), pid=dead.pid, since_unix_s=0.0)
+    (storage / "killed").mkdir(exist_ok=True)
+    (storage / "killed" / LEASE_NAME).write_text(holder.model_dump_json())
+    assert main(["logs", "killed", "--follow", "--tracking-uri", run.tracking_uri]) == 1
+    assert f"process {dead.pid} on" in capsys.readouterr().err
 
 
 def lines(*facts: tuple[str, bool]) -> list[Line]:

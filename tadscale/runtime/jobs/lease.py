@@ -89,6 +89,33 @@ def leased(run_url: str, stop: StopToken) -> Iterator[None]:
         _release(url, mine)  # of one who was told to stop while taking it, too
 
 
+class LeaseWatch:
+    """Looks on whether a run's driver lives, without wanting its lease.
+
+    Args:
+        run_url: folder of the run.
+    """
+
+    def __init__(self, run_url: str) -> None:
+        self._url = join(run_url, LEASE_NAME)
+        self._seen: Holder | None = None
+        self._since = time.monotonic()
+
+    def dead(self) -> Holder | None:
+        """Who died with the lease, as far as can be told: it did not beat for `EXPIRY_S`, or its process is gone.
+
+        None while it beats, and where there is no lease: a driver that ends gives it back.
+
+        Raises:
+            StorageError: the storage cannot be reached.
+        """
+        now = _read(self._url)
+        if now != self._seen:
+            self._seen, self._since = now, time.monotonic()
+        silent = time.monotonic() - self._since >= EXPIRY_S
+        return now if now is not None and (silent or now.is_dead) else None
+
+
 def _take(url: str, mine: Holder) -> None:
     held = _read(url)
     if held is not None and not held.is_dead:

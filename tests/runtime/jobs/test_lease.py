@@ -12,7 +12,7 @@ import pytest
 
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.jobs import lease
-from tadscale.runtime.jobs.lease import Holder, LeaseHeld, leased
+from tadscale.runtime.jobs.lease import Holder, LeaseHeld, LeaseWatch, leased
 
 HOLD = (
     "import sys, time\n"
@@ -92,3 +92,29 @@ def test_two_that_start_at_once_are_not_both_let_in(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "_write", lambda url, holder: Path(tmp_path, "lease.json").write_text(taken))
     with pytest.raises(LeaseHeld, match="process 7"), leased(str(tmp_path), StopToken()):
         pytest.fail("both run")
+
+
+def test_who_looks_on_sees_a_driver_s_death_and_no_end_that_is_none(other, tmp_path):
+    watch = LeaseWatch(str(tmp_path))
+    assert watch.dead() is None
+    other.kill()
+    other.wait()
+    gone = watch.dead()
+    assert gone is not None and gone.pid == other.pid
+    (tmp_path / lease.LEASE_NAME).unlink()
+    assert watch.dead() is None
+
+
+def test_a_lease_of_another_machine_is_dead_once_it_does_not_beat(tmp_path):
+    far = Holder(token="x", host="elsewhere", pid=1, since_unix_s=0.0)
+    (tmp_path / lease.LEASE_NAME).write_text(far.model_dump_json())
+    watch = LeaseWatch(str(tmp_path))
+    assert watch.dead() is None
+    time.sleep(1.0)
+    (tmp_path / lease.LEASE_NAME).write_text(far.model_copy(update={"beat": 1}).model_dump_json())
+    assert watch.dead() is None
+    time.sleep(1.0)
+    assert watch.dead() is None  # two seconds after it was first seen, one after its last beat
+    time.sleep(0.6)
+    gone = watch.dead()
+    assert gone is not None and gone.host == "elsewhere"
