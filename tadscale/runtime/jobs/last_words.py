@@ -24,12 +24,18 @@ class Hint(NamedTuple):
     """To be typed; or a page's address."""
 
 
-def hints(tracking_uri: str, model: ModelVersion | None) -> Iterator[Hint]:
-    """How to use the model, and where the runs are looked at. A password is never among it."""
+def hints(tracking_uri: str, model: ModelVersion | None, *, watches: bool = True) -> Iterator[Hint]:
+    """How to use the model, and where the runs are looked at. A password is never among it.
+
+    Args:
+        tracking_uri: of the store.
+        model: what was registered.
+        watches: whether that looks at videos; a network of features detects nothing in them.
+    """
     hidden = has_credentials(tracking_uri)
     if hidden and os.environ.get(STORE) != tracking_uri:
         yield Hint("first", f"export {STORE}=...  # the job's tracking.tracking_uri: {hide_credentials(tracking_uri)}")
-    if model is not None:
+    if model is not None and watches:
         yield Hint("detect", f"{_store(tracking_uri)}{program('tadscale')} detect {_url(model)} VIDEO.mp4")
     if tracking_uri.startswith(("http://", "https://")):
         yield Hint("runs", _without_user(tracking_uri))  # a browser asks for the password

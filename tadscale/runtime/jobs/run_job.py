@@ -229,7 +229,7 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
         _say(console, "model", f"{version.name} version {version.version} ({aliases})")
-    for hint in hints(summary.tracking_uri, summary.model):
+    for hint in hints(summary.tracking_uri, summary.model, watches=job.data.window.features is None):
         _say(console, hint.what, hint.command)
 
 

@@ -56,6 +56,10 @@ def test_a_version_without_an_alias_is_named_by_its_number() -> None:
     assert "models:/my model/3" in words("sqlite:////r/mlflow.db", model("challenger"))["detect"]
 
 
+def test_a_network_of_features_is_sent_to_no_video() -> None:
+    assert [hint.what for hint in hints("sqlite:////r/mlflow.db", model("champion"), watches=False)] == ["runs"]
+
+
 @pytest.mark.parametrize("in_shell", [True, False])
 def test_a_password_is_named_by_its_variable(in_shell: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = "postgresql://me:Kanarienvogel@db/mlflow"
