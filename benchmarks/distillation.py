@@ -199,8 +199,6 @@ def read_tasks(options: argparse.Namespace) -> Iterable[Task]:
         variants = [variant for path in options.variants for variant in yaml.safe_load(path.read_text())]
     for variant in variants:
         job = load_job(options.job, [*options.set, *variant.get("set", ())])
-        if job.motion.flow_url is not None:
-            raise ValueError("this benchmark computes motion itself: choose another motion.name than precomputed")
         start = variant.get("start", options.start)
         for seed in variant.get("seeds", options.seeds):
             yield Task(variant["name"], variant["mode"], seed, job, start, options.scratch, options.device)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.plan import Plan
 from tadscale.data.windows import Window, WindowTable, load_window, tile
@@ -59,9 +60,8 @@ class Subset:
     ) -> None:
         self.manifest: Manifest = read_manifest(job.data.url).subset(name)
         self.windows = tile(self.manifest, job.data.window)
-        loaded: list[Window] = list(
-            each(partial(_load_window, job, self.manifest, self.windows), range(len(self.windows)))
-        )
+        found = list(each(partial(_load_window, job, self.manifest, self.windows), range(len(self.windows))))
+        loaded: list[Window] = [window for window, _ in found]
         self.frames = torch.from_numpy(np.stack([window.frames for window in loaded]))  # [W, T, H, W, 3]
         self.mask = torch.from_numpy(np.stack([window.mask for window in loaded]))  # [W, T]
         most = max(1, *(len(window.labels) for window in loaded))
@@ -69,7 +69,7 @@ class Subset:
         for row, window in enumerate(loaded):
             self.segments[row, : len(window.labels)] = torch.from_numpy(window.segments_frames)
             self.labels[row, : len(window.labels)] = torch.from_numpy(window.labels)
-        parts = [loaded[first : first + BATCH] for first in range(0, len(loaded), BATCH)]
+        parts = [found[first : first + BATCH] for first in range(0, len(found), BATCH)]
         fields = (each if device == "cpu" else map)(partial(_fields, job, device), parts)
         self.motion = torch.from_numpy(np.concatenate(list(fields)))  # [W, C, T, H, W]
 
@@ -85,16 +85,19 @@ class Subset:
         return self.motion[rows].float() if mode == "teacher" else self.frames[rows]
 
 
-def _load_window(job: JobConfig, manifest: Manifest, table: WindowTable, index: int) -> Window:
+def _load_window(job: JobConfig, manifest: Manifest, table: WindowTable, index: int) -> tuple[Window, NDArray[Any]]:
+    """A window, and what its motion is made of: its frames, or what lies in shards."""
     row = manifest.row(int(table.video[index]))
-    return load_window(row, int(table.start_frames[index]), int(table.valid_frames[index]), job.data.window)
+    cut = int(table.start_frames[index]), int(table.valid_frames[index]), job.data.window
+    window, stored = load_window(row, *cut), job.motion.flow_url
+    return window, window.frames if stored is None else load_flow(stored, row.key, *cut)
 
 
-def _fields(job: JobConfig, device: str, windows: list[Window]) -> NDArray[np.float16]:
-    """Motion `[W, C, T, H, W]` of some windows."""
+def _fields(job: JobConfig, device: str, windows: list[tuple[Window, NDArray[Any]]]) -> NDArray[np.float16]:
+    """Motion `[W, C, T, H, W]` of some windows (of features `[W, T, C]`)."""
     torch.set_num_threads(1)
-    frames = torch.from_numpy(np.stack([window.frames for window in windows])).to(device)
-    fields = window_motion(build_motion(job.motion), frames, [int(window.mask.sum()) for window in windows])
+    sources = torch.from_numpy(np.stack([source for _, source in windows])).to(device)
+    fields = window_motion(build_motion(job.motion), sources, [int(window.mask.sum()) for window, _ in windows])
     return fields.half().cpu().numpy()
 
 
