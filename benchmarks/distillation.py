@@ -40,6 +40,7 @@ from benchmarks.local_training import (
     train_network,
 )
 from tadscale.data.manifest import MANIFEST_NAME
+from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
@@ -254,7 +255,10 @@ def prepare_teacher(task: Task) -> None:
 def _train_kept(task: Task, job: JobConfig, mode: Mode, start: Start | None, url: str) -> None:
     learn = _data(task.data_path, task.device)[job.data.train_subset]
     model, _ = train_network(job, learn, mode, task.seed, start=start)
-    save_network(url, network_of(job, mode, learn.manifest.classes), model.state_dict())
+    network = network_of(job, mode, learn.manifest.classes)
+    if mode == "teacher":  # so that a job may name it, too
+        network = network.model_copy(update={"motion_fingerprint": motion_fingerprint(job.motion)})
+    save_network(url, network, model.state_dict())
 
 
 def _keep_said(task: Task, url: str, mode: Mode, path: Path) -> None:
