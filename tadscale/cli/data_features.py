@@ -5,6 +5,7 @@ import json
 
 from rich.console import Console
 
+from tadscale.cli.allocator import keep_freed_memory
 from tadscale.cli.common import EXIT_OK
 from tadscale.cli.data_pack import packed_table
 from tadscale.errors import UserError
@@ -83,6 +84,7 @@ def _extract(options: argparse.Namespace, console: Console) -> int:
     job = load_job(options.job, options.set)
     if job.data.window.features is not None:
         raise UserError(f"{options.job} reads features already: extract those of a job on videos")
+    keep_freed_memory()
     videos, found = read_manifest(job.data.url), extractors(job)
     for name, extractor in found.items():
         ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tadscale.cli.allocator import keep_freed_memory
 from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
 from tadscale.errors import UserError
@@ -51,6 +52,7 @@ def add_to(commands: Commands) -> None:
 def _detect(options: argparse.Namespace, console: Console) -> int:
     if bool(options.videos) == bool(options.live):
         raise UserError("name videos, or a stream with --live, and not both")
+    keep_freed_memory()
     if options.live:
         return _detect_live(options, console)
     from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
