@@ -1,9 +1,18 @@
-"""What all commands share: exit codes and the type of their parsers."""
+"""What all commands share: exit codes, the type of their parsers, and how they show how far they are."""
 
 import argparse
+
+from rich.console import Console
+
+from tadscale.report.live_line import CountProgress
 
 EXIT_OK, EXIT_FAILED = 0, 1
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL: run the same command again and it goes on
 EXIT_INTERRUPTED = 130  # as shells say it of Ctrl-C
 Commands = argparse._SubParsersAction
 """Where a module adds its commands."""
+
+
+def counting(what: str, unit: str = "videos") -> CountProgress:
+    """Shows on stderr how far a command is; what takes less than ten seconds shows nothing in a log."""
+    return CountProgress(what, unit, Console(stderr=True, width=120))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands
+from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands, counting
 from tadscale.cli.data_features import add_features
 from tadscale.cli.data_import import add_import
 from tadscale.cli.data_index import add_index, add_reading, reading_of
@@ -66,7 +66,8 @@ def _sprites(options: argparse.Namespace, console: Console) -> int:
 def _lint(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.lint import lint
 
-    report = lint(options.url, reading_of(options), decode_all=options.decode)
+    with counting("lint", "shards") as watch:
+        report = lint(options.url, reading_of(options), decode_all=options.decode, watch=watch)
     console.print(str(report), markup=False, highlight=False)
     return EXIT_OK if report.ok else EXIT_FAILED
 
@@ -84,15 +85,17 @@ def _flow(options: argparse.Namespace, console: Console) -> int:
             f"motion.name={job.motion.name} reads flow that is there already: name the method to compute it with"
         )
     ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
-    manifest = write_flow(
-        read_manifest(job.data.url),
-        options.out,
-        build_motion(job.motion),
-        job.data.window,
-        device=job.cluster.motion_device,
-        ledger=ledger,
-        overwrite=options.overwrite,
-    )
+    with counting("flow") as watch:
+        manifest = write_flow(
+            read_manifest(job.data.url),
+            options.out,
+            build_motion(job.motion),
+            job.data.window,
+            device=job.cluster.motion_device,
+            ledger=ledger,
+            overwrite=options.overwrite,
+            watch=watch,
+        )
     console.print(f"{manifest}, {len(ledger)} left out", markup=False, highlight=False)
     console.print(f"use        --set motion.name=precomputed --set motion.flow_url={options.out}", markup=False)
     return EXIT_OK

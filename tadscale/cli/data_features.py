@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 
 from tadscale.cli.allocator import keep_freed_memory
-from tadscale.cli.common import EXIT_OK
+from tadscale.cli.common import EXIT_OK, counting
 from tadscale.cli.data_pack import packed_table
 from tadscale.errors import UserError
 
@@ -46,16 +46,18 @@ def _features(options: argparse.Namespace, console: Console) -> int:
     named = ("stride", "offset", "video_fps", "rgb_channels")
     given = [f"{name}={getattr(options, name)}" for name in named if getattr(options, name) is not None]
     budget = [] if options.budget is None else [f"max_fraction={options.budget}"]
-    packed = pack_features(
-        options.features,
-        options.annotations,
-        options.out,
-        parse_options(FeatureFiles, given, "tadscale data features"),
-        flow_directory=options.flow,
-        split=parse_split(options.split) if options.split else None,
-        ledger=QuarantineLedger(parse_options(QuarantineBudget, budget, "--budget")),
-        overwrite=options.overwrite,
-    )
+    with counting("packing") as watch:
+        packed = pack_features(
+            options.features,
+            options.annotations,
+            options.out,
+            parse_options(FeatureFiles, given, "tadscale data features"),
+            flow_directory=options.flow,
+            split=parse_split(options.split) if options.split else None,
+            ledger=QuarantineLedger(parse_options(QuarantineBudget, budget, "--budget")),
+            overwrite=options.overwrite,
+            watch=watch,
+        )
     manifest = packed.manifest
     console.print(packed_table(packed))
     console.print(str(manifest), markup=False, highlight=False)
@@ -89,7 +91,8 @@ def _extract(options: argparse.Namespace, console: Console) -> int:
     for name, extractor in found.items():
         ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
         folder = join(options.out, name)
-        computed = write_feature_files(videos, folder, extractor.compute, extractor.identity, ledger)
+        with counting(name) as watch:
+            computed = write_feature_files(videos, folder, extractor.compute, extractor.identity, ledger, watch)
         console.print(f"{folder}: {computed} computed, {len(ledger)} left out", markup=False, highlight=False)
     annotations = join(options.out, "annotations.json")
     write_annotations(videos, annotations)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tadscale.cli.common import counting
 from tadscale.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def index(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.quarantine import QuarantineLedger
 
     ledger = QuarantineLedger()
-    console.print(_table(index_shards(options.url, ledger, reading_of(options)), ledger))
+    with counting("indexing", "shards") as watch:
+        found = index_shards(options.url, ledger, reading_of(options), watch)
+    console.print(_table(found, ledger))
     return 0
 
 

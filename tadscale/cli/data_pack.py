@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tadscale.cli.common import EXIT_OK
+from tadscale.cli.common import EXIT_OK, counting
 
 if TYPE_CHECKING:
     from tadscale.data.pack import Packed
@@ -70,15 +70,17 @@ def pack_annotated(
     from tadscale.runtime.jobs.settings import parse_options
 
     given = [] if options.budget is None else [f"max_fraction={options.budget}"]
-    packed = pack(
-        videos,
-        annotations,
-        out,
-        transcode=parse_options(Transcode, options.transcode, "--transcode") if options.transcode else None,
-        split=split,
-        ledger=QuarantineLedger(parse_options(QuarantineBudget, given, "--budget")),
-        overwrite=options.overwrite,
-    )
+    with counting("packing") as watch:
+        packed = pack(
+            videos,
+            annotations,
+            out,
+            transcode=parse_options(Transcode, options.transcode, "--transcode") if options.transcode else None,
+            split=split,
+            ledger=QuarantineLedger(parse_options(QuarantineBudget, given, "--budget")),
+            overwrite=options.overwrite,
+            watch=watch,
+        )
     console.print(packed_table(packed))
     console.print(str(packed.manifest), markup=False, highlight=False)
     for warning in packed.warnings:

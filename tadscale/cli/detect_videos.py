@@ -16,6 +16,7 @@ from rich.text import Text
 from tadscale.data.annotations import detections_document
 from tadscale.data.folder import list_folder
 from tadscale.data.keys import VIDEO_SUFFIXES, video_key
+from tadscale.data.watched import Watch, unwatched
 from tadscale.errors import UserError
 from tadscale.metrics.tables import DetectionTable, index_of
 from tadscale.report.timeline import Timeline
@@ -32,6 +33,7 @@ def detect(
     tracking_uri: str | None = None,
     device: str | None = None,
     top_k: int | None = None,
+    watch: Watch = unwatched,
 ) -> Prediction:
     """Detect actions in videos; one that cannot be used does not stop the others (see `Prediction.failures`).
 
@@ -44,6 +46,7 @@ def detect(
         tracking_uri: of the registry; by default the environment variable MLFLOW_TRACKING_URI.
         device: such as `cpu`; by default a GPU if there is one.
         top_k: the most detections kept of one video; by default as in evaluation.
+        watch: told after each video how many are done.
 
     Raises:
         ValueError: there is no such model, or it is damaged, or a folder holds no video.
@@ -51,7 +54,7 @@ def detect(
     sources, names = _named(videos)
     with open_model(model, tracking_uri) as folder:
         predictor = Predictor.from_directory(folder, device)
-    return predictor.predict(sources, names, top_k=top_k)
+    return predictor.predict(sources, names, top_k=top_k, watch=watch)
 
 
 def _named(videos: Sequence[VideoSource]) -> tuple[list[VideoSource], list[str]]:

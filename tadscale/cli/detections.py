@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.cli.allocator import keep_freed_memory
-from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands
+from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands, counting
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
 from tadscale.errors import UserError
 
@@ -58,9 +58,14 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
     from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
     from tadscale.runtime.tracking.track import default_store
 
-    prediction = detect(
-        options.model, options.videos, tracking_uri=options.tracking_uri or default_store(), top_k=options.top_k
-    )
+    with counting("detecting") as watch:
+        prediction = detect(
+            options.model,
+            options.videos,
+            tracking_uri=options.tracking_uri or default_store(),
+            top_k=options.top_k,
+            watch=watch,
+        )
     readable = READABLE_SCORE if options.min_score is None else options.min_score
     if options.html:
         options.html.write_text(prediction_html(prediction, options.model, min_score=readable))

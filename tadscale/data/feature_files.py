@@ -11,6 +11,7 @@ from tadscale.data.folder import list_folder
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.storage import join, read_text, write_bytes
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.data.windows import read_video
 from tadscale.errors import UserError
 
@@ -20,7 +21,9 @@ Compute = Callable[[bytes, float], NDArray[np.float32]]
 """Features `[T, C]` of an encoded video and its length in seconds."""
 
 
-def write_feature_files(videos: Manifest, url: str, compute: Compute, identity: str, ledger: QuarantineLedger) -> int:
+def write_feature_files(
+    videos: Manifest, url: str, compute: Compute, identity: str, ledger: QuarantineLedger, watch: Watch = unwatched
+) -> int:
     """Write `URL/KEY.npy` for every video that has none yet. A file appears when it is whole, so a run may be interrupted.
 
     Args:
@@ -29,6 +32,7 @@ def write_feature_files(videos: Manifest, url: str, compute: Compute, identity: 
         compute: makes them.
         identity: what makes them, in words: files of another make are not mixed with these.
         ledger: takes videos that cannot be decoded.
+        watch: told after each of the missing videos how many are done.
 
     Returns:
         How many were computed now.
@@ -44,19 +48,23 @@ def write_feature_files(videos: Manifest, url: str, compute: Compute, identity: 
         raise UserError(f"{url} holds features of {earlier}, and these are of {identity}: write to another folder")
     write_bytes(note, identity.encode())
     present, computed = frozenset(list_folder(url).files), 0
-    for row in videos.rows:
-        name = f"{row.key}.npy"
-        if name in present:
-            continue
+    missing = [index for index, key in enumerate(videos.column("key").tolist()) if file_of(key) not in present]
+    for index in watched(missing, watch):
+        row = videos.row(index)
         try:
             rows = compute(read_video(row), row.duration_s)
         except DataError as error:
             ledger.add(QuarantineEntry(row.shard, row.key, error.reason, "features"))
         else:
-            write_bytes(join(url, name), npy_bytes(rows))
+            write_bytes(join(url, file_of(row.key)), npy_bytes(rows))
             computed += 1
     ledger.check(len(videos))
     return computed
+
+
+def file_of(key: str) -> str:
+    """The name of a video's file of features."""
+    return f"{key}.npy"
 
 
 def write_annotations(videos: Manifest, url: str) -> None:

@@ -19,6 +19,7 @@ from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedge
 from tadscale.data.shards import VideoSample
 from tadscale.data.storage import join, read_bytes
 from tadscale.data.suspicions import Suspicions
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.errors import UserError
 
 SUFFIXES = ("npy",)
@@ -51,6 +52,7 @@ def pack_features(
     split: tuple[float, float, float] | None = None,
     ledger: QuarantineLedger | None = None,
     overwrite: bool = False,
+    watch: Watch = unwatched,
 ) -> Packed:
     """Write shards of the features in a folder and below, as far as an annotation file knows their videos.
 
@@ -66,6 +68,7 @@ def pack_features(
         split: shares of train, validation and test for videos whose annotations name no subset.
         ledger: with the budget; by default one of 1 %.
         overwrite: replace shards that are already there.
+        watch: told after each video how many are done.
 
     Raises:
         UserError: no file matches, none holds features, flow is said to be in two places, or see `pack`.
@@ -85,7 +88,7 @@ def pack_features(
     ledger = QuarantineLedger() if ledger is None else ledger
     reader = _Reader(directory, flow_directory, flow, files, entries, ledger, Suspicions())
     features, flow_channels = reader.describe(matches.files)
-    samples = reader.samples(matches.files, features, flow_channels)
+    samples = reader.samples(matches.files, features, flow_channels, watch)
     return write_packed(
         samples,
         url,
@@ -130,8 +133,10 @@ class _Reader:
                 return FeatureRows(channels=rows.rgb.shape[1], **facts), rows.flow.shape[1]
         raise UserError(f"{self.directory}: none of {len(paths)} files holds usable features, such as {reason}")
 
-    def samples(self, paths: Mapping[str, str], features: FeatureRows, flow_channels: int) -> Iterator[VideoSample]:
-        for key, path in sorted(paths.items()):
+    def samples(
+        self, paths: Mapping[str, str], features: FeatureRows, flow_channels: int, watch: Watch
+    ) -> Iterator[VideoSample]:
+        for key, path in watched(sorted(paths.items()), watch):
             try:
                 sample = self._sample(key, path, features, flow_channels)
             except Exception as error:  # one file's bytes never end the packing of the others

@@ -14,6 +14,7 @@ from tadscale.data.motion_identity import note_motion
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import same_place
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.data.windows import WindowConfig, read_video, video_frames
 from tadscale.errors import UserError
 from tadscale.flow.codes import motion_pictures
@@ -31,6 +32,7 @@ def write_flow(
     device: str,
     ledger: QuarantineLedger,
     overwrite: bool = False,
+    watch: Watch = unwatched,
 ) -> Manifest:
     """Compute the flow of all videos, at the windows' frame rate and size, and write it as shards that `load_flow` reads.
 
@@ -46,6 +48,7 @@ def write_flow(
         device: where flow is computed.
         ledger: takes videos that cannot be decoded: they have no flow then, and are quarantined again in training.
         overwrite: replace shards that are already there.
+        watch: told after each video how many are done.
 
     Raises:
         UserError: the motion is no flow, or the folder holds shards, or is that of the videos.
@@ -62,7 +65,7 @@ def write_flow(
             "only flow is kept as pictures (two channels, u and v): a temporal gradient costs less to compute than to "
             "read; set motion.name to tvl1, dis or raft"
         )
-    samples = _samples(videos, motion, window, device, ledger)
+    samples = _samples(videos, motion, window, device, ledger, watch)
     written = write_shards(samples, url, classes=videos.classes, ledger=ledger, overwrite=overwrite)
     note_motion(url, motion, window)
     return written
@@ -86,9 +89,9 @@ def flow_of_video(
 
 
 def _samples(
-    videos: Manifest, motion: Motion, window: WindowConfig, device: str, ledger: QuarantineLedger
+    videos: Manifest, motion: Motion, window: WindowConfig, device: str, ledger: QuarantineLedger, watch: Watch
 ) -> Iterator[VideoSample]:
-    for row in videos.rows:
+    for row in watched(videos.rows, watch):
         try:
             video = read_video(row)
             pictures = flow_of_video(video, row.duration_s, motion, window, device)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tadscale.data.manifest import Manifest, make_manifest, write_manifest
 from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.scan import Reading, find_shards, folder_of, scan_shards
+from tadscale.data.watched import Watch, unwatched
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +22,14 @@ class Index(NamedTuple):
     """Members that are neither a video nor a sidecar, by suffix."""
 
 
-def index_shards(url: str, ledger: QuarantineLedger, reading: Reading | None = None) -> Index:
+def index_shards(url: str, ledger: QuarantineLedger, reading: Reading | None = None, watch: Watch = unwatched) -> Index:
     """Make the manifest of shards and write it beside them. Reads all of every shard, and changes none.
 
     Args:
         url: the folder of the shards, or a brace list of them (see `find_shards`).
         ledger: takes what cannot be used: damaged members, videos that do not decode, annotations that are not understood.
         reading: how to understand the shards; by default as our own.
+        watch: told after each shard how many are done.
 
     Raises:
         ValueError: no shards, no usable video, a key that occurs twice, or an unknown label.
@@ -36,7 +38,7 @@ def index_shards(url: str, ledger: QuarantineLedger, reading: Reading | None = N
     """
     reading = reading or Reading()
     shards = find_shards(url)
-    scan = scan_shards(shards, reading)
+    scan = scan_shards(shards, reading, watch=watch)
     for entry in scan.bad:
         ledger.add(entry)
     ledger.check(len(scan.rows) + len(ledger))

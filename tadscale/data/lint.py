@@ -9,6 +9,7 @@ from tadscale.data.manifest import MANIFEST_NAME, VideoRow, read_manifest, unkno
 from tadscale.data.quarantine import QuarantineEntry
 from tadscale.data.scan import Reading, find_shards, folder_of, scan_shards
 from tadscale.data.storage import list_names
+from tadscale.data.watched import Watch, unwatched
 from tadscale.errors import UserError
 
 
@@ -54,7 +55,7 @@ class LintReport:
         yield from (f"error: {error}" for error in self.errors)
 
 
-def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) -> LintReport:
+def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False, watch: Watch = unwatched) -> LintReport:
     """Read shards, and compare them with their manifest if there is one. Writes nothing.
 
     Args:
@@ -62,6 +63,7 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
         reading: how to understand them; as they were indexed, and by default as our own.
         decode_all: decode every picture of every video, which alone finds all damage inside them, and every window as
             training does, which finds what training would.
+        watch: told after each shard how many are done.
 
     Raises:
         ValueError: there is no shard, or the shards hold features.
@@ -69,7 +71,7 @@ def lint(url: str, reading: Reading | None = None, *, decode_all: bool = False) 
     """
     reading, shards = reading or Reading(), find_shards(url)
     _refuse_features(folder_of(shards[0]))
-    scan = scan_shards(shards, reading, decode_all=decode_all)
+    scan = scan_shards(shards, reading, decode_all=decode_all, watch=watch)
     report = LintReport(repairs=scan.repairs, still=scan.still, bad=scan.bad, warnings=scan.suspicions.warnings())
     for row in scan.rows:
         report.videos[row.subset] += 1

@@ -16,6 +16,7 @@ from tadscale.data.split import split_videos
 from tadscale.data.storage import join, list_names, read_bytes, remove, write_bytes
 from tadscale.data.suspicions import Suspicions
 from tadscale.data.transcode import Transcode, transcode_video
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.errors import UserError
 
 LEDGER_NAME = "quarantine.jsonl"
@@ -46,6 +47,7 @@ def pack(
     split: tuple[float, float, float] | None = None,
     ledger: QuarantineLedger | None = None,
     overwrite: bool = False,
+    watch: Watch = unwatched,
 ) -> Packed:
     """Write shards of the videos in a folder and below, as far as an annotation file knows them.
 
@@ -60,6 +62,7 @@ def pack(
         split: shares of train, validation and test for videos whose annotations name no subset.
         ledger: with the budget; by default one of 1 %.
         overwrite: replace shards that are already there.
+        watch: told after each file how many are done.
 
     Raises:
         UserError: no video matches, two files match one key, no video has a subset, or see `write_shards`.
@@ -71,7 +74,9 @@ def pack(
     entries = with_subsets(database, split, annotations)
     ledger = QuarantineLedger() if ledger is None else ledger
     reader = _Reader(directory, entries, transcode, ledger, Suspicions())
-    return write_packed(reader.samples(matches.files), url, matches, ledger, reader.suspicions, overwrite=overwrite)
+    return write_packed(
+        reader.samples(matches.files, watch), url, matches, ledger, reader.suspicions, overwrite=overwrite
+    )
 
 
 def write_packed(
@@ -140,8 +145,8 @@ class _Reader:
     ledger: QuarantineLedger
     suspicions: Suspicions
 
-    def samples(self, files: Mapping[str, str]) -> Iterator[VideoSample]:
-        for key, path in sorted(files.items()):
+    def samples(self, files: Mapping[str, str], watch: Watch) -> Iterator[VideoSample]:
+        for key, path in watched(sorted(files.items()), watch):
             video = read_bytes(join(self.directory, path))
             try:
                 sample = self._sample(key, path, video)

@@ -18,6 +18,7 @@ from tadscale.data.sidecars import read_sidecars
 from tadscale.data.storage import join, list_names, open_filesystem, with_retry
 from tadscale.data.survey import survey_video
 from tadscale.data.suspicions import Suspicions
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.data.windows import verify_windows
 from tadscale.errors import UserError
 
@@ -92,19 +93,20 @@ def folder_of(shard_url: str) -> str:
     return shard_url.rpartition("/")[0] or "."
 
 
-def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = False) -> Scan:
+def scan_shards(shards: Sequence[str], reading: Reading, *, decode_all: bool = False, watch: Watch = unwatched) -> Scan:
     """Look at every video of shards, in order. One video at a time is in memory.
 
     Args:
         shards: their URLs.
         reading: how to understand them.
         decode_all: decode every picture, which alone finds all damage inside a video, and every window as training does.
+        watch: told after each shard how many are done.
 
     Raises:
         StorageError: the storage cannot be reached or refuses.
     """
     whole = Scan()
-    for url in shards:
+    for url in watched(shards, watch):
         part = with_retry(partial(_scan_shard, url, reading, decode_all), url)
         whole.rows += part.rows
         whole.repairs += part.repairs

@@ -7,13 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from tadscale.engine.loop import StepRecord
+from tadscale.report.live_line import LiveLine, format_duration
 
 WAITS = 0.05  # share of the time that training waits for data, from which on it is said what a window takes
-LINE_EVERY_S = 10.0  # where nobody can see a line change in place: log files, `ray job submit`
 LOGGED_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
@@ -23,45 +21,34 @@ class StageProgress:
     """Shows a stage's records: in place on a terminal, else as a line every ten seconds; logs one a minute."""
 
     def __init__(self, stage: str, console: Console) -> None:
-        self._stage, self._console = stage, console
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._stage, self._line = stage, LiveLine(console)
         self._last: StepRecord | None = None
-        self._printed_at = self._logged_at = float("-inf")
+        self._logged_at = float("-inf")
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-            self._live.update(Text(f"{self._stage:<10} starting"))
+        self._line.start(f"{self._stage:<10} starting")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._live.stop()
+        self._line.stop()
         if self._last is not None:
             took = format_duration(time.monotonic() - self._started)
             ending = f"stopped after {took}" if error else f"done in {took}"
             line = f"{format_record(self._stage, self._last)}  {ending}"
-            self._print(line)
+            self._line.leave(line)
             log.info("%s", line)
 
     def show(self, record: StepRecord) -> None:
         """Take in one step; may be called from another thread."""
         self._last = record
         line = format_record(self._stage, record)
-        if self._live:
-            self._live.update(Text(line))
-        elif time.monotonic() - self._printed_at >= LINE_EVERY_S:
-            self._printed_at = time.monotonic()
-            self._print(line)
+        self._line.show(line)
         if time.monotonic() - self._logged_at >= LOGGED_EVERY_S:
             self._logged_at = time.monotonic()
             log.info("%s", line)
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
 
 
 def format_record(stage: str, record: StepRecord) -> str:
@@ -97,10 +84,3 @@ def format_data(record: StepRecord) -> str:
     if data["quarantined_videos"]:
         parts.append(f"{data['quarantined_videos']:.0f} bad videos")
     return ", ".join(parts)
-
-
-def format_duration(seconds: float) -> str:
-    """`75` to `1:15`, `3700` to `1:01:40`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tadscale.data.decode import probe_video
 from tadscale.data.quarantine import DataError
 from tadscale.data.stored import EncodedVideo
+from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.data.windows import tile
 from tadscale.errors import UserError
 from tadscale.models.heads.base import WindowDetections
@@ -91,6 +92,7 @@ class Predictor:
         *,
         top_k: int | None = None,
         access: Access | None = None,
+        watch: Watch = unwatched,
     ) -> Prediction:
         """Detect actions in videos, one after the other. One bad video does not stop the others: see `failures`.
 
@@ -99,6 +101,7 @@ class Predictor:
             names: what to call them; by default their paths and URLs as given.
             top_k: the most detections kept of one video, the strongest; by default as in evaluation (`nms.top_k`).
             access: what may be read; by default as the environment says.
+            watch: told after each video how many are done.
 
         Raises:
             UserError: two videos have one name, or `top_k` is not positive.
@@ -110,7 +113,7 @@ class Predictor:
             )
         kept = self.spec.inference.nms.top_k if top_k is None else top_k
         prediction, allowed = Prediction(), access or Access.from_environment()
-        for name, source in zip(called, sources, strict=True):
+        for name, source in watched(list(zip(called, sources, strict=True)), watch):
             try:
                 duration_s, detections = self.detect(fetch_video(source, allowed), name, top_k=kept)
             except DataError as error:

@@ -36,8 +36,15 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_a_folder_and_its_annotations_become_shards(home: Path) -> None:
-    ledger = QuarantineLedger(BORNE)
-    packed = pack(str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=ledger)
+    ledger, told = QuarantineLedger(BORNE), []
+    packed = pack(
+        str(home / "videos"),
+        str(home / "annotations.json"),
+        str(home / "out"),
+        ledger=ledger,
+        watch=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(1, 2), (2, 2)]
     manifest = read_manifest(str(home / "out"))
     assert manifest.digest == packed.manifest.digest
     assert [(row.key, row.subset, row.labels) for row in manifest.rows] == [

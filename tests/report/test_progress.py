@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tadscale.engine.loop import StepRecord
-from tadscale.report.progress import StageProgress, format_data, format_duration, format_record
+from tadscale.report.progress import StageProgress, format_data, format_record
 
 
 def _record(step: int) -> StepRecord:
@@ -25,11 +25,6 @@ def _record(step: int) -> StepRecord:
         mean_windows_per_s=5.0,
         gpu_memory_mib=3000.0,
     )
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75.4, "1:15"), (3700, "1:01:40"), (59.6, "1:00")])
-def test_durations(seconds, text):
-    assert format_duration(seconds) == text
 
 
 def test_a_record_says_where_it_stands_how_fast_it_is_and_what_it_waits_for():

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from tadscale.report.progress import format_duration
+from tadscale.report.live_line import format_duration
 from tadscale.runtime.planning.forecast import CacheForecast, Forecast
 
 
