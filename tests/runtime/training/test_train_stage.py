@@ -42,8 +42,16 @@ def trained_positions(result: StageResult) -> list[int]:
 
 def training_processes() -> list[psutil.Process]:
     """The training workers that this process's Ray has started."""
-    found = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in " ".join(p.cmdline())]
+    found = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in _command_line(p)]
     return sorted(found, key=lambda process: process.pid)
+
+
+def _command_line(process: psutil.Process) -> str:
+    """Empty where the process has ended meanwhile: Ray ends idle ones at any time."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one
+        return ""
 
 
 class SignalAt:
