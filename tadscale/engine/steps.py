@@ -50,7 +50,7 @@ class DistillConfig(Config):
     """Part of the training, from its begin, in which the teacher does not reach the backbone: the motion branch and the
     heads learn from it already, the backbone from ground truth alone. A conventional student is not distilled in it. What a
     start knows is put to use before motion comes: whichever comes first is apt to push the other out (docs/results.md). 0
-    for a backbone that starts from nothing, or knows appearance alone: it has all of motion to learn."""
+    for a backbone that starts from nothing, or knows appearance alone, as ImageNet's do: it has all of motion to learn."""
 
 
 class AppearanceTeacherConfig(Config):
