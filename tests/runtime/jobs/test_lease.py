@@ -105,16 +105,18 @@ def test_who_looks_on_sees_a_driver_s_death_and_no_end_that_is_none(other, tmp_p
     assert watch.dead() is None
 
 
-def test_a_lease_of_another_machine_is_dead_once_it_does_not_beat(tmp_path):
+def test_a_lease_of_another_machine_is_dead_once_it_does_not_beat(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(lease.time, "monotonic", lambda: clock[0])
     far = Holder(token="x", host="elsewhere", pid=1, since_unix_s=0.0)
     (tmp_path / lease.LEASE_NAME).write_text(far.model_dump_json())
     watch = LeaseWatch(str(tmp_path))
     assert watch.dead() is None
-    time.sleep(1.0)
+    clock[0] = 1.0
     (tmp_path / lease.LEASE_NAME).write_text(far.model_copy(update={"beat": 1}).model_dump_json())
     assert watch.dead() is None
-    time.sleep(1.0)
+    clock[0] = 2.0
     assert watch.dead() is None  # two seconds after it was first seen, one after its last beat
-    time.sleep(0.6)
+    clock[0] = 2.6
     gone = watch.dead()
     assert gone is not None and gone.host == "elsewhere"
