@@ -20,6 +20,8 @@ class GridRow(NamedTuple):
 
     choices: tuple[str, ...]
     """One of each axis."""
+    seeds: Sequence[int]
+    """With which it was run so far."""
     averages: Mapping[str, Sequence[float]]
     """Average mAP by detector, in [0, 1], one a seed."""
     against_baseline: Mapping[str, PairedBootstrap]
@@ -56,14 +58,14 @@ def markdown_table(axes: Sequence[str], rows: Sequence[GridRow]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def csv_table(axes: Sequence[str], rows: Sequence[GridRow], seeds: Sequence[int]) -> str:
+def csv_table(axes: Sequence[str], rows: Sequence[GridRow]) -> str:
     """One line a combination, detector and seed: `average_mAP` in [0, 1]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*axes, "detector", "seed", "average_mAP"])
     for row in rows:
         for name in _detectors([row]):
-            for seed, average in zip(seeds, row.averages[name], strict=True):
+            for seed, average in zip(row.seeds, row.averages[name], strict=True):
                 writer.writerow([*row.choices, name, seed, f"{average:.6f}"])
     return text.getvalue()
 
@@ -99,9 +101,13 @@ def _text(axes: Sequence[str], rows: Sequence[GridRow]) -> list[list[str]]:
     """Headings and cells."""
     names = _detectors(rows)
     students = [name for name in names if any(name in row.against_baseline for row in rows)]
-    heads = [*axes, *names]
+    heads = [*axes, "seeds", *names]
     heads += [text for name in students for text in (f"{name} - baseline", f"{name}: gap closed")]
-    return [heads, *([*row.choices, *_averages(row, names), *_comparisons(row, students)] for row in rows)]
+    return [heads, *(_line(row, names, students) for row in rows)]
+
+
+def _line(row: GridRow, names: Sequence[str], students: Sequence[str]) -> list[str]:
+    return [*row.choices, str(len(row.seeds)), *_averages(row, names), *_comparisons(row, students)]
 
 
 def _averages(row: GridRow, names: Sequence[str]) -> list[str]:

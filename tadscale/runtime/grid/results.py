@@ -42,24 +42,19 @@ def job_digest(job: JobConfig) -> str:
     return settings_digest(job.model_dump(mode="json", exclude={"cluster", "tracking"}))
 
 
-def grid_rows(folder: str, cells: Sequence[Cell], scores: Mapping[str, Mapping[str, float]]) -> list[GridRow]:
-    """A row for each combination of choices: every detector's scores over the seeds, and students against the baseline.
+def grid_row(scores: Mapping[str, Mapping[str, float]], cells: Sequence[Cell]) -> GridRow:
+    """What one combination of choices came to: every detector's scores over the seeds, and students against the baseline.
 
     Args:
-        folder: of the grid.
-        cells: all of them.
-        scores: average mAP by detector, of each cell by its name.
+        scores: average mAP by detector, in [0, 1], of each cell by its name.
+        cells: the combination's, one a seed.
     """
-    rows = []
-    for choices in dict.fromkeys(cell.choices for cell in cells):
-        of_choice = [cell for cell in cells if cell.choices == choices]
-        names = dict.fromkeys(name for cell in of_choice for name in scores[cell.name])
-        averages = {name: [scores[cell.name][name] for cell in of_choice] for name in names}
-        against: dict[str, PairedBootstrap] = {}
-        if BASELINE in averages:
-            against = {mode: _against_baseline(of_choice, mode) for mode in of_choice[0].jobs}
-        rows.append(GridRow(choices, averages, against))
-    return rows
+    names = dict.fromkeys(name for cell in cells for name in scores[cell.name])
+    averages = {name: [scores[cell.name][name] for cell in cells] for name in names}
+    against: dict[str, PairedBootstrap] = {}
+    if BASELINE in averages:
+        against = {mode: _against_baseline(cells, mode) for mode in cells[0].jobs}
+    return GridRow(cells[0].choices, [cell.seed for cell in cells], averages, against)
 
 
 def _against_baseline(cells: Sequence[Cell], mode: StudentMode) -> PairedBootstrap:

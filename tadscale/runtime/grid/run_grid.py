@@ -1,7 +1,7 @@
 """Run a grid: every cell's jobs one after the other, what is equal trained once, and a table at the end."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +10,7 @@ from tadscale.data.storage import join, write_bytes
 from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table, plot_grid
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid.check import check_cells
-from tadscale.runtime.grid.results import grid_rows, keep, kept_scores
+from tadscale.runtime.grid.results import grid_row, keep, kept_scores
 from tadscale.runtime.grid.spec import Cell, GridConfig
 from tadscale.runtime.jobs.run_job import run_job
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
@@ -21,7 +21,7 @@ from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job
 
 
 def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: StopToken) -> list[GridRow]:
-    """Run what has not been run yet, and compare.
+    """Run what has not been run yet, and compare; the tables beside the runs hold what is known after every cell.
 
     Cells are nested runs of the grid's own. A teacher is trained once for all cells in which it would be the same.
 
@@ -38,11 +38,16 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
     ) as run:
         uri = resolve_tracking_uri(first.tracking, grid.storage)
         teachers: dict[str, str] = {}
-        scores = {cell.name: _run_cell(cell, folder, uri, teachers, run, console, stop) for cell in cells}
-        rows = grid_rows(folder, cells, scores)
-        _record(grid, rows, folder, run)
-    console.print(grid_table(tuple(grid.axes), rows, f"{grid.name}: average mAP, %"))
-    return rows
+        scores: dict[str, dict[str, float]] = {}
+        rows: dict[tuple[str, ...], GridRow] = {}
+        for number, cell in enumerate(cells, 1):
+            console.print(f"cell       {number} of {len(cells)}: {cell.name}", highlight=False)
+            scores[cell.name] = _run_cell(cell, folder, uri, teachers, run, console, stop)
+            rows[cell.choices] = grid_row(scores, [one for one in cells[:number] if one.choices == cell.choices])
+            _write_tables(grid, list(rows.values()), folder, run)
+        _log_means(rows.values(), run)
+    console.print(grid_table(tuple(grid.axes), list(rows.values()), f"{grid.name}: average mAP, %"))
+    return list(rows.values())
 
 
 def _run_cell(
@@ -55,7 +60,7 @@ def _run_cell(
         known = kept_scores(folder, cell, mode, shared)
         if known is None:
             tracked = shared.tracking.model_copy(update={"tracking_uri": uri})
-            console.print(f"cell       {cell.name}, {mode}", highlight=False)
+            console.print(f"student    {cell.name}, {mode}", highlight=False)
             ran = run_job(shared.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
             keep(folder, cell, mode, shared, ran.scores)
             known = {name: score.average for name, score in ran.scores.items()}
@@ -80,16 +85,19 @@ def with_shared_teacher(job: JobConfig, teachers: dict[str, str]) -> JobConfig:
     return job.model_copy(update={"teacher": TeacherConfig(url=url)})
 
 
-def _record(grid: GridConfig, rows: Sequence[GridRow], folder: str, run: Run) -> None:
+def _write_tables(grid: GridConfig, rows: Sequence[GridRow], folder: str, run: Run) -> None:
     """The table as Markdown, CSV and a picture, beside the runs and in the grid's record."""
     axes = tuple(grid.axes)
-    files = {"table.md": markdown_table(axes, rows).encode(), "table.csv": csv_table(axes, rows, grid.seeds).encode()}
+    files = {"table.md": markdown_table(axes, rows).encode(), "table.csv": csv_table(axes, rows).encode()}
     with tempfile.TemporaryDirectory() as scratch:
         plot_grid(rows, Path(scratch, "table.png"))
         files["table.png"] = Path(scratch, "table.png").read_bytes()
     for name, content in files.items():
         write_bytes(join(folder, name), content)
         run.log_bytes(content, name)
+
+
+def _log_means(rows: Iterable[GridRow], run: Run) -> None:
     for row in rows:
         where = ".".join(row.choices)
         run.log_metrics({f"{where}/{name}": row.mean(name) for name in row.averages})

@@ -19,11 +19,13 @@ from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.errors import UserError
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.evaluation.score_models import TestVideos as Videos
 from tadscale.runtime.grid import run_grid as module
+from tadscale.runtime.grid.results import job_digest
 from tadscale.runtime.grid.spec import Cell, load_grid, merged
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import stage_of
 from tadscale.segments import Detection
 
 JOB = {
@@ -46,6 +48,8 @@ GRID = {
     "modes": ["decomposed"],
     "seeds": [0, 1],
 }
+
+ON_VALIDATION = "settings.data.test_subset=validation"
 
 
 @pytest.fixture
@@ -189,7 +193,7 @@ def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp
     assert 100 * compared.difference == pytest.approx(rows[0].mean("decomposed") - rows[0].mean("baseline"))
     assert compared.low <= compared.difference <= compared.high
     lines = (folder / "table.md").read_text().splitlines()
-    assert lines[0].startswith("| fusion | teacher | baseline | conventional | decomposed | two_stream |")
+    assert lines[0].startswith("| fusion | seeds | teacher | baseline | conventional | decomposed | two_stream |")
     assert lines[2].startswith("| laf |") and "±" in lines[2]
     assert (folder / "table.png").stat().st_size > 1000
 
@@ -200,3 +204,32 @@ def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp
     _, changed = load_grid(path, ["settings.optim.epochs=3"])
     module.run_grid(grid, changed, Console(), StopToken())
     assert len(trained.ran) == 8  # another job is another result
+
+
+def test_a_grid_that_is_stopped_leaves_the_table_of_what_it_has_run(grid_file, trained, tmp_path, monkeypatch, capsys):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    grid, cells = load_grid(grid_file(axes=axes))
+
+    def stopped(job: JobConfig, console: Console, stop: StopToken, tags: dict[str, str]) -> Any:
+        if job.name == "sum.seed1":
+            raise Preempted("told to stop")
+        return trained(job, console, stop, tags)
+
+    monkeypatch.setattr(module, "run_job", stopped)
+    with pytest.raises(Preempted):
+        module.run_grid(grid, cells, Console(), StopToken())
+    said = capsys.readouterr().out
+    assert "1 of 4: laf.seed0" in said and "4 of 4: sum.seed1" in said
+    table = list(csv.DictReader((tmp_path / "runs/agnostic/table.csv").open()))
+    seeds = [(line["fusion"], line["seed"]) for line in table if line["detector"] == "decomposed"]
+    assert seeds == [("laf", "0"), ("laf", "1"), ("sum", "0")]
+
+
+def test_to_score_a_grid_on_validation_trains_nothing_anew(grid_file, tmp_path):
+    """Who chooses by the table chooses on validation, and tests afterwards."""
+    path = grid_file()
+    test, validation = (load_grid(path, changes)[1][0].jobs["decomposed"] for changes in ([], [ON_VALIDATION]))
+    assert validation.data.test_subset == "validation" and job_digest(validation) != job_digest(test)
+    for mode in ("teacher", "baseline"):
+        one, other = stage_of(test, mode), stage_of(validation, mode)
+        assert (one.identity, one.plan, one.url) == (other.identity, other.plan, other.url)
