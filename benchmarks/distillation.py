@@ -46,6 +46,7 @@ from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
 from tadscale.engine.optim import without_start
 from tadscale.engine.start import BACKBONE, is_published, load_start
+from tadscale.engine.steps import delayed
 from tadscale.flow.motion import build_motion
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
@@ -201,6 +202,8 @@ def read_tasks(options: argparse.Namespace) -> Iterable[Task]:
     for variant in variants:
         job = load_job(options.job, [*options.set, *variant.get("set", ())])
         start = variant.get("start", options.start)
+        knows_motion = start not in ("none", "appearance") and not is_published(start)
+        job = job.model_copy(update={"student": delayed(job.student, knows_motion=knows_motion)})
         for seed in variant.get("seeds", options.seeds):
             yield Task(variant["name"], variant["mode"], seed, job, start, options.scratch, options.device)
 

@@ -13,6 +13,7 @@ from tadscale.data.storage import join
 from tadscale.data.windows import WindowConfig
 from tadscale.engine.optim import OptimConfig, without_start
 from tadscale.engine.start import is_published, start_digest
+from tadscale.engine.steps import StudentConfig, delayed
 from tadscale.flow.motion import motion_channels
 from tadscale.models.config import ModelConfig
 from tadscale.network import Mode, NetworkSpec, read_spec
@@ -105,6 +106,11 @@ class Stage(StageFiles, Config):
         return optim if self.start_url else without_start(optim)
 
     @property
+    def student(self) -> StudentConfig:
+        """How it learns from its teachers."""
+        return delayed(self.job.student, knows_motion=self.start_url is not None and not is_published(self.start_url))
+
+    @property
     def window(self) -> WindowConfig:
         """What its network sees."""
         return settings_of(self.job, self.mode).data.window
@@ -180,7 +186,7 @@ class Stage(StageFiles, Config):
         if self.needs_motion:
             facts["motion"] = self.motion_fingerprint
         if self.distils:
-            facts["student"] = dump(job.student, exclude={"mode", "appearance_teacher"})
+            facts["student"] = dump(self.student, exclude={"mode", "appearance_teacher"})
         if self.teacher:
             facts["teacher"] = self.teacher.weights_sha256
         if self.appearance and job.student.appearance_teacher:

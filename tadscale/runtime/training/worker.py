@@ -175,7 +175,7 @@ class _Rank:
         objective = build_objective(self._network.model.head, len(self._network.classes))
         lesson = Lesson(
             objective=objective,
-            student=job.student,
+            student=self._stage.student,
             global_batch=self._plan.global_batch,
             labelled_share=self._plan.labelled_share,
             total_steps=self._plan.total_steps,

@@ -3,7 +3,7 @@
 import pytest
 
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.steps import DistillConfig, StudentConfig
+from tadscale.engine.steps import DELAY, DistillConfig, StudentConfig
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
@@ -73,3 +73,14 @@ def test_a_backbone_that_starts_from_nothing_learns_at_the_rate_of_the_rest(make
     assert teacher.optim.backbone_lr_factor == 1.0
     started = teacher.model_copy(update={"mode": "baseline", "start_url": "start"})
     assert started.optim.backbone_lr_factor == 0.3
+
+
+@pytest.mark.parametrize(
+    ("start", "delay"),
+    [(None, 0.0), ("imagenet.safetensors", 0.0), ("kinetics.pth", 0.0), ("runs/start/weights", DELAY)],
+)
+def test_the_teacher_waits_for_a_start_that_knows_something_of_motion(make_stage, tmp_path, start, delay):
+    stage = make_stage(tmp_path, "decomposed").model_copy(update={"start_url": start})
+    assert stage.student.distill.backbone_delay == stage.identity["student"]["distill"]["backbone_delay"] == delay
+    said = stage.job.model_copy(update={"student": StudentConfig(distill=DistillConfig(backbone_delay=0.1))})
+    assert stage.model_copy(update={"job": said}).student.distill.backbone_delay == 0.1
