@@ -22,7 +22,7 @@ WAITS = 0.2  # share of the time that training waits for data, from which on it 
 def add_to(commands: Commands) -> None:
     """Add this command to the parser."""
     parser = commands.add_parser("runs", help="what runs, how far it is, and what it waits for")
-    parser.add_argument("name", metavar="NAME", nargs="?", help="one job's runs, with their stages")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="one job's runs and its stages, a grid's and its cells")
     parser.add_argument("--last", type=int, default=10, metavar="N", help="how many jobs, the newest first (10)")
     parser.add_argument(
         "--watch", type=float, metavar="SECONDS", help="show it again every so many seconds, until Ctrl-C"
@@ -32,7 +32,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _runs(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.runtime.tracking.overview import jobs_seen
+    from tadscale.runtime.tracking.overview import cells_seen, jobs_seen
 
     client, where = open_store(options)
     while True:
@@ -41,7 +41,8 @@ def _runs(options: argparse.Namespace, console: Console) -> int:
             raise UserError(f"the store {where} has no run{f' of {options.name!r}' if options.name else ''} yet")
         console.print(jobs_table(jobs))
         if options.name:
-            console.print(stages_table(jobs[0]))
+            cells = cells_seen(client, jobs[0])
+            console.print(jobs_table(cells) if cells else stages_table(jobs[0]))
             console.print(curves_line(jobs[0], where), markup=False, highlight=False, soft_wrap=True)
         if options.watch is None:
             return EXIT_OK
@@ -97,12 +98,13 @@ def _says(job: "JobSeen") -> str:
     """The one thing that matters of it: its error, its best score, its silence, what it waits for."""
     stage = job.current
     if job.state == "silent":
-        silent_s = stage.silent_s if stage else time.time() - job.started_unix_s
-        return f"not heard of for {duration(silent_s)}: killed? The same command goes on from its last checkpoint"
+        return f"not heard of for {duration(job.silent_s)}: killed? The same command goes on from its last checkpoint"
     if job.error and job.state != "finished":
         return job.error.splitlines()[0][:100]
     if job.scores:
         return ", ".join(f"{name} {100 * value:.1f}" for name, value in job.scores.items())
+    if job.cell:
+        return f"cell {job.cell}"
     if job.state == "running" and stage and (stage.data_wait_share or 0.0) >= WAITS:
         return f"waits for data {stage.data_wait_share:.0%} of the time"
     return ""

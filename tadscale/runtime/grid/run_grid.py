@@ -17,7 +17,7 @@ from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
-from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job
+from tadscale.runtime.tracking.track import CELL_TAG, resolve_tracking_uri, track_job
 
 
 def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: StopToken) -> list[GridRow]:
@@ -41,7 +41,9 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
         scores: dict[str, dict[str, float]] = {}
         rows: dict[tuple[str, ...], GridRow] = {}
         for number, cell in enumerate(cells, 1):
-            console.print(f"cell       {number} of {len(cells)}: {cell.name}", highlight=False)
+            place = f"{number} of {len(cells)}: {cell.name}"
+            console.print(f"cell       {place}", highlight=False)
+            run.set_tags({CELL_TAG: place})
             scores[cell.name] = _run_cell(cell, folder, uri, teachers, run, console, stop)
             rows[cell.choices] = grid_row(scores, [one for one in cells[:number] if one.choices == cell.choices])
             _write_tables(grid, list(rows.values()), folder, run)

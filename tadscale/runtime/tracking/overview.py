@@ -7,12 +7,13 @@ from typing import Any
 from tadscale.data.storage import join
 from tadscale.errors import UserError
 from tadscale.runtime.tracking.curves import DATA_WAIT, ETA, LOSS, RATE, TOTAL
+from tadscale.runtime.tracking.heartbeat import HEARD_TAG
 from tadscale.runtime.tracking.run import PARENT_TAG
-from tadscale.runtime.tracking.track import ERROR_TAG, JOB_TAG, STAGE_TAG, STORAGE_TAG
+from tadscale.runtime.tracking.track import CELL_TAG, ERROR_TAG, JOB_TAG, STAGE_TAG, STORAGE_TAG
 
 SILENT_S = 120.0
-"""A run that says RUNNING and has sent nothing for so long may be dead: metrics arrive every few seconds, stages take a
-minute or two to start."""
+"""A run that says RUNNING and has sent nothing for so long may be dead: it beats every half minute, and metrics arrive
+every few seconds."""
 MAX_RESULTS = 1000  # of one search
 
 
@@ -46,6 +47,8 @@ class JobSeen:
     run_id: str
     status: str
     started_unix_s: float
+    heard_unix_s: float
+    """Its last sign of life, apart from its stages'."""
     ended_unix_s: float | None
     error: str
     """First words of what ended it; empty where nothing did."""
@@ -53,6 +56,14 @@ class JobSeen:
     """In the order in which they began."""
     scores: dict[str, float]
     """Average mAP of every detector, a fraction."""
+    cell: str
+    """Of a grid: which cell it is at, of how many. Empty where it is none."""
+
+    @property
+    def silent_s(self) -> float:
+        """Since its last sign of life."""
+        silent_s = time.time() - self.heard_unix_s
+        return min(silent_s, self.current.silent_s) if self.current else silent_s
 
     @property
     def current(self) -> StageSeen | None:
@@ -65,11 +76,7 @@ class JobSeen:
         words = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
         if self.status in words:
             return words[self.status]
-        stage = self.current
-        heard_s = time.time() - self.started_unix_s
-        if stage is not None:
-            heard_s = min(heard_s, stage.silent_s)
-        return "silent" if heard_s > SILENT_S else "running"
+        return "silent" if self.silent_s > SILENT_S else "running"
 
 
 def jobs_seen(client: Any, *, last: int, name: str | None = None) -> list[JobSeen]:
@@ -84,6 +91,12 @@ def jobs_seen(client: Any, *, last: int, name: str | None = None) -> list[JobSee
         UserError: no job can have that name.
     """
     return [_job(client, run, experiment) for run, experiment in _latest(client, last, name)]
+
+
+def cells_seen(client: Any, grid: JobSeen) -> list[JobSeen]:
+    """The jobs of a grid, the newest first; none of a job that is none."""
+    jobs = [run for run in _nested(client, grid.experiment_id, grid.run_id) if JOB_TAG in run.data.tags]
+    return [_job(client, run, grid.experiment) for run in reversed(jobs)]
 
 
 def run_url_of_latest(client: Any, name: str | None = None) -> str | None:
@@ -106,12 +119,7 @@ def _latest(client: Any, last: int, name: str | None) -> list[tuple[Any, str]]:
 
 def _job(client: Any, run: Any, experiment: str) -> JobSeen:
     info, data = run.info, run.data
-    children = client.search_runs(
-        [info.experiment_id],
-        f"tags.`{PARENT_TAG}` = '{info.run_id}'",
-        max_results=MAX_RESULTS,
-        order_by=["attributes.start_time ASC"],
-    )
+    children = _nested(client, info.experiment_id, info.run_id)
     suffix = "/average_mAP"
     return JobSeen(
         name=data.tags.get(JOB_TAG, info.run_name),
@@ -120,11 +128,19 @@ def _job(client: Any, run: Any, experiment: str) -> JobSeen:
         run_id=info.run_id,
         status=info.status,
         started_unix_s=info.start_time / 1e3,
+        heard_unix_s=max(info.start_time / 1e3, float(data.tags.get(HEARD_TAG, 0))),
         ended_unix_s=info.end_time / 1e3 if info.end_time else None,
         error=data.tags.get(ERROR_TAG, ""),
         stages=tuple(_stage(client, child) for child in children if STAGE_TAG in child.data.tags),
         scores={key.removesuffix(suffix): value for key, value in data.metrics.items() if key.endswith(suffix)},
+        cell=data.tags.get(CELL_TAG, ""),
     )
+
+
+def _nested(client: Any, experiment_id: str, run_id: str) -> Any:
+    """The runs within a run, in the order in which they began."""
+    wanted, order = f"tags.`{PARENT_TAG}` = '{run_id}'", ["attributes.start_time ASC"]
+    return client.search_runs([experiment_id], wanted, max_results=MAX_RESULTS, order_by=order)
 
 
 def _stage(client: Any, run: Any) -> StageSeen:

@@ -22,6 +22,7 @@ from tadscale.config import Config
 from tadscale.data.storage import join
 from tadscale.errors import UserError
 from tadscale.runtime.tracking.client import make_client
+from tadscale.runtime.tracking.heartbeat import beating
 from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
@@ -30,6 +31,7 @@ JOB_TAG, STORAGE_TAG, SETTINGS_TAG, STAGE_TAG = (
     "tadscale.job", "tadscale.storage", "tadscale.settings_digest", "tadscale.stage"
 )  # fmt: skip
 ERROR_TAG = "tadscale.error"
+CELL_TAG = "tadscale.cell"
 FIRST_PATIENCE_S = 5.0  # a store that is away when a job starts is a mistake, or somebody's to mend
 LAST_PATIENCE_S = 5.0  # at the end of a job that failed or was told to stop
 MAX_MODEL_NAME = 256  # characters, the column's width in MLflow's database
@@ -130,7 +132,7 @@ def track_job(
     experiment = _experiment_id(client, config, uri, storage)
     identity = {JOB_TAG: job, STORAGE_TAG: redact_text(storage), SETTINGS_TAG: settings_digest(settings)}
     run = Run(uri, _resume_or_create(client, experiment, job, identity), config.patience_s)
-    with _ending(run):
+    with _ending(run), beating(run):
         run.set_tags(tags or {})
         run.log_params(settings)
         run.log_dict(settings, "job.json")

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tadscale.cli import main
-from tadscale.runtime.tracking import overview
+from tadscale.runtime.tracking import heartbeat, overview
+from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.curves import StageCurves
-from tadscale.runtime.tracking.overview import jobs_seen
-from tadscale.runtime.tracking.track import TrackingConfig, track_job, track_stage
+from tadscale.runtime.tracking.overview import cells_seen, jobs_seen
+from tadscale.runtime.tracking.run import PARENT_TAG
+from tadscale.runtime.tracking.track import CELL_TAG, TrackingConfig, track_job, track_stage
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
 from tests.s3 import free_port
@@ -57,6 +59,53 @@ def test_a_job_that_fell_silent_is_not_called_running(storage: Path, monkeypatch
         assert seen.state == "silent"
         assert main(["runs", "--tracking-uri", run.tracking_uri]) == 0
     assert "not heard of for 3 min" in capsys.readouterr().out
+
+
+def test_a_job_that_works_in_silence_beats(storage: Path, monkeypatch):  # noqa: F811
+    """As one that detects for an hour: its stages are over."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.05)
+    with job(storage, "detects") as run:
+        train(run, "teacher", 8)
+        began_s, deadline_s = time.time(), time.monotonic() + 30
+        client = make_client(run.tracking_uri)
+        client.set_tag(run.run_id, heartbeat.HEARD_TAG, "0")
+        while jobs_seen(client, last=1)[0].heard_unix_s < began_s - 1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        while jobs_seen(client, last=1)[0].heard_unix_s < began_s + 0.5:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+
+def test_a_store_that_is_away_stops_no_beats(storage: Path, monkeypatch):  # noqa: F811
+    asked = []
+
+    class Away:
+        def set_tag(self, *tag: str) -> None:
+            asked.append(tag)
+            raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    monkeypatch.setattr(heartbeat, "make_client", lambda uri: Away())
+    with job(storage, "patient"):
+        deadline_s = time.monotonic() + 30
+        while len(asked) < 3:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+
+
+def test_a_grid_says_which_cell_it_is_at_and_shows_its_cells(storage: Path, capsys):  # noqa: F811
+    with job(storage, "grid") as run:
+        run.set_tags({CELL_TAG: "2 of 15: afsd.seed0"})
+        inside = {PARENT_TAG: run.run_id}
+        for name in ("tags.seed0", "afsd.seed0"):
+            with track_job(TrackingConfig(), job=name, storage=str(storage), settings={}, tags=inside) as cell:
+                train(cell, "teacher", 8)
+        grid = next(one for one in jobs_seen(run.client, last=5) if one.name == "grid")
+        assert [one.name for one in cells_seen(run.client, grid)] == ["afsd.seed0", "tags.seed0"]
+        assert main(["runs", "grid", "--tracking-uri", run.tracking_uri]) == 0
+    shown = capsys.readouterr().out
+    assert "cell 2 of 15: afsd.seed0" in shown and "tags.seed0" in shown and "8/8" in shown
 
 
 def test_failed_and_finished_jobs_say_why_and_how_well(storage: Path, capsys):  # noqa: F811
