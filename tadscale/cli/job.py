@@ -138,11 +138,8 @@ def _show(settings: "Config", console: Console) -> None:
 
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.runtime.grid.spec import is_grid
     from tadscale.runtime.retrain.spec import is_retrain
 
-    if is_grid(options.job):
-        raise UserError(f"{options.job} is a grid of jobs: plan the job that it names, and multiply by its cells")
     if is_retrain(options.job):
         return _plan_retrain(options, console)
     if options.answer:

@@ -13,15 +13,20 @@ from tadscale.runtime.stage.job import JobConfig
 
 REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
+RUN_JOBS = {"grid": "a grid of jobs", "retrain": "a retraining, which runs a job when its data ask for it"}
+"""Kinds of files that `tadscale run` takes beside jobs."""
+
 
 def load_job(path: str | Path, overrides: list[str] | None = None) -> JobConfig:
     """Read a job file, apply `a.b=value` overrides, resolve `${ENV}` references and `~`, and check every key.
 
     Raises:
-        UserError: the file is missing or not YAML, a key stands twice, a reference has no value, a key is unknown (the
-            message names the nearest valid one), or a value does not fit.
+        UserError: the file is missing or not YAML, or is one that runs jobs, a key stands twice, a reference has no value, a
+            key is unknown (the message names the nearest valid one), or a value does not fit.
     """
     tree = read_yaml(path)
+    if what := RUN_JOBS.get(str(tree.get("kind"))):
+        raise UserError(f"{path} is {what}, and this takes a job: give the one that it names, {tree.get('job')}")
     for override in overrides or []:
         apply_override(tree, override, JobConfig)
     return build_settings(JobConfig, resolve(tree), str(path))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tadscale.config import Config
+from tadscale.errors import UserError
 from tadscale.runtime.grid.spec import file_schema, is_grid, load_grid
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.retrain.spec import is_retrain, load_retrain
@@ -80,6 +81,12 @@ def test_all_faults_of_a_file_are_told_at_once(job_file):
 def test_what_is_no_mapping_is_refused(job_file, text):
     with pytest.raises(ValueError, match=r"job\.yaml"):
         load_job(job_file(text))
+
+
+@pytest.mark.parametrize(("name", "what"), [("grid", "a grid of jobs"), ("retrain", "a retraining")])
+def test_a_file_that_runs_other_jobs_is_none_and_says_which_is(name, what):
+    with pytest.raises(UserError, match=rf"{name}.yaml is {what}.* give the one that it names, distill.yaml"):
+        load_job(ROOT / f"jobs/{name}.yaml")
 
 
 def test_a_missing_file_is_named():
