@@ -138,8 +138,11 @@ def _show(settings: "Config", console: Console) -> None:
 
 
 def _plan(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.grid.spec import is_grid
     from tadscale.runtime.retrain.spec import is_retrain
 
+    if is_grid(options.job):
+        return _plan_grid(options, console)
     if is_retrain(options.job):
         return _plan_retrain(options, console)
     if options.answer:
@@ -159,6 +162,24 @@ def _plan_retrain(options: argparse.Namespace, console: Console) -> int:
     console.print(decision_line(decision), markup=False, highlight=False, soft_wrap=True)
     if options.answer:
         Path(options.answer).write_text("train\n" if decision.retrain else "nothing to do\n")
+    return EXIT_OK
+
+
+def _plan_grid(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.grid.check import check_cells
+    from tadscale.runtime.grid.forecast import forecast_grid, forecast_table
+    from tadscale.runtime.grid.spec import load_grid
+
+    if options.kubernetes:
+        raise UserError(f"{options.job} is a grid of jobs: plan the worker groups of the job that it names")
+    grid, cells = load_grid(options.job, options.set)
+    check_cells(cells)
+    cpus = options.cpus or os.cpu_count() or 1
+    console.print(forecast_table(tuple(grid.axes), forecast_grid(cells, cpus)))
+    console.print(
+        f"on {cpus} CPUs, {len(cells)} cells one after the other; drawing data and evaluation come on top",
+        highlight=False,
+    )
     return EXIT_OK
 
 

@@ -11,11 +11,10 @@ from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table,
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid.check import check_cells
 from tadscale.runtime.grid.results import grid_row, keep, kept_scores
+from tadscale.runtime.grid.sharing import with_shared_teacher
 from tadscale.runtime.grid.spec import Cell, GridConfig
 from tadscale.runtime.jobs.run_job import run_job
-from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 from tadscale.runtime.tracking.track import CELL_TAG, resolve_tracking_uri, track_job
 
@@ -68,23 +67,6 @@ def _run_cell(
             known = {name: score.average for name, score in ran.scores.items()}
         scores |= known
     return scores
-
-
-def with_shared_teacher(job: JobConfig, teachers: dict[str, str]) -> JobConfig:
-    """The job with the teacher that an earlier cell trains, if it is the same; else its own, noted for later ones.
-
-    Args:
-        job: of a cell.
-        teachers: where teachers lie, by all that decides them; added to.
-    """
-    if job.teacher.url:
-        return job
-    stage = stage_of(job, "teacher")
-    what = f"{stage.identity} {stage.plan.model_dump_json()}"
-    url = teachers.setdefault(what, stage.weights_url)
-    if url == stage.weights_url:
-        return job
-    return job.model_copy(update={"teacher": TeacherConfig(url=url)})
 
 
 def _write_tables(grid: GridConfig, rows: Sequence[GridRow], folder: str, run: Run) -> None:

@@ -23,6 +23,7 @@ from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.evaluation.score_models import TestVideos as Videos
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
+from tadscale.runtime.grid.sharing import with_shared_teacher
 from tadscale.runtime.grid.spec import Cell, load_grid, merged
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import stage_of
@@ -126,7 +127,7 @@ def test_overrides_reach_the_grid_and_through_settings_every_job(grid_file):
 def test_teachers_that_would_be_the_same_are_trained_once(grid_file):
     _, cells = load_grid(grid_file())
     teachers: dict[str, str] = {}
-    urls = {cell.name: module.with_shared_teacher(cell.jobs["decomposed"], teachers).teacher.url for cell in cells}
+    urls = {cell.name: with_shared_teacher(cell.jobs["decomposed"], teachers).teacher.url for cell in cells}
     own = [name for name, url in urls.items() if url is None]
     assert own == ["narrow.laf.seed0", "narrow.laf.seed1", "wide.laf.seed0", "wide.laf.seed1"]
     assert urls["wide.sum.seed1"].endswith("agnostic/wide.laf.seed1/teacher/weights")  # fusion is a student's alone
