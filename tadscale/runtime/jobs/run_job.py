@@ -23,6 +23,7 @@ from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.choose_epochs import choose_epochs, record_choices
 from tadscale.runtime.evaluation.score_models import evaluate_models
 from tadscale.runtime.jobs.begun import check_begun
+from tadscale.runtime.jobs.blind_start import warn_of_blind_start
 from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.last_words import hints
 from tadscale.runtime.jobs.lease import leased
@@ -199,6 +200,8 @@ def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageRe
             result = train_stage(stage, on_record, stop)
         curves.complete(result.log_url)
         _record_stage(nested, result)
+    if mode == "pretrain":
+        warn_of_blind_start(result)
     return result
 
 
