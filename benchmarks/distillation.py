@@ -202,10 +202,15 @@ def read_tasks(options: argparse.Namespace) -> Iterable[Task]:
     for variant in variants:
         job = load_job(options.job, [*options.set, *variant.get("set", ())])
         start = variant.get("start", options.start)
-        knows_motion = start not in ("none", "appearance") and not is_published(start)
-        job = job.model_copy(update={"student": delayed(job.student, knows_motion=knows_motion)})
+        job = with_delay(job, start)
         for seed in variant.get("seeds", options.seeds):
             yield Task(variant["name"], variant["mode"], seed, job, start, options.scratch, options.device)
+
+
+def with_delay(job: JobConfig, start: str) -> JobConfig:
+    """The job with the delay that it has with this start, if it does not say one."""
+    knows_motion = start not in ("none", "appearance") and not is_published(start)
+    return job.model_copy(update={"student": delayed(job.student, knows_motion=knows_motion)})
 
 
 def _each_once(tasks: Iterable[Task], path: Callable[[Task], Path]) -> list[Task]:

@@ -25,7 +25,7 @@ from tadscale.engine.engine import LocalEngine
 from tadscale.engine.loop import Expected, train
 from tadscale.engine.optim import OptimConfig, without_start
 from tadscale.engine.pretrain import PretrainConfig, measure_scale, pretrain_step
-from tadscale.engine.steps import Lesson, StepFunction, delayed, step_function
+from tadscale.engine.steps import Lesson, StepFunction, step_function
 from tadscale.flow.motion import build_motion, window_motion
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
@@ -162,7 +162,7 @@ def train_network(
     """Train one network as the job would, and put the averaged weights in.
 
     Args:
-        job: its settings.
+        job: its settings, `backbone_delay` among them for students.
         data: what it is trained on.
         mode: which network.
         seed: of weights and order.
@@ -183,7 +183,7 @@ def train_network(
     plan = _plan(data, optim, seed, mixture or Mixture(len(data.windows)))
     lesson = Lesson(
         objective=objective,
-        student=delayed(job.student, knows_motion=start is not None),
+        student=job.student,
         global_batch=plan.global_batch,
         labelled_share=plan.labelled_share,
         total_steps=plan.total_steps,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.distillation import MALLOC, SCORED, Task, prepare_data, read_start
+from benchmarks.distillation import MALLOC, SCORED, Task, prepare_data, read_start, with_delay
 from benchmarks.local_training import Mixture, Subset, Teachers, average_map, predict, train_network
 from tadscale.models.heads.objective import build_objective
 from tadscale.runtime.jobs.job_file import load_job
@@ -43,7 +43,7 @@ def main() -> None:
     """Train what is asked for, a seed a process; print the table."""
     options = arguments()
     labelled = [f"optim.epochs={options.steps // options.labelled}", "optim.global_batch=1", "cluster.workers=1"]
-    job = load_job(options.job, [*labelled, *options.set])
+    job = with_delay(load_job(options.job, [*labelled, *options.set]), options.start)
     options.scratch.mkdir(parents=True, exist_ok=True)
     os.environ |= MALLOC
     options.out.parent.mkdir(parents=True, exist_ok=True)

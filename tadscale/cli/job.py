@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
         parser.set_defaults(command=command)
     plan = commands.add_parser(
         "plan",
-        help="what a job would take, from rates measured here, or whether a retraining would train; runs nothing",
+        help="what a job or a grid would take, from rates measured here, or whether a retraining would train; runs nothing",
     )
     plan.add_argument("job", metavar="JOB.yaml")
     plan.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="override one setting")
@@ -141,12 +141,12 @@ def _plan(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.grid.spec import is_grid
     from tadscale.runtime.retrain.spec import is_retrain
 
-    if is_grid(options.job):
-        return _plan_grid(options, console)
     if is_retrain(options.job):
         return _plan_retrain(options, console)
     if options.answer:
         raise UserError(f"--answer is for files of kind retrain, and {options.job} is none")
+    if is_grid(options.job):
+        return _plan_grid(options, console)
     return _plan_job(options, console)
 
 

@@ -103,9 +103,13 @@ def _says(job: "JobSeen") -> str:
         return job.error.splitlines()[0][:100]
     if job.scores:
         return ", ".join(f"{name} {100 * value:.1f}" for name, value in job.scores.items())
+    if job.state != "running":
+        return ""
     if job.cell:
         return f"cell {job.cell}"
-    if job.state == "running" and stage and (stage.data_wait_share or 0.0) >= WAITS:
+    if stage and stage.is_stuck:
+        return f"no step for {duration(stage.silent_s)}: is there a node for it? `tadscale logs` may say"
+    if stage and (stage.data_wait_share or 0.0) >= WAITS:
         return f"waits for data {stage.data_wait_share:.0%} of the time"
     return ""
 

@@ -13,7 +13,7 @@ from tadscale.engine.batch import WindowBatch
 from tadscale.engine.optim import OptimConfig
 from tadscale.models.pretext import PretextOutput, luma_and_chroma, on_grid
 
-LAST_STEPS = 20
+LAST_STEPS = 20  # a step's share of motion left unexplained varies by a tenth from batch to batch
 BLIND = 0.9
 """Share of its targets that a pretext leaves unexplained where it has learned nothing of them. Sprites: small3d leaves 0.15
 of motion after 750 steps; a ResNet-18 and an I3D, whose last maps have four places there, leave 1.00 (docs/results.md)."""
@@ -69,14 +69,16 @@ def pretrain_step(
     return {"loss": settings.motion_weight * parts["motion"] + parts["colour"], **parts, **unexplained}
 
 
-def unlearned(losses: Sequence[Mapping[str, float]]) -> list[str]:
-    """What a backbone has not learned of `motion` and `colour`.
+def unlearned(losses: Sequence[Mapping[str, float]], settings: PretrainConfig) -> list[str]:
+    """What a backbone has not learned of `motion` and `colour`, where it was to.
 
     Args:
         losses: `pretrain_step`'s of every step; the last ones count.
+        settings: it was trained by.
     """
     last = losses[-LAST_STEPS:]
-    return [name for name in ("motion", "colour") if fmean(step[f"{name}_unexplained"] for step in last) > BLIND]
+    wanted = ("motion", "colour") if settings.motion_weight else ("colour",)
+    return [name for name in wanted if fmean(step[f"{name}_unexplained"] for step in last) > BLIND]
 
 
 def scaled_colour(pictures: Tensor, maps: Tensor, scale: TargetScale) -> Tensor:

@@ -115,12 +115,14 @@ class Lesson:
     """Share of the plan's slots that have ground truth (`Plan.labelled_share`): its terms are means over those, so that
     windows without it take no weight from them."""
     total_steps: int = 0
-    """Of the plan: what `backbone_delay` is a part of."""
+    """Of the plan: what `backbone_delay` is a part of; 0 where it has no end, and no delay."""
 
     def share(self, batch: WindowBatch) -> float | None:
         """What distillation's gradient into the backbone is held to in this step, as a multiple of ground truth's; None
         where it goes in as it is."""
         distill = self.student.distill
+        if self.total_steps and distill.backbone_delay is None:
+            raise ValueError("backbone_delay is open: settle it by `delayed`, for this start, before the training")
         if self._step(batch) < (distill.backbone_delay or 0.0) * self.total_steps:
             return 0.0
         return distill.share if distill.balance == "share" else None

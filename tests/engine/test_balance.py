@@ -108,6 +108,11 @@ def test_a_backbone_may_hear_the_teacher_later_than_the_branches_do(tiny_model, 
     assert all(torch.equal(freed[name], whole[name]) for name in whole)
 
 
+def test_a_delay_that_nobody_settled_is_no_delay_of_nothing(tiny_model, taught):
+    with pytest.raises(ValueError, match="backbone_delay is open"):
+        gradients(tiny_model, taught, backbone_delay=None, total_steps=10)
+
+
 def test_a_conventional_student_is_not_distilled_until_then(tiny_model, taught):
     plain, _ = gradients(tiny_model, taught, mode="conventional", feature_weight=0.0, prediction_weight=0.0)
     held, _ = gradients(tiny_model, taught, mode="conventional", backbone_delay=0.5, total_steps=10)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from tadscale.report.live_line import format_duration
-from tadscale.runtime.grid.sharing import with_shared_teacher
+from tadscale.runtime.grid.sharing import with_shared_teachers
 from tadscale.runtime.grid.spec import Cell
 from tadscale.runtime.jobs.named_models import named_appearance_teacher
 from tadscale.runtime.jobs.preflight.cluster import offered
@@ -36,30 +36,27 @@ def forecast_grid(cells: Sequence[Cell], cpus: int) -> list[RowForecast]:
     Raises:
         UserError, StorageError: see `measure_rates`.
     """
-    teachers: dict[str, str] = {}
+    cells = with_shared_teachers(cells)
     rows = []
     for choices in dict.fromkeys(cell.choices for cell in cells):
         of_choices = [cell for cell in cells if cell.choices == choices]
-        rates, windows = _measured(of_choices[0])
-        stages = [stage for cell in of_choices for stage in _stages(cell, teachers, rates, windows, cpus)]
+        rates, windows = _measured(of_choices)
+        stages = [stage for cell in of_choices for stage in _stages(cell, rates, windows, cpus)]
         rows.append(RowForecast(choices, len(stages), sum(stage.seconds for stage in stages)))
     return rows
 
 
-def _measured(cell: Cell) -> tuple[Rates, EpochWindows]:
-    first = next(iter(cell.jobs.values()))
-    modes = dict.fromkeys(mode for job in cell.jobs.values() for mode in stage_modes(job))
-    return measure_rates(first, list(modes), named_appearance_teacher(first))
+def _measured(cells: Sequence[Cell]) -> tuple[Rates, EpochWindows]:
+    jobs = [job for cell in cells for job in cell.jobs.values()]
+    modes = dict.fromkeys(mode for job in jobs for mode in stage_modes(job))
+    return measure_rates(jobs[0], list(modes), named_appearance_teacher(jobs[0]))
 
 
-def _stages(
-    cell: Cell, teachers: dict[str, str], rates: Rates, windows: EpochWindows, cpus: int
-) -> list[StageForecast]:
+def _stages(cell: Cell, rates: Rates, windows: EpochWindows, cpus: int) -> list[StageForecast]:
     """What a cell trains: its jobs share all but their students."""
     trained: dict[str, StageForecast] = {}
     for job in cell.jobs.values():
-        expected = forecast(with_shared_teacher(job, teachers), windows, rates, cpus, offered(job).nodes)
-        for stage in expected.stages:
+        for stage in forecast(job, windows, rates, cpus, offered(job).nodes).stages:
             trained.setdefault(stage.mode, stage)
     return list(trained.values())
 

@@ -1,11 +1,12 @@
-"""What a grid's cells came to: kept as each ends, for a grid that is stopped goes on; compared at the end."""
+"""What a grid's cells came to: kept as each ends, for a grid that is stopped goes on, and compared as far as it is known."""
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tadscale.data.annotations import parse_detections
 from tadscale.data.manifest import read_manifest
-from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+from tadscale.data.storage import join, read_bytes, read_text, remove, write_bytes
 from tadscale.metrics.average_precision import MeanAveragePrecision
 from tadscale.metrics.bootstrap import PairedBootstrap, bootstrap_pairs
 from tadscale.metrics.tables import DetectionTable, GroundTruth
@@ -18,23 +19,81 @@ from tadscale.runtime.tracking.track import settings_digest
 BASELINE = "baseline"
 
 
-def keep(
-    folder: str, cell: Cell, mode: StudentMode, job: JobConfig, scores: Mapping[str, MeanAveragePrecision]
-) -> None:
+class GridResults:
+    """A grid's rows, as far as its cells have been run.
+
+    Args:
+        folder: of the grid.
+        cells: all of them.
+
+    Raises:
+        StorageError: the storage cannot be reached.
+    """
+
+    def __init__(self, folder: str, cells: Sequence[Cell]) -> None:
+        self._folder = folder
+        self._cells = cells
+        known = ((cell.name, kept_cell(folder, cell)) for cell in cells)
+        self._scores = {name: scores for name, scores in known if scores is not None}
+        self._rows: dict[tuple[str, ...], GridRow] = {}
+        for choices in dict.fromkeys(cell.choices for cell in cells if self.knows(cell)):
+            self._compare(choices)
+
+    @property
+    def subset(self) -> str:
+        """Of which videos the scores are."""
+        return next(iter(self._cells[0].jobs.values())).data.test_subset
+
+    @property
+    def rows(self) -> list[GridRow]:
+        """What is known of every combination, in the grid's order."""
+        places = dict.fromkeys(cell.choices for cell in self._cells)
+        return [self._rows[choices] for choices in places if choices in self._rows]
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether all of a cell's jobs have been run."""
+        return cell.name in self._scores
+
+    def add(self, cell: Cell, scores: dict[str, float]) -> None:
+        """Take in what a cell came to: average mAP by detector, in [0, 1]."""
+        self._scores[cell.name] = scores
+        self._compare(cell.choices)
+
+    def _compare(self, choices: tuple[str, ...]) -> None:
+        known = [cell for cell in self._cells if cell.choices == choices and self.knows(cell)]
+        self._rows[choices] = grid_row(self._scores, known)
+
+
+def keep(folder: str, cell: Cell, mode: StudentMode, scores: Mapping[str, MeanAveragePrecision]) -> None:
     """Write down what a job of a cell came to."""
-    kept = {"job": job_digest(job), "average_mAP": {name: score.average for name, score in scores.items()}}
+    kept = {"job": job_digest(cell.jobs[mode]), "average_mAP": {name: score.average for name, score in scores.items()}}
     write_bytes(_url(folder, cell, mode), json.dumps(kept, indent=1).encode())
 
 
-def kept_scores(folder: str, cell: Cell, mode: StudentMode, job: JobConfig) -> dict[str, float] | None:
+def kept_scores(folder: str, cell: Cell, mode: StudentMode) -> dict[str, float] | None:
     """Average mAP by detector as it was kept, in [0, 1]; None if this job has not run to its end yet."""
-    try:
-        kept = json.loads(read_bytes(_url(folder, cell, mode)))
-    except StorageError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+    text = read_text(_url(folder, cell, mode))
+    kept: dict[str, Any] = json.loads(text) if text else {"job": ""}
+    return kept["average_mAP"] if kept["job"] == job_digest(cell.jobs[mode]) else None
+
+
+def kept_cell(folder: str, cell: Cell) -> dict[str, float] | None:
+    """The same of all jobs of a cell together; None until the last has run."""
+    scores: dict[str, float] = {}
+    for mode in cell.jobs:
+        known = kept_scores(folder, cell, mode)
+        if known is None:
             return None
-        raise
-    return kept["average_mAP"] if kept["job"] == job_digest(job) else None
+        scores |= known
+    return scores
+
+
+def forget_others(folder: str, cell: Cell) -> None:
+    """Take away what was kept of a cell's jobs with other settings: they share a folder of detections with those that run
+    now, and a table would compare what is in it with their scores. Raises `StorageError`."""
+    for mode in cell.jobs:
+        if kept_scores(folder, cell, mode) is None and read_text(_url(folder, cell, mode)):
+            remove(_url(folder, cell, mode))
 
 
 def job_digest(job: JobConfig) -> str:

@@ -1,4 +1,4 @@
-"""Run a grid: every cell's jobs one after the other, what is equal trained once, and a table at the end."""
+"""Run a grid: every cell's jobs one after the other, what is equal trained once, and a table."""
 
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from tadscale.data.storage import join, write_bytes
 from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table, plot_grid
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid.check import check_cells
-from tadscale.runtime.grid.results import grid_row, keep, kept_scores
-from tadscale.runtime.grid.sharing import with_shared_teacher
+from tadscale.runtime.grid.results import GridResults, forget_others, keep, kept_scores
+from tadscale.runtime.grid.sharing import with_shared_teachers
 from tadscale.runtime.grid.spec import Cell, GridConfig
 from tadscale.runtime.jobs.run_job import run_job
 from tadscale.runtime.stage.local_paths import with_absolute_paths
@@ -20,7 +20,7 @@ from tadscale.runtime.tracking.track import CELL_TAG, resolve_tracking_uri, trac
 
 
 def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: StopToken) -> list[GridRow]:
-    """Run what has not been run yet, and compare; the tables beside the runs hold what is known after every cell.
+    """Run what has not been run yet, and compare. The tables beside the runs hold what is known, from the first cell on.
 
     Cells are nested runs of the grid's own. A teacher is trained once for all cells in which it would be the same.
 
@@ -29,6 +29,7 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
         Preempted: it was told to stop; the same command goes on.
     """
     check_cells(cells)
+    cells = with_shared_teachers(cells)
     first = next(iter(cells[0].jobs.values()))
     folder = with_absolute_paths(first).storage
     settings = grid.model_dump(mode="json")
@@ -36,46 +37,46 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
         first.tracking, job=grid.name, storage=grid.storage, settings=settings, tags={"kind": "grid"}
     ) as run:
         uri = resolve_tracking_uri(first.tracking, grid.storage)
-        teachers: dict[str, str] = {}
-        scores: dict[str, dict[str, float]] = {}
-        rows: dict[tuple[str, ...], GridRow] = {}
+        results = GridResults(folder, cells)
         for number, cell in enumerate(cells, 1):
+            if results.knows(cell):
+                continue
             place = f"{number} of {len(cells)}: {cell.name}"
             console.print(f"cell       {place}", highlight=False)
             run.set_tags({CELL_TAG: place})
-            scores[cell.name] = _run_cell(cell, folder, uri, teachers, run, console, stop)
-            rows[cell.choices] = grid_row(scores, [one for one in cells[:number] if one.choices == cell.choices])
-            _write_tables(grid, list(rows.values()), folder, run)
-        _log_means(rows.values(), run)
-    console.print(grid_table(tuple(grid.axes), list(rows.values()), f"{grid.name}: average mAP, %"))
-    return list(rows.values())
+            _write_tables(grid, results, folder, run)
+            results.add(cell, _run_cell(cell, folder, uri, run, console, stop))
+        _write_tables(grid, results, folder, run)
+        _log_means(results.rows, run)
+    console.print(grid_table(tuple(grid.axes), results.rows, f"{grid.name}: average mAP, %"))
+    return results.rows
 
 
-def _run_cell(
-    cell: Cell, folder: str, uri: str, teachers: dict[str, str], run: Run, console: Console, stop: StopToken
-) -> dict[str, float]:
+def _run_cell(cell: Cell, folder: str, uri: str, run: Run, console: Console, stop: StopToken) -> dict[str, float]:
     """Average mAP by detector of a cell, run where it was not yet."""
+    forget_others(folder, cell)
     scores: dict[str, float] = {}
     for mode, job in cell.jobs.items():
-        shared = with_shared_teacher(job, teachers)
-        known = kept_scores(folder, cell, mode, shared)
+        known = kept_scores(folder, cell, mode)
         if known is None:
-            tracked = shared.tracking.model_copy(update={"tracking_uri": uri})
+            tracked = job.tracking.model_copy(update={"tracking_uri": uri})
             console.print(f"student    {cell.name}, {mode}", highlight=False)
-            ran = run_job(shared.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
-            keep(folder, cell, mode, shared, ran.scores)
+            ran = run_job(job.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
+            keep(folder, cell, mode, ran.scores)
             known = {name: score.average for name, score in ran.scores.items()}
         scores |= known
     return scores
 
 
-def _write_tables(grid: GridConfig, rows: Sequence[GridRow], folder: str, run: Run) -> None:
-    """The table as Markdown, CSV and a picture, beside the runs and in the grid's record."""
-    axes = tuple(grid.axes)
-    files = {"table.md": markdown_table(axes, rows).encode(), "table.csv": csv_table(axes, rows).encode()}
+def _write_tables(grid: GridConfig, results: GridResults, folder: str, run: Run) -> None:
+    """The table as Markdown, CSV and a picture, beside the runs and in the grid's record, once there is a row."""
+    axes, rows, name = tuple(grid.axes), results.rows, f"table-{results.subset}"
+    if not rows:
+        return
+    files = {f"{name}.md": markdown_table(axes, rows).encode(), f"{name}.csv": csv_table(axes, rows).encode()}
     with tempfile.TemporaryDirectory() as scratch:
         plot_grid(rows, Path(scratch, "table.png"))
-        files["table.png"] = Path(scratch, "table.png").read_bytes()
+        files[f"{name}.png"] = Path(scratch, "table.png").read_bytes()
     for name, content in files.items():
         write_bytes(join(folder, name), content)
         run.log_bytes(content, name)

@@ -26,7 +26,8 @@ def load_job(path: str | Path, overrides: list[str] | None = None) -> JobConfig:
     """
     tree = read_yaml(path)
     if what := RUN_JOBS.get(str(tree.get("kind"))):
-        raise UserError(f"{path} is {what}, and this takes a job: give the one that it names, {tree.get('job')}")
+        named = f": give the one that it names, {Path(path).parent / str(tree['job'])}" if tree.get("job") else ""
+        raise UserError(f"{path} is {what}, and this takes a job{named}")
     for override in overrides or []:
         apply_override(tree, override, JobConfig)
     return build_settings(JobConfig, resolve(tree), str(path))

@@ -188,7 +188,8 @@ def _train_stages(job: JobConfig, run: Run, console: Console, stop: StopToken) -
 def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageResult:
     """One stage, as a nested run, with its progress on the console."""
     mode = stage.mode
-    with track_stage(run, mode, {"mode": mode}) as nested, StageProgress(mode, console) as progress:
+    tags = {"mode": mode} | ({"backbone_delay": str(stage.student.distill.backbone_delay)} if stage.distils else {})
+    with track_stage(run, mode, tags) as nested, StageProgress(mode, console) as progress:
         curves, metrics = StageCurves(nested), StageMetrics(stage.job.name, mode)
 
         def on_record(record: StepRecord) -> None:
@@ -201,7 +202,7 @@ def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageRe
         curves.complete(result.log_url)
         _record_stage(nested, result)
     if mode == "pretrain":
-        warn_of_blind_start(result)
+        warn_of_blind_start(stage, result)
     return result
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import is_away
+from tadscale.runtime.tracking.redact import redact_text
 from tadscale.runtime.tracking.run import Run
 
 HEARD_TAG = "tadscale.heard_unix_s"
@@ -37,12 +38,12 @@ def beating(run: Run) -> Iterator[None]:
 
 
 def _beat(run: Run, over: threading.Event) -> None:
-    client = None
+    client, said = None, False
     while not over.wait(BEAT_S):
         try:
             client = client or make_client(run.tracking_uri)
             client.set_tag(run.run_id, HEARD_TAG, f"{time.time():.0f}")
-        except Exception as error:
-            if not is_away(error):
-                log.warning("run %s gives no sign of life any more: %s", run.run_id, error)
-                return
+        except Exception as error:  # a proxy's refusal passes, too
+            if not said and not is_away(error):
+                log.warning("run %s could not give a sign of life: %s", run.run_id, redact_text(str(error)))
+                said = True

@@ -36,6 +36,11 @@ class StageSeen:
     silent_s: float
     """Since its last sign of life."""
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it trains, and no step has come for longer than one takes to come: its driver may live on."""
+        return self.status == "RUNNING" and self.silent_s > SILENT_S
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobSeen:
@@ -57,7 +62,7 @@ class JobSeen:
     scores: dict[str, float]
     """Average mAP of every detector, a fraction."""
     cell: str
-    """Of a grid: which cell it is at, of how many. Empty where it is none."""
+    """Of a grid: which cell it is at, or was at last, of how many. Empty where it is none."""
 
     @property
     def silent_s(self) -> float:
@@ -94,9 +99,13 @@ def jobs_seen(client: Any, *, last: int, name: str | None = None) -> list[JobSee
 
 
 def cells_seen(client: Any, grid: JobSeen) -> list[JobSeen]:
-    """The jobs of a grid, the newest first; none of a job that is none."""
-    jobs = [run for run in _nested(client, grid.experiment_id, grid.run_id) if JOB_TAG in run.data.tags]
-    return [_job(client, run, grid.experiment) for run in reversed(jobs)]
+    """The jobs of a grid, the newest first, those of its earlier runs among them; none of a job that is none."""
+    storage = client.get_run(grid.run_id).data.tags[STORAGE_TAG]
+    wanted = f"tags.`{JOB_TAG}` = '{grid.name}' and tags.`{STORAGE_TAG}` = '{storage}'"
+    grids = client.search_runs([grid.experiment_id], wanted, max_results=MAX_RESULTS)
+    nested = [run for one in grids for run in _nested(client, one.info.experiment_id, one.info.run_id)]
+    cells = sorted((run for run in nested if JOB_TAG in run.data.tags), key=lambda run: -run.info.start_time)
+    return [_job(client, run, grid.experiment) for run in cells]
 
 
 def run_url_of_latest(client: Any, name: str | None = None) -> str | None:

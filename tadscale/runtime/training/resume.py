@@ -109,7 +109,9 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
     if changed:
         said = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in changed)
-        raise UserError(f"{stage.url} holds a stage with other settings; changed: {said}. {REMEDY}")
+        raise UserError(
+            f"{stage.url} holds a stage with other settings; changed: {said}. Set that back, if it was not meant. {REMEDY}"
+        )
 
 
 def _is_as_before(name: str, was: Collection[str], chosen: Collection[str]) -> bool:

@@ -19,14 +19,15 @@ from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.errors import UserError
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
+from tadscale.network import save_network
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.evaluation.score_models import TestVideos as Videos
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
-from tadscale.runtime.grid.sharing import with_shared_teacher
+from tadscale.runtime.grid.sharing import with_shared_teachers
 from tadscale.runtime.grid.spec import Cell, load_grid, merged
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.stage.spec import network_of, stage_of
 from tadscale.segments import Detection
 
 JOB = {
@@ -126,8 +127,7 @@ def test_overrides_reach_the_grid_and_through_settings_every_job(grid_file):
 
 def test_teachers_that_would_be_the_same_are_trained_once(grid_file):
     _, cells = load_grid(grid_file())
-    teachers: dict[str, str] = {}
-    urls = {cell.name: with_shared_teacher(cell.jobs["decomposed"], teachers).teacher.url for cell in cells}
+    urls = {cell.name: cell.jobs["decomposed"].teacher.url for cell in with_shared_teachers(cells)}
     own = [name for name, url in urls.items() if url is None]
     assert own == ["narrow.laf.seed0", "narrow.laf.seed1", "wide.laf.seed0", "wide.laf.seed1"]
     assert urls["wide.sum.seed1"].endswith("agnostic/wide.laf.seed1/teacher/weights")  # fusion is a student's alone
@@ -186,17 +186,17 @@ def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp
     assert trained.ran == [cell.name for cell in cells for _ in cell.jobs]
     assert len({tags["mlflow.parentRunId"] for tags in trained.tags}) == 1
     folder = tmp_path / "runs/agnostic"
-    table = list(csv.DictReader((folder / "table.csv").open()))
+    table = list(csv.DictReader((folder / "table-test.csv").open()))
     assert len(table) == 2 * 5 * 2  # combinations x detectors x seeds
     baseline = {float(line["average_mAP"]) for line in table if line["detector"] == "baseline"}
     assert len(baseline) == 1 and rows[0].mean("baseline") == pytest.approx(100 * baseline.pop(), abs=1e-3)
     compared = rows[0].against_baseline["decomposed"]
     assert 100 * compared.difference == pytest.approx(rows[0].mean("decomposed") - rows[0].mean("baseline"))
     assert compared.low <= compared.difference <= compared.high
-    lines = (folder / "table.md").read_text().splitlines()
+    lines = (folder / "table-test.md").read_text().splitlines()
     assert lines[0].startswith("| fusion | seeds | teacher | baseline | conventional | decomposed | two_stream |")
     assert lines[2].startswith("| laf |") and "±" in lines[2]
-    assert (folder / "table.png").stat().st_size > 1000
+    assert (folder / "table-test.png").stat().st_size > 1000
 
     trained.ran.clear()
     again = module.run_grid(grid, cells, Console(), StopToken())
@@ -205,6 +205,13 @@ def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp
     _, changed = load_grid(path, ["settings.optim.epochs=3"])
     module.run_grid(grid, changed, Console(), StopToken())
     assert len(trained.ran) == 8  # another job is another result
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def run(*job: Any, **tags: Any) -> Any:
+        raise error
+
+    return run
 
 
 def test_a_grid_that_is_stopped_leaves_the_table_of_what_it_has_run(grid_file, trained, tmp_path, monkeypatch, capsys):
@@ -221,16 +228,62 @@ def test_a_grid_that_is_stopped_leaves_the_table_of_what_it_has_run(grid_file, t
         module.run_grid(grid, cells, Console(), StopToken())
     said = capsys.readouterr().out
     assert "1 of 4: laf.seed0" in said and "4 of 4: sum.seed1" in said
-    table = list(csv.DictReader((tmp_path / "runs/agnostic/table.csv").open()))
+    table = list(csv.DictReader((tmp_path / "runs/agnostic/table-test.csv").open()))
     seeds = [(line["fusion"], line["seed"]) for line in table if line["detector"] == "decomposed"]
     assert seeds == [("laf", "0"), ("laf", "1"), ("sum", "0")]
 
 
-def test_to_score_a_grid_on_validation_trains_nothing_anew(grid_file, tmp_path):
+def test_a_choice_put_before_others_later_takes_their_teacher_and_leaves_their_results(grid_file, tmp_path):
+    axes = GRID["axes"]
+    _, cells = load_grid(grid_file())
+    before = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in with_shared_teachers(cells)}
+    finished = stage_of(cell_of(cells, "wide.laf.seed0"), "teacher").weights_url
+    save_network(
+        finished, (spec := network_of(cell_of(cells, "wide.laf.seed0"), "teacher", ("a",))), spec.build().state_dict()
+    )
+    fusions = {"concat": {"model": {"fusion": "concat"}}} | axes["fusion"]
+    _, more = load_grid(grid_file(axes={"width": axes["width"], "fusion": fusions}))
+    shared = with_shared_teachers(more)
+    after = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in shared}
+    assert all(after[name] == before[name] for name in before if name.startswith("wide") and name.endswith("seed0"))
+    assert cell_of(shared, "wide.concat.seed0").teacher.url == finished
+
+
+def test_more_seeds_keep_the_table_that_there_was(grid_file, trained, tmp_path, monkeypatch):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    path = grid_file(axes=axes, seeds=[0])
+    module.run_grid(*load_grid(path), Console(), StopToken())
+    whole = (tmp_path / "runs/agnostic/table-test.md").read_text()
+    stop = StopToken()
+    monkeypatch.setattr(module, "run_job", raising(Preempted("told to stop")))
+    with pytest.raises(Preempted):
+        module.run_grid(*load_grid(path, ["seeds=[0, 1]"]), Console(), stop)
+    assert (tmp_path / "runs/agnostic/table-test.md").read_text() == whole
+
+
+def test_scores_are_never_compared_with_the_detections_of_other_videos(grid_file, trained, tmp_path, monkeypatch):
+    """A grid is scored on test; on validation it is stopped with its detections written and its scores not."""
+    path = grid_file(axes={"fusion": {"laf": {}}}, seeds=[0])
+    [first] = module.run_grid(*load_grid(path), Console(), StopToken())
+
+    def stopped(job: JobConfig, *rest: Any, **tags: Any) -> Any:
+        for name in ("baseline", "decomposed"):
+            Path(job.run_url, "evaluation", f"{name}.json").write_text(json.dumps({"results": {}}))
+        raise Preempted("told to stop")
+
+    monkeypatch.setattr(module, "run_job", stopped)
+    with pytest.raises(Preempted):
+        module.run_grid(*load_grid(path, [ON_VALIDATION]), Console(), StopToken())
+    monkeypatch.setattr(module, "run_job", trained)
+    [again] = module.run_grid(*load_grid(path), Console(), StopToken())
+    assert again == first
+
+
+def test_to_score_a_grid_on_validation_trains_nothing_anew(grid_file):
     """Who chooses by the table chooses on validation, and tests afterwards."""
     path = grid_file()
     test, validation = (load_grid(path, changes)[1][0].jobs["decomposed"] for changes in ([], [ON_VALIDATION]))
     assert validation.data.test_subset == "validation" and job_digest(validation) != job_digest(test)
-    for mode in ("teacher", "baseline"):
+    for mode in ("teacher", "baseline", "decomposed"):
         one, other = stage_of(test, mode), stage_of(validation, mode)
         assert (one.identity, one.plan, one.url) == (other.identity, other.plan, other.url)

@@ -107,7 +107,7 @@ def test_what_has_changed_is_said_setting_by_setting(make_stage, tmp_path):
     document["seed"] += 1
     path.write_text(json.dumps(document))
     _, plan = open_plan(stage.plan)
-    said = re.escape(f"changed: seed (1 -> 0); model.head.levels (not there -> {levels}). Give the run")
+    said = re.escape(f"changed: seed (1 -> 0); model.head.levels (not there -> {levels}). Set that back")
     with pytest.raises(ValueError, match=said):
         check_stored(stage, plan)
 
