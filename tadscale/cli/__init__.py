@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     traceback.
     """
     options = _parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
     try:
         return options.command(options, _console())
     except (UserError, OSError) as error:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _console() -> Console:
     """Where output goes. A log file has no width: 120 columns hold every table here, 80 would fold them."""
-    return Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+    return Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,4 +15,4 @@ Commands = argparse._SubParsersAction
 
 def counting(what: str, unit: str = "videos") -> CountProgress:
     """Shows on stderr how far a command is; what takes less than ten seconds shows nothing in a log."""
-    return CountProgress(what, unit, Console(stderr=True, width=120))
+    return CountProgress(what, unit, Console(stderr=True, width=120, emoji=False))

@@ -76,7 +76,7 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
         console.print(prediction_table(prediction, min_score=readable))
     if prediction.limited:
         limit = next(iter(prediction.limited.values()))
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
+        Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(
             f"tadscale: only the {limit} strongest detections each of {', '.join(prediction.limited)}; more with --top-k",
             markup=False,
         )

@@ -28,7 +28,7 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
         UserError: a cell's job would not run to its end; all cells are looked at before the first is trained.
         Preempted: it was told to stop; the same command goes on.
     """
-    check_cells(cells)
+    check_cells(cells, services=True)
     cells = with_shared_teachers(cells)
     first = next(iter(cells[0].jobs.values()))
     folder = with_absolute_paths(first).storage

@@ -106,7 +106,20 @@ def test_what_is_chosen_by_name_is_replaced_whole_and_groups_are_merged():
         ({"axes": {}}, "axes"),
         ({"axes": {"head": {}}}, "at least one choice"),
         ({"axes": {"head": {"a.b": {}}}}, "a.b"),
-        ({"seeds": []}, "seeds"),
+        ({"seeds": []}, "seeds: there is none"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 stands twice"),
+        ({"modes": ["decomposed", "decomposed"]}, "modes: decomposed stands twice"),
+        ({"settings": {"seed": 4}}, r"settings sets seed, which the grid decides: write it under `seeds`"),
+        ({"axes": {"way": {"a": {"student": {"mode": "conventional"}}}}}, r"axes.way.a sets student.mode"),
+        (
+            {"axes": {"fusion": {"laf": {"model": {"fusion": "laf"}}, "base": {}}}},
+            r"laf.seed0 and base.seed0 are the same",
+        ),
+        (
+            {"axes": {"a": {"x": {"model": {"dim": 32}}, "y": {}}, "b": {"z": {"model": {"dim": 48}}}}},
+            r"x.z.seed0 and y.z.seed0 are the same job",
+        ),
+        ({"axes": {"dim": {"x": {"model": {"dim": -1}}, "y": {"model": {"dim": -2}}}}}, r"(?s)x.seed0.*y.seed0"),
         ({"modes": ["baseline"]}, "modes"),
         ({"jobb": "x"}, "did you mean `job`"),
         ({"axes": {"head": {"x": {"model": {"hed": {}}}}}}, r"x.seed0 \(decomposed\)"),
@@ -115,6 +128,21 @@ def test_what_is_chosen_by_name_is_replaced_whole_and_groups_are_merged():
 def test_a_grid_that_does_not_hold_is_refused_by_name(grid_file, changes, says):
     with pytest.raises(UserError, match=says):
         load_grid(grid_file(**changes))
+
+
+def test_a_job_of_another_kind_is_no_grid_s(grid_file):
+    path = grid_file()
+    path.with_name("base.yaml").write_text(yaml.safe_dump(JOB | {"kind": "teacher"}))
+    with pytest.raises(UserError, match="is of kind teacher, and a grid's cells are of kind distill"):
+        load_grid(path)
+
+
+def test_weights_that_the_last_cell_starts_from_are_missed_before_the_first_is_trained(grid_file, trained):
+    narrow = {"name": "small3d", "width": 8}
+    axes = {"start": {"none": {}, "file": {"model": {"backbone": narrow | {"weights": "nosuch.safetensors"}}}}}
+    with pytest.raises(UserError, match=r"(?s)file.seed0 \(decomposed\).*nosuch.safetensors"):
+        module.run_grid(*load_grid(grid_file(axes=axes, seeds=[0])), Console(), StopToken())
+    assert trained.ran == []
 
 
 def test_overrides_reach_the_grid_and_through_settings_every_job(grid_file):
