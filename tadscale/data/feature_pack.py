@@ -26,6 +26,7 @@ SUFFIXES = ("npy",)
 ROWS_APART = 2  # flow has one frame less than its video, so that it may end a row or two earlier than RGB
 REACH_SLACK = 0.1  # of a video's length; a wrong stride or frame rate is off by a quarter and more
 REACH_SLACK_S = 5.0
+SIDE_BY_SIDE = 2048  # I3D's two times 1024; a ResNet-50 has as many of RGB alone
 FPS_SLACK = 0.005  # 29.97 passes for 30: half a second in eight minutes
 
 
@@ -89,7 +90,7 @@ def pack_features(
     reader = _Reader(directory, flow_directory, flow, files, entries, ledger, Suspicions())
     features, flow_channels = reader.describe(matches.files)
     samples = reader.samples(matches.files, features, flow_channels, watch)
-    return write_packed(
+    packed = write_packed(
         samples,
         url,
         matches,
@@ -99,6 +100,23 @@ def pack_features(
         features=features,
         flow_channels=flow_channels,
     )
+    stated = any(_stated(entries[key]) is not None for key in matches.files)
+    return packed._replace(
+        warnings=(*packed.warnings, *_doubts(files, features.channels, flow_channels, stated=stated))
+    )
+
+
+def _doubts(files: FeatureFiles, rgb: int, flow: int, *, stated: bool) -> Iterator[str]:
+    """What is allowed, and would spoil every comparison if it is not what was meant."""
+    if rgb == SIDE_BY_SIDE and not flow and files.rgb_channels is None:
+        yield (
+            f"{rgb} channels are taken as RGB alone. Where flow lies beside it, as in many files of I3D's features, an RGB "
+            f"detector would read flow: pack them again with --rgb-channels {rgb // 2}"
+        )
+    if flow == 2 * rgb:
+        yield f"flow has {flow} channels and RGB {rgb}: are the files of flow such that hold RGB, too?"
+    if not stated:
+        yield "no annotation says how long its video is: whether stride, offset and frame rate are right was not checked"
 
 
 class _Rows(NamedTuple):
@@ -149,7 +167,8 @@ class _Reader:
         channels = rows.rgb.shape[1], rows.flow.shape[1]
         if channels != (features.channels, flow_channels):
             raise DataError(
-                f"{channels} channels of RGB and flow, and other videos have {features.channels, flow_channels}"
+                f"{channels} channels of RGB and flow in {len(rows.rgb)} rows, and other videos have "
+                f"{features.channels, flow_channels} channels; a file that holds [C, T] has to be turned to [T, C] first"
             )
         info = VideoInfo(_duration_s(entry, len(rows.rgb), features), features.video_fps, len(rows.rgb), channels[0], 1)
         self.suspicions.see(key, entry, info)
@@ -157,7 +176,7 @@ class _Reader:
         return VideoSample(key, npy_bytes(rows.rgb), entry, RGB_SUFFIX, info, flow)
 
     def _read(self, key: str, path: str) -> _Rows:
-        rgb = _narrow(parse_rows(read_bytes(join(self.directory, path))))
+        rgb = _usable(parse_rows(read_bytes(join(self.directory, path))), "")
         first = self.files.rgb_channels
         if first is not None:
             if first >= rgb.shape[1]:
@@ -167,16 +186,23 @@ class _Reader:
             return _Rows(rgb, rgb[:, :0])
         if key not in self.flow_files:
             raise DataError(f"there is no flow of it in {self.flow_directory}")
-        flow = _narrow(parse_rows(read_bytes(join(self.flow_directory, self.flow_files[key]))))
+        flow = _usable(parse_rows(read_bytes(join(self.flow_directory, self.flow_files[key]))), " of flow")
         if abs(len(rgb) - len(flow)) > ROWS_APART:
             raise DataError(f"{len(rgb)} rows of RGB and {len(flow)} of flow: they are not of the same clips")
         common = min(len(rgb), len(flow))
         return _Rows(rgb[:common], flow[:common])
 
 
-def _narrow(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Half and single precision as they are, double as single."""
-    return rows.astype(np.float32) if rows.dtype.itemsize > 4 else rows
+def _usable(rows: NDArray[np.floating], kind: str) -> NDArray[np.floating]:
+    """Half and single precision as they are, double as single. Raises `DataError` where a value is none."""
+    with np.errstate(over="ignore"):
+        narrow = rows.astype(np.float32) if rows.dtype.itemsize > 4 else rows
+    bad = np.flatnonzero(~np.isfinite(narrow).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} of {len(rows)} rows{kind} hold what is no finite number, the first is row {bad[0]}"
+        )
+    return narrow
 
 
 def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> float:
@@ -185,15 +211,26 @@ def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> f
     Raises:
         DataError: its rows end far from there, or it was read at another frame rate: what they are said to be is wrong.
     """
-    fps = float(entry.get("fps", features.video_fps))  # as ActionFormer's annotations have it
+    fps = _number(entry.get("fps", features.video_fps), "fps")  # as ActionFormer's annotations have it
     if abs(fps - features.video_fps) > FPS_SLACK * features.video_fps:
         raise DataError(f"{fps:g} frames a second, and the data set's features are of {features.video_fps:g}")
     reach_s = features.to_seconds(float(rows - 1)) + features.offset / features.video_fps
-    stated = entry.get("duration", entry.get("duration_second"))
-    duration_s = reach_s if stated is None else float(stated)
+    stated = _stated(entry)
+    duration_s = reach_s if stated is None else _number(stated, "duration")
     if abs(reach_s - duration_s) > REACH_SLACK_S + REACH_SLACK * duration_s:
         raise DataError(
             f"{rows} rows, {features.stride} frames apart at {features.video_fps:g} frames a second, reach to "
             f"{reach_s:.1f} s of a video of {duration_s:.1f} s: stride, offset or frame rate are others"
         )
     return duration_s
+
+
+def _stated(entry: Mapping[str, Any]) -> Any:
+    return entry.get("duration", entry.get("duration_second"))
+
+
+def _number(value: Any, field: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"its annotation says {field}: {value!r}, which is no number") from None

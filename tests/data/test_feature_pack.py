@@ -248,3 +248,59 @@ def test_the_command_packs_and_says_what_to_set(tmp_path: Path, annotations: str
     assert main(["data", "features", *given]) == 1  # never replaced unasked
     with pytest.raises(ValueError, match="lint looks at videos"):
         lint(url)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_video_with_a_row_that_is_not_finite_is_left_out_and_says_which(
+    tmp_path: Path, annotations: str, value: float
+):
+    folder = write_features(tmp_path / "rgb", 6)
+    rows = np.load(folder / "a.npy").astype(np.float64)
+    rows[3, 2] = value
+    np.save(folder / "a.npy", rows)
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    packed = pack_features(str(folder), annotations, str(tmp_path / "shards"), FILES, ledger=ledger)
+    assert packed.manifest.column("key").tolist() == ["b", "c.1"]
+    [entry] = ledger
+    assert f"1 of {len(rows)} rows hold what is no finite number, the first is row 3" in entry.reason
+
+
+def test_flow_of_it_that_is_not_finite_is_told_apart(tmp_path: Path, annotations: str):
+    rgb, flow = write_features(tmp_path / "rgb", 6), write_features(tmp_path / "flow", 4, seed=1)
+    rows = np.load(flow / "a.npy")
+    rows[-1] = np.nan
+    np.save(flow / "a.npy", rows)
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    pack_features(str(rgb), annotations, str(tmp_path / "shards"), FILES, flow_directory=str(flow), ledger=ledger)
+    assert "rows of flow hold" in next(iter(ledger)).reason
+
+
+@pytest.mark.parametrize(("field", "value"), [("fps", "30/1"), ("fps", None), ("duration", "half a minute")])
+def test_an_annotation_that_is_no_number_is_named_and_not_the_features(tmp_path: Path, annotations, field, value):
+    document = json.loads(Path(annotations).read_text())
+    document["database"]["a"][field] = value
+    Path(annotations).write_text(json.dumps(document))
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    pack_features(str(write_features(tmp_path / "rgb", 6)), annotations, str(tmp_path / "shards"), FILES, ledger=ledger)
+    assert f"its annotation says {field}: {value!r}, which is no number" in next(iter(ledger)).reason
+
+
+def test_what_may_be_flow_beside_rgb_is_doubted(tmp_path: Path, annotations: str, monkeypatch):
+    monkeypatch.setattr("tadscale.data.feature_pack.SIDE_BY_SIDE", 6)
+    folder = str(write_features(tmp_path / "rgb", 6))
+    alone = pack_features(folder, annotations, str(tmp_path / "alone"), FILES)
+    assert [warning for warning in alone.warnings if "--rgb-channels 3" in warning]
+    split = pack_features(folder, annotations, str(tmp_path / "split"), FILES.model_copy(update={"rgb_channels": 2}))
+    assert not [warning for warning in split.warnings if "--rgb-channels" in warning]
+    assert [warning for warning in split.warnings if "flow has 4 channels and RGB 2" in warning]
+
+
+def test_lengths_that_nothing_checks_are_said_to_be_unchecked(tmp_path: Path, annotations: str):
+    folder = str(write_features(tmp_path / "rgb", 6))
+    checked = pack_features(folder, annotations, str(tmp_path / "checked"), FILES)
+    document = json.loads(Path(annotations).read_text())
+    for entry in document["database"].values():
+        del entry["duration"]
+    Path(annotations).write_text(json.dumps(document))
+    unchecked = pack_features(folder, annotations, str(tmp_path / "unchecked"), FILES)
+    assert "was not checked" in unchecked.warnings[-1] and checked.warnings == unchecked.warnings[:-1]
