@@ -209,8 +209,9 @@ def _guarded(url: str, read: Callable[[], T]) -> T:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise UserError(
-            f"{where} does not exist: the URL is wrong, writing was interrupted, or the shards come from another tool; "
-            "for those make one with `tadscale data index`"
+            f"{where} does not exist: the URL (data.url, and the environment variable that it may come from) is wrong, or "
+            "nothing has been written there yet, or not to the end: `tadscale data import`, `pack` or `features` do. For "
+            "shards of another tool make a manifest with `tadscale data index`"
         ) from error
     except Exception as error:  # Arrow and NumPy raise whatever they like on bytes that were made up
         if isinstance(error, MemoryError):

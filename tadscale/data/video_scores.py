@@ -61,7 +61,15 @@ def _of_video(entries: Any, classes: Sequence[str] | None, place: str) -> dict[s
         return {label: _score(value, place) for label, value in zip(classes, entries, strict=True)}
     if not all(isinstance(entry, Mapping) and "label" in entry and "score" in entry for entry in entries):
         raise UserError(f'{place} must hold "label" and "score" in each entry, or the file must name its "class" list')
-    return {str(entry["label"]): _score(entry["score"], place) for entry in entries}
+    if not entries:
+        raise UserError(f"{place} is empty: with no score of any class all detections of the video would be worth 0")
+    found: dict[str, float] = {}
+    for entry in entries:
+        label = str(entry["label"])
+        if label in found:
+            raise UserError(f"{place} scores {label!r} twice, as {found[label]:g} and {entry['score']}")
+        found[label] = _score(entry["score"], place)
+    return found
 
 
 def _score(value: Any, place: str) -> float:

@@ -216,6 +216,14 @@ def interpolated_area(precision: NDArray[np.float64], recall: NDArray[np.float64
     return (gained * envelope).sum(axis=-1)
 
 
+def tied_detections(detections: DetectionTable, ground_truth: GroundTruth) -> int:
+    """How many detections of the ground truth's classes share a score with another of their class: their order is free."""
+    known = index_of(detections.labels, ground_truth.labels)[detections.label] >= 0  # [N]
+    pairs = np.stack([detections.label[known].astype(np.float64), detections.score[known]], axis=1)  # [N, 2]
+    _, counts = np.unique(pairs, axis=0, return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
 def _descending(score: NDArray[np.float64], ties: TieOrder) -> NDArray[np.int64]:
     """The rows of one class by descending score. A sort per class: an unstable sort's ties depend on all it is
     given."""

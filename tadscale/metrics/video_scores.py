@@ -29,8 +29,8 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
     """Weigh detections by what is in their video.
 
     A detection of a class keeps it and is multiplied by that class's score, if the class is among the video's best; else
-    it is dropped. Where no label of the detections is a class of the scores they know no class (`proposal`, `action`), and
-    each becomes one of every best class.
+    it is dropped. Where the one label of all detections is no class of the scores they know no class (`proposal`, `action`),
+    and each becomes one of every best class.
 
     Args:
         detections: with classes of the scores alone, or with none of them.
@@ -38,7 +38,8 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
         top_k: best classes of a video.
 
     Raises:
-        UserError: `top_k` is not positive, a video has no scores, or some labels are classes of the scores and some not.
+        UserError: `top_k` is not positive, a video has no scores, or some labels are classes of the scores and some not, or
+            several are none.
     """
     if top_k < 1:
         raise UserError(f"{top_k} classes of each video leave no detection: keep 1 or more")
@@ -51,6 +52,7 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
         row = np.flatnonzero((best[video] == label[:, None]).any(axis=1))
         chosen = label[row]
     else:
+        _check_one_label(detections, scores)
         row = np.repeat(np.arange(len(video)), best.shape[1])
         chosen = best[video].reshape(-1)
     return replace(
@@ -69,6 +71,16 @@ def _check_videos(detections: DetectionTable, video: NDArray[np.int64]) -> None:
         raise UserError(
             f"{len(missing)} of the videos with detections have no video-level scores, such as {missing[:3]}. Names must be "
             'equal to the letter: beware of prefixes ("v_") and of another subset.'
+        )
+
+
+def _check_one_label(detections: DetectionTable, scores: VideoScores) -> None:
+    labels = sorted({detections.labels[index] for index in detections.label.tolist()})
+    if len(labels) > 1:
+        raise UserError(
+            f"None of the detections' {len(labels)} classes has video-level scores: {labels[:3]} there, "
+            f"{list(scores.labels[:3])} here (first three). Spell the classes alike in both files, or give all detections "
+            "one label that is no class."
         )
 
 

@@ -81,6 +81,8 @@ def read_run(url: str) -> tuple[Inputs, tuple[float, ...]]:
         UserError: it holds no scores, or no ground truth.
         StorageError: it cannot be reached.
     """
+    if url.endswith(".json"):
+        raise UserError(f"{url} alone is compared with nothing: name the ground truth's file last, or a run's folder")
     folder = join(url, EVALUATION)
     try:
         scores = read_document(join(folder, SCORES)).content

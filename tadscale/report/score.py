@@ -12,7 +12,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -28,8 +27,13 @@ from tadscale.data.annotations import (
 )
 from tadscale.data.json_text import MAX_BYTES, parse_json
 from tadscale.errors import UserError
-from tadscale.metrics.average_precision import THUMOS14_TIOU, MeanAveragePrecision, evaluate_detections
-from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.metrics.average_precision import (
+    THUMOS14_TIOU,
+    MeanAveragePrecision,
+    evaluate_detections,
+    tied_detections,
+)
+from tadscale.metrics.tables import GroundTruth, index_of
 from tadscale.report.inputs import check_common, kept_classes, without_classes
 from tadscale.report.suspicions import Suspicions, find_suspicions, listed
 
@@ -127,7 +131,7 @@ def score_files(
     result = evaluate_detections(table, truth, tiou)
     known = index_of(table.labels, truth.labels)[table.label] >= 0  # [N]
     on_video = index_of(table.videos, truth.videos)[table.video] >= 0  # [N]
-    tied = _tied(table, known)
+    tied = tied_detections(table, truth)
     return ScoreReport(
         ground_truth=_scored_file(truth_file),
         detections=_scored_file(table_file),
@@ -222,12 +226,6 @@ def _expand(parts: list[Decimal]) -> list[Decimal]:
 
 def _listed(text: str) -> list[Decimal]:
     return [Decimal(part) for part in text.split(",")]
-
-
-def _tied(table: DetectionTable, known: np.ndarray) -> int:
-    pairs = np.stack([table.label[known].astype(np.float64), table.score[known]], axis=1)  # [N, 2]
-    _, counts = np.unique(pairs, axis=0, return_counts=True)
-    return int(counts[counts > 1].sum())
 
 
 def _empty(truth: GroundTruth) -> int:

@@ -144,7 +144,7 @@ def write_forged(manifest: Manifest, monkeypatch: pytest.MonkeyPatch, **changes:
 
 def test_a_manifest_that_is_none_is_refused(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     url, at = str(tmp_path), join(str(tmp_path), MANIFEST_NAME)
-    with pytest.raises(ValueError, match="does not exist: the URL is wrong"):
+    with pytest.raises(ValueError, match=r"does not exist: the URL .* is wrong"):
         read_manifest(url)
     write_bytes(at, b"PAR1 rubbish PAR1")
     with pytest.raises(ValueError, match="not a readable Parquet file"):

@@ -25,6 +25,11 @@ def test_the_form_with_a_list_of_classes() -> None:
         ({"results": {"v": [0.1]}, "class": ["run", "jump"]}, "1 scores for the 2 names"),
         ({"results": {"v": [0.1]}}, "class"),
         ({"results": {"v": 1}}, "expected a list"),
+        ({"results": {"v": []}}, "is empty"),
+        (
+            {"results": {"v": [{"label": "run", "score": 0.9}, {"label": "run", "score": 0.1}]}},
+            "scores 'run' twice, as 0.9 and 0.1",
+        ),
         ({"results": {"v": [-2.0]}, "class": ["run"]}, "softmax"),
         ({"results": {"v": ["x"]}, "class": ["run"]}, "expected a number"),
     ],

@@ -39,3 +39,10 @@ def test_videos_without_scores_and_half_known_classes_are_refused() -> None:
         with_video_scores(found(("x", "jump", 0, 1, 0.5)), SCORES, 2)
     with pytest.raises(ValueError, match=r"others are not: \['Jump'\]"):
         with_video_scores(found(("v", "Jump", 0, 1, 0.5), ("v", "run", 0, 1, 0.5)), SCORES, 2)
+
+
+def test_classes_that_are_spelt_otherwise_throughout_are_no_proposals() -> None:
+    with pytest.raises(
+        ValueError, match=r"None of the detections' 2 classes .*\['Jump', 'Run'\] there, \['jump', 'run'"
+    ):
+        with_video_scores(found(("v", "Jump", 0, 1, 0.5), ("v", "Run", 0, 1, 0.5)), SCORES, 2)

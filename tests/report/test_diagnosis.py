@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +32,21 @@ def test_says_what_the_score_says() -> None:
     document = json.loads(json.dumps(one.to_dict(), allow_nan=False))
     assert document["average_mAP"] == scored.average
     assert next(iter(document["false_positives"]["gain"])) == "double_detection"
+
+
+def test_says_what_other_figure_another_order_of_ties_gives(monkeypatch) -> None:
+    """Which order an unstable sort gives depends on the processor: here one that gives a half."""
+    rows = [("a", "jump", 20.0 * place, 20.0 * place + 10, 0.5) for place in range(4)]
+    ground_truth = truth(a=[("jump", 0, 10)])
+    published = SimpleNamespace(average=0.5)
+    monkeypatch.setattr("tadscale.report.diagnosis.evaluate_detections", lambda *problem: published)
+    [said] = [remark for remark in diagnosed("mine", found(*rows), ground_truth).remarks if "share a score" in remark]
+    assert said.startswith("4 detections share a score") and said.endswith("the average mAP is 50.00.")
+    published.average = diagnosed("mine", found(*rows), ground_truth).result.average
+    assert "share a score" not in " ".join(diagnosed("mine", found(*rows), ground_truth).remarks)
+    published.average = 0.5
+    apart = [(*row[:4], 0.9 - place / 10) for place, row in enumerate(rows)]
+    assert "share a score" not in " ".join(diagnosed("mine", found(*apart), ground_truth).remarks)
 
 
 def test_the_page_has_every_figure_and_loads_nothing() -> None:

@@ -44,3 +44,8 @@ def test_a_run_without_its_ground_truth_says_what_to_name_instead(folder: Path) 
     (folder / "evaluation" / "scores.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no folder of an evaluated run.*ground_truth.json.*name the files"):
         read_run(str(folder))
+
+
+def test_detections_alone_are_no_run(folder: Path) -> None:
+    with pytest.raises(ValueError, match="compared with nothing: name the ground truth's file last"):
+        read_run(str(folder / "one" / "found.json"))

@@ -295,6 +295,9 @@ def shortage(
     workers = config.min_workers or config.workers
     have = {name: total.get(name, 0.0) for name in short}
     parts = [f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)"] if training else []
+    on_cpus = (
+        ", set cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 to compute on CPUs" if "GPU" in short else ""
+    )
     why, lower = "", "cluster.workers or cluster.cpus_per_worker (0.5 is fine)"
     if plane == "ray":
         parts.append(f"{config.cpus_per_fetch:g} to fetch and decode")
@@ -304,8 +307,8 @@ def shortage(
             "cluster.workers, cluster.cpus_per_worker (0.5 is fine), cluster.motion_actors or cluster.cpus_per_motion"
         )
     return (
-        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(parts)}. {why}Lower {lower}, "
-        "add nodes, or set cluster.wait_for_nodes_s if nodes are still on their way"
+        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(parts)}. {why}"
+        f"Lower {lower}{on_cpus}, add nodes, or set cluster.wait_for_nodes_s if nodes are still on their way"
     )
 
 
