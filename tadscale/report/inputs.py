@@ -103,6 +103,10 @@ def check_common(table: DetectionTable, truth: GroundTruth, detections: Document
     Raises:
         UserError: they share none.
     """
+    if not len(truth):
+        raise UserError(
+            f"{ground_truth.url}: the subset has {len(truth.videos)} videos and no segment: nothing to find"
+        )
     for what, names, known in (("video", table.videos, truth.videos), ("class", table.labels, truth.labels)):
         if len(table) and not set(names) & set(known):
             raise UserError(

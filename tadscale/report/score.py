@@ -33,9 +33,9 @@ from tadscale.metrics.average_precision import (
     evaluate_detections,
     tied_detections,
 )
-from tadscale.metrics.tables import GroundTruth, index_of
+from tadscale.metrics.tables import index_of
 from tadscale.report.inputs import check_common, kept_classes, without_classes
-from tadscale.report.suspicions import Suspicions, find_suspicions, listed
+from tadscale.report.suspicions import Suspicions, find_suspicions
 
 MIN_STEP = Decimal("0.001")
 """Finest step between thresholds: a slip of the finger must not ask for a billion of them."""
@@ -130,21 +130,20 @@ def score_files(
     check_common(table, truth, table_file, truth_file)
     result = evaluate_detections(table, truth, tiou)
     known = index_of(table.labels, truth.labels)[table.label] >= 0  # [N]
-    on_video = index_of(table.videos, truth.videos)[table.video] >= 0  # [N]
-    tied = tied_detections(table, truth)
+    suspicions, tied = find_suspicions(table, truth), tied_detections(table, truth)
     return ScoreReport(
         ground_truth=_scored_file(truth_file),
         detections=_scored_file(table_file),
         subset=normal_subset(subset),
         videos=len(truth.videos),
         instances=len(truth),
-        empty_instances=_empty(truth),
+        empty_instances=suspicions.empty_instances,
         scored=int(known.sum()),
         unknown_class=int((~known).sum()),
-        unknown_video=int((known & ~on_video).sum()),
+        unknown_video=suspicions.foreign_video_detections,
         tied=tied,
         left_out=tuple(leave_out),
-        suspicions=find_suspicions(table, truth),
+        suspicions=suspicions,
         result=result,
         stable=evaluate_detections(table, truth, tiou, ties="stable") if tied else result,
     )
@@ -201,13 +200,6 @@ def _header(report: ScoreReport) -> list[str]:
 
 def _remarks(report: ScoreReport) -> list[str]:
     remarks = list(report.suspicions.remarks())
-    if report.unknown_video:
-        remarks.append(
-            f"{report.unknown_video} detections on videos outside the subset count as false positives: "
-            f"{listed(report.suspicions.foreign_videos)}."
-        )
-    if report.empty_instances:
-        remarks.append(f"{report.empty_instances} instances do not end after they start: counted, and never found.")
     if report.tied:
         remarks.append(
             f"{report.tied} detections share a score with another of their class. The figures follow the order that "
@@ -226,10 +218,6 @@ def _expand(parts: list[Decimal]) -> list[Decimal]:
 
 def _listed(text: str) -> list[Decimal]:
     return [Decimal(part) for part in text.split(",")]
-
-
-def _empty(truth: GroundTruth) -> int:
-    return int((truth.segments_s[:, 1] <= truth.segments_s[:, 0]).sum())
 
 
 def _scored_file(document: Document) -> ScoredFile:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tadscale.errors import closest
 from tadscale.metrics.overlap import touches_instance
@@ -36,6 +37,14 @@ class Suspicions:
     """Classes of the ground truth without any detection: each weighs a zero in the mean."""
     foreign_videos: tuple[str, ...]
     """Videos that have detections and are not in the subset."""
+    foreign_video_detections: int
+    """How many detections of known classes are on those."""
+    empty_detections: int
+    """Detections of known classes that do not end after they start."""
+    empty_instances: int
+    """Instances of the ground truth that do not."""
+    detections: int
+    """Of all classes and videos."""
     silent_videos: tuple[str, ...]
     """Videos of the subset without any detection."""
     touching: float
@@ -54,6 +63,8 @@ class Suspicions:
                 f"Only {self.touching:.1%} of the detections overlap any instance of their video, whatever its class: their "
                 f"times seem to be {self.unit}, expected are seconds."
             )
+        elif not self.detections:
+            yield "There is no detection at all."
         elif not self.touching:
             yield (
                 "No detection overlaps any instance of its video, whatever its class. Are the times seconds, and not frames "
@@ -70,6 +81,15 @@ class Suspicions:
             yield f"Without any detection, and each a 0 in the mean: {listed(self.undetected_classes)}{remedy}."
         if self.silent_videos:
             yield f"Videos of the subset without any detection: {listed(self.silent_videos)}."
+        if self.foreign_video_detections:
+            yield (
+                f"{self.foreign_video_detections} detections on videos outside the subset count as false positives: "
+                f"{listed(self.foreign_videos)}."
+            )
+        if self.empty_detections:
+            yield f"{self.empty_detections} detections do not end after they start: false positives."
+        if self.empty_instances:
+            yield f"{self.empty_instances} instances do not end after they start: counted, and never found."
 
     def _foreign(self, label: str) -> str:
         near = self.nearest_classes.get(label)
@@ -89,10 +109,18 @@ def find_suspicions(detections: DetectionTable, ground_truth: GroundTruth) -> Su
         nearest_classes={label: near for label in foreign if (near := closest(label, ground_truth.labels))},
         undetected_classes=tuple(label for label in ground_truth.labels if label not in detected),
         foreign_videos=tuple(sorted(spoken - set(ground_truth.videos))),
+        foreign_video_detections=int((known & ~on_video).sum()),
+        empty_detections=_empty(detections.segments_s[known]),
+        empty_instances=_empty(ground_truth.segments_s),
+        detections=len(detections),
         silent_videos=tuple(video for video in ground_truth.videos if video not in spoken),
         touching=touching,
         unit=_other_unit(detections, ground_truth, on_video, touching),
     )
+
+
+def _empty(segments_s: NDArray[np.float64]) -> int:
+    return int((segments_s[:, 1] <= segments_s[:, 0]).sum())
 
 
 def _share(detections: DetectionTable, ground_truth: GroundTruth, on_video: np.ndarray, scale: float = 1.0) -> float:

@@ -49,3 +49,10 @@ def test_a_run_without_its_ground_truth_says_what_to_name_instead(folder: Path) 
 def test_detections_alone_are_no_run(folder: Path) -> None:
     with pytest.raises(ValueError, match="compared with nothing: name the ground truth's file last"):
         read_run(str(folder / "one" / "found.json"))
+
+
+def test_a_subset_without_a_segment_is_not_taken_for_other_names(folder: Path) -> None:
+    database = {"v": {"subset": "test", "duration": 9, "annotations": []}}
+    (folder / "truth.json").write_text(json.dumps({"database": database}))
+    with pytest.raises(ValueError, match="the subset has 1 videos and no segment"):
+        read_files([str(folder / "one" / "found.json")], str(folder / "truth.json"))

@@ -92,12 +92,28 @@ def test_videos_of_one_side_only_are_named() -> None:
     rows.append(Detection(video="x", label="Run", start_s=0.0, end_s=1.0, score=0.5))
     one_sided = find_suspicions(DetectionTable.from_detections(rows), truth())
     assert one_sided.silent_videos == ("v3",) and one_sided.foreign_videos == ("x",)
-    assert list(one_sided.remarks()) == ["Videos of the subset without any detection: v3."]
+    assert list(one_sided.remarks()) == [
+        "Videos of the subset without any detection: v3.",
+        "1 detections on videos outside the subset count as false positives: x.",
+    ]
+
+
+def test_what_ends_before_it_starts_is_counted_on_both_sides() -> None:
+    backwards = [Detection(video="v3", label="Run", start_s=end, end_s=1.0, score=0.5) for end in (1.0, 5.0)]
+    rows = [*found().to_detections(), *backwards]
+    known = truth()
+    known.segments_s[0] = [3.0, 3.0]
+    remarks = list(find_suspicions(DetectionTable.from_detections(rows), known).remarks())
+    assert remarks[-2:] == [
+        "2 detections do not end after they start: false positives.",
+        "1 instances do not end after they start: counted, and never found.",
+    ]
 
 
 def test_long_lists_are_cut_and_counted() -> None:
     nothing = find_suspicions(DetectionTable.from_detections([]), truth())
     text = " ".join(nothing.remarks())
+    assert text.startswith("There is no detection at all.")
     assert nothing.silent_videos == truth().videos and "v9" in text
     assert NAMED < 20 and nothing.to_dict()["remarks"] == list(nothing.remarks())
 
