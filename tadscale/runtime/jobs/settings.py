@@ -77,6 +77,10 @@ def _explain(fault: Any, kind: type[BaseModel]) -> str:
         return f"{at}.name: there is no {fault['ctx']['tag']!r}; {nearest(str(fault['ctx']['tag']), known)}"
     if fault["type"] == "string_type" and fault["input"] is not None:
         return f"{at}: {fault['input']!r} is not text; if it is meant as text, put it in quotes"
+    if fault["type"] == "tuple_type":
+        return f"{at}: {fault['input']!r} is no list; write [A, B], or [A] for one"
+    if fault["type"] == "dict_type":
+        return f"{at}: {fault['input']!r} is no group of settings; write {{KEY: VALUE}}, or {{}} for one without"
     return f"{at}: {fault['msg'].removeprefix('Value error, ')}"
 
 

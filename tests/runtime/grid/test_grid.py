@@ -107,6 +107,8 @@ def test_what_is_chosen_by_name_is_replaced_whole_and_groups_are_merged():
         ({"axes": {"head": {}}}, "at least one choice"),
         ({"axes": {"head": {"a.b": {}}}}, "a.b"),
         ({"seeds": []}, "seeds: there is none"),
+        ({"seeds": 3}, r"seeds: 3 is no list; write \[A, B\]"),
+        ({"axes": {"fusion": ["laf", "sum"]}}, r"axes.fusion: \['laf', 'sum'\] is no group of settings; write {KEY"),
         ({"seeds": [0, 1, 0]}, "seeds: 0 stands twice"),
         ({"modes": ["decomposed", "decomposed"]}, "modes: decomposed stands twice"),
         ({"settings": {"seed": 4}}, r"settings sets seed, which the grid decides: write it under `seeds`"),
