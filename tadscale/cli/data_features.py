@@ -66,12 +66,13 @@ def _features(options: argparse.Namespace, console: Console) -> int:
     assert manifest.features is not None
     rows = json.dumps(manifest.features.model_dump(mode="json")).replace('"', "")
     settings = [
-        f"data.window.features='{rows}' data.window.fps={manifest.features.fps!r}",
-        "model.backbone.name=features",
-        f"motion.name=features motion.flow_url={options.out} motion.feature_channels={manifest.flow_channels}",
+        f"data.url={options.out} data.window.features='{rows}' data.window.fps={manifest.features.fps!r}",
+        "model.backbone='{name: features}'",
+        f"motion='{{name: features, flow_url: {options.out}, feature_channels: {manifest.flow_channels}}}'",
     ]
     for line in settings if manifest.flow_channels else settings[:2]:
         console.print(f"set        {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print("in         a job such as jobs/thumos14/features.yaml", markup=False, highlight=False)
     return EXIT_OK
 
 

@@ -1,6 +1,7 @@
 """Published features become shards, and windows of them are cut where their annotations say."""
 
 import json
+import shlex
 import tarfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tadscale.data.quarantine import DataError, QuarantineBudget, QuarantineExce
 from tadscale.data.source import Source, open_sources
 from tadscale.data.windows import WindowConfig, load_window, tile
 from tadscale.flow.motion import MotionConfig
+from tadscale.runtime.jobs.job_file import load_job
 
 FILES = FeatureFiles(stride=4, offset=8, video_fps=30)
 ROWS = FeatureRows(channels=6, stride=4, offset=8, video_fps=30)
@@ -243,7 +245,11 @@ def test_the_command_packs_and_says_what_to_set(tmp_path: Path, annotations: str
     assert main(["data", "features", *given]) == 0
     said = capsys.readouterr().out
     assert "data.window.features='{channels: 6, stride: 4, offset: 8.0, video_fps: 30.0}' data.window.fps=7.5" in said
-    assert "motion.feature_channels=4" in said
+    settings = [part for line in said.splitlines() if line.startswith("set ") for part in shlex.split(line)[1:]]
+    job = load_job(Path(__file__).parents[2] / "jobs/thumos14/features.yaml", settings)
+    assert (job.data.url, job.data.window.features, job.data.window.fps) == (url, ROWS, 7.5)
+    assert job.motion == MotionConfig(name="features", flow_url=url, feature_channels=4)
+    assert job.model.backbone.name == "features"
     assert read_manifest(url).features == ROWS
     assert main(["data", "features", *given]) == 1  # never replaced unasked
     with pytest.raises(ValueError, match="lint looks at videos"):
