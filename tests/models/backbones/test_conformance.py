@@ -45,6 +45,11 @@ def test_one_feature_vector_every_stride_frames(
     assert features.isfinite().all()
 
 
+def test_every_parameter_has_a_dimension(settings: BackboneSettings) -> None:
+    """DeepSpeed sends parameters as bytes, and a scalar has no such view."""
+    assert [name for name, value in settings.build(3).named_parameters() if not value.dim()] == []
+
+
 def test_the_stride_is_known_before_anything_is_built(settings: BackboneSettings) -> None:
     assert feature_stride(settings) == settings.build(3).stride == settings.build(2).stride
 

@@ -67,6 +67,11 @@ def truth() -> Targets:
     return Targets(segments_frames=segments, labels=torch.tensor([[0, -1], [1, 2], [-1, -1], [2, -1]]))
 
 
+def test_every_parameter_has_a_dimension(head: Head) -> None:
+    """DeepSpeed sends parameters as bytes, and a scalar has no such view: a job would end with its first rank's start."""
+    assert [name for name, value in head.named_parameters() if not value.dim()] == []
+
+
 def window_of(predictions: Predictions, index: int) -> Predictions:
     return {name: value[index, None] for name, value in predictions.items()}
 

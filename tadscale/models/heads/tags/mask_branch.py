@@ -33,7 +33,7 @@ class MaskBranch(nn.Module):
         self.barrier = nn.Conv1d(dim, 1, 3, padding=1)
         # Barriers start at softplus(-2) = 0.13: with b = 2 a mask is at first 16 steps to each side, whatever it sees.
         nn.init.constant_(self.barrier.bias, -2.0)  # type: ignore[arg-type]
-        self.bias = nn.Parameter(torch.tensor(2.0))
+        self.bias = nn.Parameter(torch.full((1,), 2.0))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embedding `[B, D, L]` and validity `[B, L]` to logits `[B, L, L]`: row t is the mask of snippet t."""

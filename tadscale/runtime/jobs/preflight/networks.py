@@ -43,6 +43,8 @@ def _fault(spec_json: str) -> str:
         with torch.device("meta"):
             network = spec.build(for_training=True)
             network(_window(spec), torch.ones(1, spec.window.frames, dtype=torch.bool))
+            if name := next((name for name, value in network.named_parameters() if not value.dim()), None):
+                return f"its parameter {name} has no dimension, and DeepSpeed cannot send it to ranks; give it the shape [1]"
     except Exception as error:  # of any kind: settings that do not fit end wherever in torch
         return _words(error)
     return ""
