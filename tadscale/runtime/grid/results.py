@@ -54,8 +54,10 @@ class GridResults:
         """Whether all of a cell's jobs have been run."""
         return cell.name in self._scores
 
-    def add(self, cell: Cell, scores: dict[str, float]) -> None:
-        """Take in what a cell came to: average mAP by detector, in [0, 1]."""
+    def add(self, cell: Cell) -> None:
+        """Take in what was kept of a cell, all of whose jobs have been run."""
+        scores = kept_cell(self._folder, cell)
+        assert scores is not None
         self._scores[cell.name] = scores
         self._compare(cell.choices)
 

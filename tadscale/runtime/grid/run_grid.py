@@ -45,27 +45,23 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
             console.print(f"cell       {place}", highlight=False)
             run.set_tags({CELL_TAG: place})
             _write_tables(grid, results, folder, run)
-            results.add(cell, _run_cell(cell, folder, uri, run, console, stop))
+            _run_cell(cell, folder, uri, run, console, stop)
+            results.add(cell)
         _write_tables(grid, results, folder, run)
         _log_means(results.rows, run)
     console.print(grid_table(tuple(grid.axes), results.rows, f"{grid.name}: average mAP, %"))
     return results.rows
 
 
-def _run_cell(cell: Cell, folder: str, uri: str, run: Run, console: Console, stop: StopToken) -> dict[str, float]:
-    """Average mAP by detector of a cell, run where it was not yet."""
+def _run_cell(cell: Cell, folder: str, uri: str, run: Run, console: Console, stop: StopToken) -> None:
+    """Run those of a cell's jobs that were not yet, and keep what they come to."""
     forget_others(folder, cell)
-    scores: dict[str, float] = {}
     for mode, job in cell.jobs.items():
-        known = kept_scores(folder, cell, mode)
-        if known is None:
+        if kept_scores(folder, cell, mode) is None:
             tracked = job.tracking.model_copy(update={"tracking_uri": uri})
             console.print(f"student    {cell.name}, {mode}", highlight=False)
             ran = run_job(job.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
             keep(folder, cell, mode, ran.scores)
-            known = {name: score.average for name, score in ran.scores.items()}
-        scores |= known
-    return scores
 
 
 def _write_tables(grid: GridConfig, results: GridResults, folder: str, run: Run) -> None:
