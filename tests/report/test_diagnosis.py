@@ -97,4 +97,9 @@ def test_published_detections_of_thumos14(shared_data: Path) -> None:
     assert one.result.average == pytest.approx(0.243275, abs=1e-6)
     assert (100 * one.errors.share[0]).round().tolist() == [34, 7, 2, 36, 5, 17]
     assert int(one.errors.gain.argmax()) == 2
-    assert one.remarks == ()
+    outside, ties = one.remarks
+    assert outside.startswith(
+        "180 detections on videos outside the subset count as false positives: video_test_0000270"
+    )
+    # The remark ends with the average in the order of an unstable sort, which depends on the processor.
+    assert ties.startswith("6598 detections share a score with another of their class")
