@@ -4,6 +4,7 @@ The same network is published under several naming schemes. Each is a table of r
 form, which is torchvision's wherever torchvision has the network:
 
 - ResNet, 2-D or 3-D: `conv1.weight`, `bn1.bias`, `layer1.0.conv2.weight`, `layer2.0.downsample.0.weight`;
+- R3D, R(2+1)D: `stem.0.weight`, `layer1.0.conv1.0.weight` or, factorised, `layer1.0.conv1.0.3.weight`;
 - SlowFast: the same twice, under `slow.` and `fast.`, and `fuse1.conv.weight`, `fuse1.bn.bias` from fast to slow;
 - MobileNetV2: `features.0.0.weight`, `features.1.conv.0.0.weight`;
 - I3D (Inception): the names of its port to PyTorch, `Mixed_3b.b1a.conv3d.weight`;
@@ -73,6 +74,13 @@ RESNET: Rules = (
     (rf"(layer[1-4]\.\d+\.(?:(?:conv|bn)[123]|downsample\.[01])\.{PARAMETER})", r"\1"),
     (rf"fc\.{PARAMETER}", None),
 )
+VIDEO_PART = (
+    rf"stem\.[0134]\.{PARAMETER}"
+    rf"|layer[1-4]\.\d+\.(?:conv[12]\.(?:[01]|0\.[013])|downsample\.[01])\.{PARAMETER}"
+)
+VIDEO_RESNET: Rules = ((rf"({VIDEO_PART})", r"\1"), (rf"fc\.{PARAMETER}", None))
+# One classifier of actions, or one of actions and one of whether there is any; a layer, or a layer in a sequence.
+TSP: Rules = ((rf"features\.({VIDEO_PART})", r"\1"), (rf"fc[12]?\.(?:\d+\.)?{PARAMETER}", None))
 # The shifted layer is wrapped, and its own name comes after `net`: the first convolution of a block, or the whole block.
 TSM_RESNET: Rules = (
     (rf"base_model\.((?:conv1|bn1)\.{PARAMETER})", r"\1"),
@@ -144,6 +152,8 @@ def _slowfast() -> Iterator[tuple[str, str | None]]:
 PYSLOWFAST_HEAD: Rules = ((rf"head\.projection\.{PARAMETER}", None),)
 LAYOUTS = (
     Layout("torchvision's ResNets", r"layer1\.0\.conv1\.weight", RESNET),
+    Layout("torchvision's video ResNets", r"layer1\.0\.conv1\.0\.(0\.)?weight", VIDEO_RESNET),
+    Layout("TSP's R(2+1)D", r"features\.layer1\.0\.conv1\.0\.(0\.)?weight", TSP),
     Layout("TSM's ResNets", r"base_model\.layer1\.0\.(net\.)?conv1\.(net\.)?weight", TSM_RESNET),
     Layout("torchvision's MobileNetV2", r"features\.1\.conv\.0\.0\.weight", MOBILENET_V2),
     Layout("TSM's MobileNetV2", r"(base_model\.)?features\.1\.conv\.0\.weight", tuple(_flat_mobilenet_v2())),

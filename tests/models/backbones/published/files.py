@@ -43,6 +43,12 @@ def torchvision_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state | linear("fc", 512)
 
 
+def tsp(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """TSP's: a network of features, and classifiers of actions and of whether there is any."""
+    features = {f"features.{name}": value for name, value in state.items()}
+    return features | linear("fc1", 512) | linear("fc2", 1024)
+
+
 def tsm_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """TSM's: the first convolution of every block is wrapped."""
     wrapped = {re.sub(r"(layer\d\.\d\.conv1)", r"\1.net", name): value for name, value in state.items()}

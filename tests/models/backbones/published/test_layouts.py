@@ -35,6 +35,22 @@ def torchvision_resnet(blocks, convolutions):
     return names
 
 
+def video_resnet(blocks, *, factorised):
+    names = conv_and_norm("stem.0", "stem.1") + (conv_and_norm("stem.3", "stem.4") if factorised else [])
+    for stage, count in enumerate(blocks, 1):
+        for block in range(count):
+            for conv in ("conv1", "conv2"):
+                stem = f"layer{stage}.{block}.{conv}"
+                if factorised:
+                    names += [*conv_and_norm(f"{stem}.0.0", f"{stem}.0.1"), f"{stem}.0.3.weight"]
+                    names += conv_and_norm(f"{stem}.0", f"{stem}.1")[1:]
+                else:
+                    names += conv_and_norm(f"{stem}.0", f"{stem}.1")
+            if stage > 1 and block == 0:
+                names += conv_and_norm(f"layer{stage}.0.downsample.0", f"layer{stage}.0.downsample.1")
+    return names
+
+
 RESNET18 = torchvision_resnet([2, 2, 2, 2], 2)
 RESNET50 = torchvision_resnet([3, 4, 6, 3], 3)
 
@@ -125,6 +141,22 @@ def test_tsm_resnets_are_resnets(names, head):
     assert canonical(tsm(names, head)) == ("TSM's ResNets", without("fc.", names))
 
 
+@pytest.mark.parametrize(
+    ("names", "tensors"),
+    [
+        (video_resnet([2, 2, 2, 2], factorised=False), 122),
+        (video_resnet([2, 2, 2, 2], factorised=True), 224),
+        (video_resnet([3, 4, 6, 3], factorised=True), 416),
+    ],
+)
+@pytest.mark.parametrize("heads", [["fc"], ["fc1", "fc2"], ["fc1.0", "fc2.0"]])
+def test_video_resnets_keep_their_names_and_tsps_are_such(names, tensors, heads):
+    assert len([*names, *linear("fc")]) == tensors
+    assert canonical([*names, *linear("fc")]) == ("torchvision's video ResNets", set(names))
+    wrapped = [f"features.{name}" for name in names] + [name for head in heads for name in linear(head)]
+    assert canonical(wrapped) == ("TSP's R(2+1)D", set(names))
+
+
 @pytest.mark.parametrize("wrapped", [r"layer\d\.\d+", "nothing"])
 def test_tsm_with_whole_blocks_shifted_or_without_shift_is_a_resnet(wrapped):
     assert canonical(tsm(RESNET50, wrapped=wrapped)) == ("TSM's ResNets", without("fc.", RESNET50))
@@ -172,7 +204,9 @@ def test_videomae_is_one_network_before_and_after_fine_tuning():
 
 
 def test_no_file_bears_the_marks_of_two_layouts_that_stand_in_the_wrong_order():
-    files = [RESNET50, tsm(RESNET50), torchvision_mobilenet(), tsm_mobilenet(()), inception_i3d()]
+    video = video_resnet([3, 4, 6, 3], factorised=True)
+    files = [RESNET50, video, [f"features.{name}" for name in video], tsm(RESNET50), torchvision_mobilenet()]
+    files += [tsm_mobilenet(()), inception_i3d()]
     files += [videomae("", "fc_norm"), videomae("encoder.", "norm")]
     files += [pyslowfast_resnet50(0) + pyslowfast_resnet50(1), pyslowfast_resnet50(0)]
     assert [detect_layout(names, where="net.pth") for names in files] == list(LAYOUTS)

@@ -1,0 +1,194 @@
+"""ResNets over clips: R3D, whose every convolution sees 3 frames, and R(2+1)D, which sees space first and then time.
+
+Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018 (Table 1; Section 3.5 for the
+width M_i inside a factorised convolution). Parameter names are torchvision's, whose 18 layers were trained on Kinetics-400;
+the 34 layers are VMZ's, which IG-65M (Ghadiyaram et al., CVPR 2019) and TSP (Alwassel et al., ICCV Workshops 2021) have
+trained: TSP's are the usual features of ActivityNet-1.3.
+
+How it is counted: all parameters (not the norms' statistics), with the classifier of 400 classes: 33,371,472 of `r3d_18`,
+31,505,325 of `r2plus1d_18` (torchvision's documentation).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.checkpointing import through
+from tadscale.models.backbones.frozen_norm import FrozenBatchNorm3d
+from tadscale.models.backbones.initial import keep_variances
+from tadscale.models.backbones.published.loading import load_canonical
+from tadscale.models.backbones.published.pictures import kinetics_normalised
+from tadscale.models.backbones.published.settings import PublishedSettings
+from tadscale.weights import Match
+
+Stride = Literal[1, 2, 4, 8]
+Norm = Callable[[int], nn.Module]
+PUBLISHED_WIDTH = 64
+STEM_INSIDE = 45  # channels between space and time in R(2+1)D's stem, at the published width
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+EPS = {18: 1e-5, 34: 1e-3}  # what the published norms add to their variances: torchvision's, and Caffe2's in VMZ
+GROUP = 4  # channels of a group: of the sizes tried with `small3d`, which learns from nothing
+HINT = (
+    "published weights of R3D-18, R(2+1)D-18 and R(2+1)D-34 want width 64 and norm: batch; else choose the backbone that "
+    "the file is of"
+)
+
+
+class _Settings(PublishedSettings):
+    """What all of them can be told."""
+
+    width: int = Field(default=PUBLISHED_WIDTH, ge=8, multiple_of=8)
+    """Channels of the stem; those of the four stages are 1, 2, 4 and 8 times as many. Published weights want 64."""
+    stride: Stride = 8
+    """Temporal stride r: frames per feature step. 8 as published; with 4, 2 or 1 the last, the last two or all three stages
+    that halve the rate keep it, at the cost of as much more time."""
+    norm: Literal["batch", "group"] = "batch"
+    """`batch` is for published weights. `group` learns, from nothing, and does not depend on how a batch is spread over
+    workers; `frozen_norm` does not concern it."""
+
+    def _norm(self, depth: int) -> Norm:
+        if self.norm == "group":
+            return lambda channels: nn.GroupNorm(max(1, channels // GROUP), channels)
+        kind = FrozenBatchNorm3d if self.frozen_norm else nn.BatchNorm3d
+        return lambda channels: kind(channels, eps=EPS[depth])
+
+
+class R3d18Config(_Settings):
+    """R3D-18: 33 million parameters, a feature step every 8 frames, from published weights or, narrow, from nothing."""
+
+    name: Literal["r3d_18"] = "r3d_18"
+    """ResNet-18 with 3 x 3 x 3 convolutions (Tran et al., CVPR 2018)."""
+
+    def build(self, in_channels: int) -> "VideoResNet":
+        """See `BackboneSettings`."""
+        return VideoResNet(in_channels, 18, self, self._norm(18), factorised=False)
+
+
+class R2Plus1d18Config(_Settings):
+    """R(2+1)D-18: 31 million parameters, a feature step every 8 frames, made to start from published weights."""
+
+    name: Literal["r2plus1d_18"] = "r2plus1d_18"
+    """ResNet-18 whose convolutions see space, then time (Tran et al., CVPR 2018)."""
+
+    def build(self, in_channels: int) -> "VideoResNet":
+        """See `BackboneSettings`."""
+        return VideoResNet(in_channels, 18, self, self._norm(18), factorised=True)
+
+
+class R2Plus1d34Config(_Settings):
+    """R(2+1)D-34: 63 million parameters, a feature step every 8 frames, made to start from IG-65M's or TSP's weights."""
+
+    name: Literal["r2plus1d_34"] = "r2plus1d_34"
+    """ResNet-34 whose convolutions see space, then time, as VMZ has it: what TSP trains."""
+
+    def build(self, in_channels: int) -> "VideoResNet":
+        """See `BackboneSettings`."""
+        return VideoResNet(in_channels, 34, self, self._norm(34), factorised=True)
+
+
+def inside(in_channels: int, channels: int) -> int:
+    """Channels between space and time that make a factorised convolution as large as the full one (Section 3.5)."""
+    return in_channels * channels * 27 // (in_channels * 9 + 3 * channels)
+
+
+def _convolution(
+    in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, *, between: int | None
+) -> nn.Module:
+    """3 x 3 x 3; or, with channels `between` them, over space and then over time."""
+    if between is None:
+        return nn.Conv3d(in_channels, channels, 3, (stride[0], stride[1], stride[1]), 1, bias=False)
+    space = nn.Conv3d(in_channels, between, (1, 3, 3), (1, stride[1], stride[1]), (0, 1, 1), bias=False)
+    time = nn.Conv3d(between, channels, (3, 1, 1), (stride[0], 1, 1), (1, 0, 0), bias=False)
+    return nn.Sequential(space, norm(between), nn.ReLU(), time)
+
+
+def _stem(in_channels: int, width: int, norm: Norm, *, factorised: bool) -> nn.Sequential:
+    if not factorised:
+        full = nn.Conv3d(in_channels, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+        return nn.Sequential(full, norm(width), nn.ReLU())
+    between = STEM_INSIDE * width // PUBLISHED_WIDTH
+    space = nn.Conv3d(in_channels, between, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+    time = nn.Conv3d(between, width, (3, 1, 1), 1, (1, 0, 0), bias=False)
+    return nn.Sequential(space, norm(between), nn.ReLU(), time, norm(width), nn.ReLU())
+
+
+class Block(nn.Module):
+    """ResNet's basic block over clips.
+
+    Args:
+        stride: over time and over space, of the first convolution.
+        between: for a factorised block, what its two convolutions have between space and time; else None.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, between: tuple[int, int] | None
+    ) -> None:
+        super().__init__()
+        first, second = between or (None, None)
+        conv1 = _convolution(in_channels, channels, stride, norm, between=first)
+        conv2 = _convolution(channels, channels, (1, 1), norm, between=second)
+        self.conv1 = nn.Sequential(conv1, norm(channels), nn.ReLU())
+        self.conv2 = nn.Sequential(conv2, norm(channels))
+        self.downsample: nn.Module = nn.Identity()
+        if in_channels != channels:
+            steps = (stride[0], stride[1], stride[1])
+            self.downsample = nn.Sequential(nn.Conv3d(in_channels, channels, 1, steps, bias=False), norm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C_in, T, H, W]` to `[B, C, T / stride, H / stride, W / stride]`."""
+        return F.relu(self.conv2(self.conv1(x)) + self.downsample(x))
+
+
+class VideoResNet(Backbone):
+    """R3D or R(2+1)D to its last stage, averaged over space alone.
+
+    Args:
+        depth: 18 or 34.
+        factorised: whether convolutions see space and then time.
+    """
+
+    def __init__(self, in_channels: int, depth: int, settings: _Settings, norm: Norm, *, factorised: bool) -> None:
+        super().__init__()
+        self.stride, self._saving, self._published = settings.stride, settings.checkpoint, settings.norm == "batch"
+        self.stem = _stem(in_channels, settings.width, norm, factorised=factorised)
+        before = settings.width
+        for stage, count in enumerate(BLOCKS[depth], 1):
+            channels = settings.width * 2 ** (stage - 1)
+            over_time = 2 if 1 < stage <= settings.stride.bit_length() else 1
+            blocks = []
+            for index in range(count):
+                stride = (over_time, 2) if stage > 1 and index == 0 else (1, 1)
+                # torchvision gives both convolutions of a block the width of its first one; VMZ gives each its own.
+                first, own = inside(before, channels), inside(channels, channels)
+                between = (first, own if depth == 34 else first) if factorised else None
+                blocks.append(Block(before, channels, stride, norm, between))
+                before = channels
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.out_channels = before
+        if self._published:
+            keep_variances(self, [_last(block) for block in self.modules() if isinstance(block, Block)])
+
+    def maps(self, video: Tensor) -> Tensor:
+        """See `Backbone`: a 16th of the picture a side, `[B, 8 * width, ceil(T / stride), ceil(H / 16), ceil(W / 16)]`."""
+        x = through(self.stem, video, saving=self._saving)
+        for stage in range(1, 5):
+            for block in self.get_submodule(f"layer{stage}").children():
+                x = through(block, x, saving=self._saving)
+        return x
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """See `Backbone`: as published weights' pictures were; in [-1, 1] where norms are by groups."""
+        return kinetics_normalised(frames) if self._published else super().normalise(frames)
+
+    def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
+        """See `Backbone`: torchvision's, IG-65M's (its port to PyTorch), TSP's."""
+        return load_canonical(self, tensors, where, first="stem.0.weight", hint=HINT)
+
+
+def _last(block: Block) -> nn.Module:
+    """The convolution that ends a block's residual branch."""
+    return [module for module in block.conv2.modules() if isinstance(module, nn.Conv3d)][-1]
