@@ -45,14 +45,21 @@ class TargetScale(Config):
 def pretrain_step(
     settings: PretrainConfig, scale: TargetScale, model: nn.Module, batch: WindowBatch
 ) -> dict[str, Tensor]:
-    """Smooth L1 to motion, squared error to colour, on the grid of the backbone's last maps.
+    """Smooth L1 to motion, squared error to colour, on the grid of each stage that is read.
 
     Returns:
-        `loss`; `motion` and `colour`, its parts; `motion_unexplained` and `colour_unexplained`, each part over what
-        predicting the mean would have cost.
+        `loss`, the sum over the stages; of the last stage `motion` and `colour`, its parts, and `motion_unexplained` and
+        `colour_unexplained`, each part over what predicting the mean would have cost.
     """
     assert batch.frames is not None and batch.motion_fields is not None
-    output: PretextOutput = model(batch.frames, batch.mask)
+    stages = [_stage_parts(scale, batch, output) for output in model(batch.frames, batch.mask)]
+    losses = [settings.motion_weight * parts["motion"] + parts["colour"] for parts in stages]
+    return {"loss": torch.stack(losses).sum(), **stages[-1]}
+
+
+def _stage_parts(scale: TargetScale, batch: WindowBatch, output: PretextOutput) -> dict[str, Tensor]:
+    """What `pretrain_step` returns of a stage."""
+    assert batch.frames is not None and batch.motion_fields is not None
     motion = on_grid(batch.motion_fields / scale.motion_std, output.motion)  # [B, C, L, h, w]
     colour = scaled_colour(batch.frames, output.colour, scale)  # [B, 3, L, h, w]
     seen = F.adaptive_max_pool1d(batch.mask.float().unsqueeze(1), output.motion.shape[2])  # [B, 1, L]
@@ -66,7 +73,7 @@ def pretrain_step(
         "colour": _mean(colour.square(), weight),
     }
     unexplained = {f"{name}_unexplained": parts[name].detach() / blind[name].clamp(min=1e-9) for name in parts}
-    return {"loss": settings.motion_weight * parts["motion"] + parts["colour"], **parts, **unexplained}
+    return {**parts, **unexplained}
 
 
 def unlearned(losses: Sequence[Mapping[str, float]], settings: PretrainConfig) -> list[str]:

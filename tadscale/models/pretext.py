@@ -18,7 +18,7 @@ COLOUR_CHANNELS = 3
 
 
 class PretextOutput(NamedTuple):
-    """Predicted maps on the grid of the backbone's last ones."""
+    """Predicted maps on the grid of those that they were read from."""
 
     motion: Tensor
     """`[B, C, L, h, w]`"""
@@ -26,8 +26,24 @@ class PretextOutput(NamedTuple):
     """`[B, 3, L, h, w]` luma and two chroma differences."""
 
 
+class Reading(nn.Module):
+    """A linear reading of motion and of colour at every place of some maps."""
+
+    def __init__(self, channels: int, motion_channels: int) -> None:
+        super().__init__()
+        self.motion = nn.Conv3d(channels, motion_channels, 1)
+        self.colour = nn.Conv3d(channels, COLOUR_CHANNELS, 1)
+
+    def forward(self, maps: Tensor) -> PretextOutput:
+        """`[B, C, L, h, w]` to predictions on the same grid."""
+        return PretextOutput(self.motion(maps), self.colour(maps))
+
+
 class PretextNetwork(nn.Module):
-    """A backbone, and a linear reading of motion and of colour at every place of its last maps.
+    """A backbone, and a reading of every stage that it has (`Backbone.stages`).
+
+    Why of every stage: a deep narrow network that is read at its end alone finds no motion in hundreds of steps
+    (docs/results.md); so each stage is taught directly, as in Deeply-Supervised Nets (Lee et al., AISTATS 2015).
 
     The readings serve training only: what is kept is the backbone.
     """
@@ -36,13 +52,13 @@ class PretextNetwork(nn.Module):
         super().__init__()
         self.backbone = settings.build(3)
         if with_readings:
-            self.motion_head = nn.Conv3d(self.backbone.out_channels, motion_channels, 1)
-            self.colour_head = nn.Conv3d(self.backbone.out_channels, COLOUR_CHANNELS, 1)
+            channels = self.backbone.stage_channels
+            self.readings = nn.ModuleList([Reading(each, motion_channels) for each in channels])
 
-    def forward(self, video: Tensor, mask: Tensor) -> PretextOutput:
-        """Pictures `[B, T, H, W, 3]` uint8 to predicted maps; the mask `[B, T]` is the losses'."""
-        maps = self.backbone.maps(as_input(self.backbone, video))  # [B, C, L, h, w]
-        return PretextOutput(self.motion_head(maps), self.colour_head(maps))
+    def forward(self, video: Tensor, mask: Tensor) -> list[PretextOutput]:
+        """Pictures `[B, T, H, W, 3]` uint8 to predictions, the last maps' last; the mask `[B, T]` is the losses'."""
+        stages = self.backbone.stages(as_input(self.backbone, video))  # each [B, C, L, h, w]
+        return [reading(maps) for reading, maps in zip(self.readings, stages, strict=True)]
 
 
 def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from tadscale.engine.engine import LocalEngine
 from tadscale.engine.optim import OptimConfig
 from tadscale.engine.pretrain import PretrainConfig, measure_scale, pretrain_step
 from tadscale.models.backbones.small3d import Small3dConfig
+from tadscale.models.backbones.video_resnet import R3d18Config
 from tadscale.models.pretext import PretextNetwork, luma_and_chroma, on_grid
 from tests.engine.conftest import make_batch
 
@@ -67,6 +68,27 @@ def test_scaled_targets_have_unit_deviation(batch, scale):
 def test_the_loss_is_the_weighted_sum_of_its_parts(network, batch, scale):
     parts = pretrain_step(SETTINGS, scale, network, batch)
     torch.testing.assert_close(parts["loss"], 2.0 * parts["motion"] + parts["colour"])
+
+
+def test_every_stage_is_taught_and_the_last_is_reported(batch):
+    """The loss is a sum: without the earlier stages' error it is what the last one's parts say."""
+    torch.manual_seed(0)
+    network = PretextNetwork(R3d18Config(width=8, norm="group", stride=2), motion_channels=2)
+    with torch.no_grad():
+        maps = network.backbone.maps(network.backbone.normalise(batch.frames))
+        outputs = network(batch.frames, batch.mask)
+    scale = measure_scale(batch.frames, batch.motion_fields, tuple(maps.shape[2:]))
+    assert [len(output.motion.shape) for output in outputs] == [5] * 4
+    parts = pretrain_step(SETTINGS, scale, network, batch)
+    parts["loss"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+    network.readings = network.readings[-1:]
+    every_stage = network.backbone.stages
+    network.backbone.stages = lambda video: every_stage(video)[-1:]
+    alone = pretrain_step(SETTINGS, scale, network, batch)
+    torch.testing.assert_close(alone["loss"], 2.0 * alone["motion"] + alone["colour"])
+    torch.testing.assert_close(alone["motion"], parts["motion"])
+    assert parts["loss"] > 1.5 * alone["loss"]
 
 
 def test_steps_that_do_not_exist_and_invalid_windows_weigh_nothing(network, batch, scale):

@@ -26,6 +26,18 @@ class Backbone(nn.Module):
         """The last maps before space is averaged away, `[B, out_channels, ceil(T / stride), h, w]`."""
         raise NotImplementedError
 
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels of each of the `stages`; the last are `out_channels`."""
+        return (self.out_channels,)
+
+    def stages(self, video: Tensor) -> tuple[Tensor, ...]:
+        """Maps of growing depth, each `[B, C, L, h, w]` on a grid of its own, that the pretext reads; the last are `maps`.
+
+        By default these alone, which teaches a shallow network. A deep one of many poolings says more of its stages.
+        """
+        return (self.maps(video),)
+
     def forward(self, video: Tensor) -> Tensor:
         """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
         return self.maps(video).mean(dim=(3, 4))

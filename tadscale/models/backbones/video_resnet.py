@@ -52,7 +52,7 @@ class _Settings(PublishedSettings):
 
     def _norm(self, depth: int) -> Norm:
         if self.norm == "group":
-            return lambda channels: nn.GroupNorm(max(1, channels // GROUP), channels)
+            return _group_norm
         kind = FrozenBatchNorm3d if self.frozen_norm else nn.BatchNorm3d
         return lambda channels: kind(channels, eps=EPS[depth])
 
@@ -88,6 +88,12 @@ class R2Plus1d34Config(_Settings):
     def build(self, in_channels: int) -> "VideoResNet":
         """See `BackboneSettings`."""
         return VideoResNet(in_channels, 34, self, self._norm(34), factorised=True)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    """By as many groups of `GROUP` channels or more as divide them; widths inside are of any number."""
+    most = max(1, channels // GROUP)
+    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
 
 
 def inside(in_channels: int, channels: int) -> int:
@@ -172,13 +178,24 @@ class VideoResNet(Backbone):
         if self._published:
             keep_variances(self, [_last(block) for block in self.modules() if isinstance(block, Block)])
 
-    def maps(self, video: Tensor) -> Tensor:
-        """See `Backbone`: a 16th of the picture a side, `[B, 8 * width, ceil(T / stride), ceil(H / 16), ceil(W / 16)]`."""
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """See `Backbone`: of all four."""
+        return tuple(self.out_channels // 2**n for n in (3, 2, 1, 0))
+
+    def stages(self, video: Tensor) -> tuple[Tensor, ...]:
+        """See `Backbone`: a 2nd, a 4th, an 8th and a 16th of the picture a side."""
         x = through(self.stem, video, saving=self._saving)
+        maps = []
         for stage in range(1, 5):
             for block in self.get_submodule(f"layer{stage}").children():
                 x = through(block, x, saving=self._saving)
-        return x
+            maps.append(x)
+        return tuple(maps)
+
+    def maps(self, video: Tensor) -> Tensor:
+        """See `Backbone`: a 16th of the picture a side, `[B, 8 * width, ceil(T / stride), ceil(H / 16), ceil(W / 16)]`."""
+        return self.stages(video)[-1]
 
     def normalise(self, frames: Tensor) -> Tensor:
         """See `Backbone`: as published weights' pictures were; in [-1, 1] where norms are by groups."""

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from tadscale.config import choices
 from tadscale.models.backbones import BackboneConfig
-from tadscale.models.backbones.base import BackboneSettings, feature_stride
+from tadscale.models.backbones.base import Backbone, BackboneSettings, feature_stride
 
 # Settings small enough that a backbone answers in milliseconds; every backbone of `BackboneConfig` has a line.
 TINY = {
@@ -55,6 +55,18 @@ def test_every_parameter_has_a_dimension(settings: BackboneSettings) -> None:
 
 def test_the_stride_is_known_before_anything_is_built(settings: BackboneSettings) -> None:
     assert feature_stride(settings) == settings.build(3).stride == settings.build(2).stride
+
+
+def test_stages_say_their_channels_and_the_last_are_its_maps(settings: BackboneSettings) -> None:
+    backbone = settings.build(3).eval()
+    if type(backbone).maps is Backbone.maps:
+        pytest.skip("it has no maps: what it reads are vectors")
+    video = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        stages = backbone.stages(video)
+        assert torch.equal(stages[-1], backbone.maps(video))
+    assert tuple(maps.shape[1] for maps in stages) == backbone.stage_channels
+    assert backbone.stage_channels[-1] == backbone.out_channels
 
 
 @pytest.mark.parametrize("frames", [1, 7, 8])

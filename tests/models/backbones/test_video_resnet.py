@@ -81,6 +81,17 @@ def test_the_first_stages_halve_the_rate(config, stride):
     assert backbone(torch.zeros(1, 3, 17, 32, 32)).shape == (1, 64, -(-17 // stride))
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_stage_can_be_read_and_the_last_is_what_is_used(config):
+    backbone = config(width=8, stride=2).build(3).eval()
+    video = torch.randn(1, 3, 9, 40, 48)
+    stages = backbone.stages(video)
+    sizes = [(8, 9, 20, 24), (16, 5, 10, 12), (32, 5, 5, 6), (64, 5, 3, 3)]
+    assert [maps.shape[1:] for maps in stages] == sizes
+    assert backbone.stage_channels == tuple(size[0] for size in sizes)
+    torch.testing.assert_close(stages[-1].mean(dim=(3, 4)), backbone(video))
+
+
 def test_pictures_are_normalised_as_torchvisions_video_networks_have_them():
     frames = torch.full((1, 2, 4, 4, 3), 255, dtype=torch.uint8)
     published, own = (R3d18Config(width=8, norm=norm).build(3).normalise(frames) for norm in ("batch", "group"))
@@ -89,13 +100,15 @@ def test_pictures_are_normalised_as_torchvisions_video_networks_have_them():
     assert own.eq(1).all()
 
 
-def test_norms_by_groups_learn_and_do_not_depend_on_the_batch():
+@pytest.mark.parametrize("config", CONFIGS)
+def test_norms_by_groups_learn_and_do_not_depend_on_the_batch(config):
     torch.manual_seed(0)
-    backbone = R3d18Config(width=8, norm="group").build(3)
+    backbone = config(width=8, norm="group").build(3)
     clips = torch.randn(2, 3, 8, 32, 32)
     torch.testing.assert_close(backbone(clips)[:1], backbone(clips[:1]), rtol=1e-4, atol=1e-5)
     norms = [module for module in backbone.modules() if isinstance(module, torch.nn.GroupNorm)]
     assert norms
+    assert all(norm.num_channels >= 4 * norm.num_groups for norm in norms)
     assert all(p.requires_grad for norm in norms for p in norm.parameters())
 
 
