@@ -1,7 +1,7 @@
-"""One rank of `test_balance_on_two_ranks`: trains tiny students whose distillation is held to a share of ground truth.
+"""One rank of `test_students_on_two_ranks`: trains tiny students whose distillation is held to a share of ground truth.
 
-`python balance_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps by each lesson and with each preset, and
-leaves what rank 0 saw.
+`python student_process.py RANK WORLD_SIZE PORT FOLDER` trains `STEPS` steps by each lesson with each preset, and with each
+head by the first lesson, and leaves what rank 0 saw.
 """
 
 import dataclasses
@@ -10,7 +10,6 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,10 +24,14 @@ from tadscale.models.heads.actionformer.network import ActionFormerConfig
 from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.models.student import Student
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1
+from tests.models.heads.test_conformance import HEADS
+from tests.models.heads.test_conformance import TINY as TINY_HEADS
 
 PRESETS = {"zero1": ZERO_1} | {f"zero{stage}": {"zero_optimization": {"stage": stage}} for stage in (0, 2)}
 STEPS, GLOBAL_BATCH = 4, 2
 MODEL = ModelConfig(backbone=Small3dConfig(width=4), dim=8, head=ActionFormerConfig(dim=8, levels=2, heads=2))
+OF_HEADS = {name: MODEL.model_copy(update={"head": kind(**TINY_HEADS[name])}) for name, kind in HEADS.items()}
+"""The same network with every head."""
 CONFIG = OptimConfig(lr=0.01, clip_norm=0.5, global_batch=GLOBAL_BATCH)
 STUDENT = StudentConfig(distill=DistillConfig(feature_weight=8.0, balance="share", share=0.5, backbone_delay=0.0))
 DELAYED = STUDENT.distill.model_copy(update={"backbone_delay": 0.5})
@@ -40,12 +43,12 @@ STUDENTS = {
 """By their teachers, and when those reach the backbone."""
 
 
-def global_batch(step: int) -> WindowBatch:
+def global_batch(step: int, model: ModelConfig) -> WindowBatch:
     """Two windows of noise, and what untrained teachers say of them."""
     draw = torch.Generator().manual_seed(step)
     mask = torch.ones(GLOBAL_BATCH, 16, dtype=torch.bool)
     torch.manual_seed(7)
-    teacher, rgb = (Detector(MODEL, in_channels=channels, num_classes=2).eval() for channels in (2, 3))
+    teacher, rgb = (Detector(model, in_channels=channels, num_classes=2).eval() for channels in (2, 3))
     with torch.no_grad():
         said = teacher(torch.rand(GLOBAL_BATCH, 2, 16, 16, 16, generator=draw) * 2 - 1, mask)
         frames = torch.randint(0, 256, (GLOBAL_BATCH, 16, 16, 16, 3), generator=draw, dtype=torch.uint8)
@@ -78,16 +81,18 @@ def share_of(batch: WindowBatch, rank: int, world_size: int) -> WindowBatch:
     return dataclasses.replace(batch, **tensors, targets=targets, teacher=said, appearance_teacher=of_frames)
 
 
-def student() -> Student:
+def student(model: ModelConfig = MODEL) -> Student:
     """Always the same."""
     torch.manual_seed(0)
-    return Student(MODEL, num_classes=2)
+    return Student(model, num_classes=2)
 
 
-def run(engine: Engine, taught_by: str, rank: int = 0, world_size: int = 1) -> list[list[float]]:
+def run(
+    engine: Engine, taught_by: str = "motion", model: ModelConfig = MODEL, *, rank: int = 0, world_size: int = 1
+) -> list[list[float]]:
     """Loss and gradient norm of every step."""
     lesson = Lesson(
-        objective=build_objective(MODEL.head, 2),
+        objective=build_objective(model.head, 2),
         student=STUDENTS[taught_by],
         global_batch=GLOBAL_BATCH,
         total_steps=STEPS,
@@ -95,7 +100,7 @@ def run(engine: Engine, taught_by: str, rank: int = 0, world_size: int = 1) -> l
     step, seen = step_function("decomposed", lesson), []
     for index in range(STEPS):
         engine.set_lr(CONFIG.lr)
-        parts = step(engine.model, share_of(global_batch(index), rank, world_size))
+        parts = step(engine.model, share_of(global_batch(index, model), rank, world_size))
         engine.backward(parts["loss"])
         norm = engine.step()
         seen.append([float(engine.mean(parts["loss"].detach())), norm])
@@ -110,12 +115,13 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in names.items()}
     torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
 
-    def engine(preset: dict[str, Any]) -> DeepSpeedEngine:
-        return DeepSpeedEngine(student(), CONFIG, micro_batch=1, preset=preset, device="cpu")
+    def trained(preset: str, taught_by: str = "motion", model: ModelConfig = MODEL) -> list[list[float]]:
+        engine = DeepSpeedEngine(student(model), CONFIG, micro_batch=1, preset=PRESETS[preset], device="cpu")
+        return run(engine, taught_by, model, rank=rank, world_size=world_size)
 
     seen = {
-        taught_by: {name: run(engine(preset), taught_by, rank, world_size) for name, preset in PRESETS.items()}
-        for taught_by in STUDENTS
+        "lessons": {taught_by: {name: trained(name, taught_by) for name in PRESETS} for taught_by in STUDENTS},
+        "heads": {name: trained("zero1", model=model) for name, model in OF_HEADS.items()},
     }
     if rank == 0:
         Path(folder, "seen.json").write_text(json.dumps(seen))
