@@ -10,7 +10,12 @@ from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
 from tadscale.models.backbones.tsm_resnet import TsmR18Config, TsmR50Config, TsmResNet18Config
-from tadscale.models.backbones.video_resnet import R2Plus1d18Config, R2Plus1d34Config, R3d18Config
+from tadscale.models.backbones.video_resnet import (
+    Mc318Config,
+    R2Plus1d18Config,
+    R2Plus1d34Config,
+    R3d18Config,
+)
 from tadscale.models.backbones.vit.backbone import VitConfig
 
 BackboneConfig = Annotated[
@@ -22,6 +27,7 @@ BackboneConfig = Annotated[
     | I3dConfig
     | SlowFastR50Config
     | R3d18Config
+    | Mc318Config
     | R2Plus1d18Config
     | R2Plus1d34Config
     | VitConfig

@@ -1,12 +1,13 @@
-"""ResNets over clips: R3D, whose every convolution sees 3 frames, and R(2+1)D, which sees space first and then time.
+"""ResNets over clips: R3D, whose every convolution sees 3 frames, MC3, of which the first stages do, and R(2+1)D, which sees
+space first and then time.
 
-Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018 (Table 1; Section 3.5 for the
-width M_i inside a factorised convolution). Parameter names are torchvision's, whose 18 layers were trained on Kinetics-400;
-the 34 layers are VMZ's, which IG-65M (Ghadiyaram et al., CVPR 2019) and TSP (Alwassel et al., ICCV Workshops 2021) have
-trained: TSP's are the usual features of ActivityNet-1.3.
+Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018 (Table 1; Section 3.3 for mixed
+convolutions, 3.5 for the width M_i inside a factorised one). Parameter names are torchvision's, whose 18 layers were trained
+on Kinetics-400; the 34 layers are VMZ's, which IG-65M (Ghadiyaram et al., CVPR 2019) and TSP (Alwassel et al., ICCV
+Workshops 2021) have trained: TSP's are the usual features of ActivityNet-1.3.
 
 How it is counted: all parameters (not the norms' statistics), with the classifier of 400 classes: 33,371,472 of `r3d_18`,
-31,505,325 of `r2plus1d_18` (torchvision's documentation).
+11,695,440 of `mc3_18`, 31,505,325 of `r2plus1d_18` (torchvision's documentation).
 """
 
 from collections.abc import Callable, Mapping
@@ -20,21 +21,29 @@ from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm3d
 from tadscale.models.backbones.initial import keep_variances
+from tadscale.models.backbones.pooling import pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import kinetics_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
 from tadscale.weights import Match
 
 Stride = Literal[1, 2, 4, 8]
+Kind = Literal["full", "space", "factorised"]
+"""Of a stage's convolutions: 3 x 3 x 3; 3 x 3 on each frame; 3 x 3 on each frame, then 3 frames at each place."""
+R3D: tuple[Kind, ...] = ("full", "full", "full", "full")
+MC3: tuple[Kind, ...] = ("full", "space", "space", "space")
+R2PLUS1D: tuple[Kind, ...] = ("factorised", "factorised", "factorised", "factorised")
 Norm = Callable[[int], nn.Module]
 PUBLISHED_WIDTH = 64
 STEM_INSIDE = 45  # channels between space and time in R(2+1)D's stem, at the published width
+STAGES = 4
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+OWN_WIDTH = 34  # the depth whose second convolutions have a width inside of their own: see `Block`
 EPS = {18: 1e-5, 34: 1e-3}  # what the published norms add to their variances: torchvision's, and Caffe2's in VMZ
 GROUP = 4  # channels of a group: of the sizes tried with `small3d`, which learns from nothing
 HINT = (
-    "published weights of R3D-18, R(2+1)D-18 and R(2+1)D-34 want width 64 and norm: batch; else choose the backbone that "
-    "the file is of"
+    "published weights of R3D-18, MC3-18, R(2+1)D-18 and R(2+1)D-34 want width 64 and norm: batch; else choose the backbone "
+    "that the file is of"
 )
 
 
@@ -65,7 +74,20 @@ class R3d18Config(_Settings):
 
     def build(self, in_channels: int) -> "VideoResNet":
         """See `BackboneSettings`."""
-        return VideoResNet(in_channels, 18, self, self._norm(18), factorised=False)
+        return VideoResNet(in_channels, 18, self, self._norm(18), R3D)
+
+
+class Mc318Config(_Settings):
+    """MC3-18: 11 million parameters, from published weights or, narrow, from nothing."""
+
+    name: Literal["mc3_18"] = "mc3_18"
+    """ResNet-18 whose stem and first stage see 3 frames, and the others each frame by itself (Tran et al., CVPR 2018)."""
+    stride: Stride = 8
+    """Temporal stride r: frames per feature step. It sees every frame to its end, and is averaged over so many."""
+
+    def build(self, in_channels: int) -> "VideoResNet":
+        """See `BackboneSettings`."""
+        return VideoResNet(in_channels, 18, self, self._norm(18), MC3)
 
 
 class R2Plus1d18Config(_Settings):
@@ -76,7 +98,7 @@ class R2Plus1d18Config(_Settings):
 
     def build(self, in_channels: int) -> "VideoResNet":
         """See `BackboneSettings`."""
-        return VideoResNet(in_channels, 18, self, self._norm(18), factorised=True)
+        return VideoResNet(in_channels, 18, self, self._norm(18), R2PLUS1D)
 
 
 class R2Plus1d34Config(_Settings):
@@ -87,7 +109,7 @@ class R2Plus1d34Config(_Settings):
 
     def build(self, in_channels: int) -> "VideoResNet":
         """See `BackboneSettings`."""
-        return VideoResNet(in_channels, 34, self, self._norm(34), factorised=True)
+        return VideoResNet(in_channels, 34, self, self._norm(34), R2PLUS1D)
 
 
 def _group_norm(channels: int) -> nn.Module:
@@ -117,12 +139,15 @@ class OverTime(nn.Conv3d):
         return rows.unflatten(3, x.shape[3:])
 
 
-def _convolution(
-    in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, *, between: int | None
+def convolution(
+    kind: Kind, in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, between: int
 ) -> nn.Module:
-    """3 x 3 x 3; or, with channels `between` them, over space and then over time."""
-    if between is None:
-        return nn.Conv3d(in_channels, channels, 3, (stride[0], stride[1], stride[1]), 1, bias=False)
+    """One of a kind, with its stride over time and over space; a factorised one has `between` channels inside."""
+    steps = (stride[0], stride[1], stride[1])
+    if kind == "full":
+        return nn.Conv3d(in_channels, channels, 3, steps, 1, bias=False)
+    if kind == "space":
+        return nn.Conv3d(in_channels, channels, (1, 3, 3), steps, (0, 1, 1), bias=False)
     space = nn.Conv3d(in_channels, between, (1, 3, 3), (1, stride[1], stride[1]), (0, 1, 1), bias=False)
     return nn.Sequential(space, norm(between), nn.ReLU(), OverTime(between, channels, stride[0]))
 
@@ -141,16 +166,25 @@ class Block(nn.Module):
 
     Args:
         stride: over time and over space, of the first convolution.
-        between: for a factorised block, what its two convolutions have between space and time; else None.
+        own_width: whether the second convolution, where factorised, is as wide inside as `inside` has it, as in VMZ; in
+            torchvision it has the first one's width.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, between: tuple[int, int] | None
+        self,
+        kind: Kind,
+        in_channels: int,
+        channels: int,
+        stride: tuple[int, int],
+        norm: Norm,
+        *,
+        own_width: bool = False,
     ) -> None:
         super().__init__()
-        first, second = between or (None, None)
-        conv1 = _convolution(in_channels, channels, stride, norm, between=first)
-        conv2 = _convolution(channels, channels, (1, 1), norm, between=second)
+        first = inside(in_channels, channels)
+        second = inside(channels, channels) if own_width else first
+        conv1 = convolution(kind, in_channels, channels, stride, norm, first)
+        conv2 = convolution(kind, channels, channels, (1, 1), norm, second)
         self.conv1 = nn.Sequential(conv1, norm(channels), nn.ReLU())
         self.conv2 = nn.Sequential(conv2, norm(channels))
         self.downsample: nn.Module = nn.Identity()
@@ -164,48 +198,46 @@ class Block(nn.Module):
 
 
 class VideoResNet(Backbone):
-    """R3D or R(2+1)D to its last stage, averaged over space alone.
+    """R3D, MC3 or R(2+1)D to its last stage, averaged over space alone.
 
     Args:
         depth: 18 or 34.
-        factorised: whether convolutions see space and then time.
+        kinds: of each stage's convolutions; the stem is like the first.
     """
 
-    def __init__(self, in_channels: int, depth: int, settings: _Settings, norm: Norm, *, factorised: bool) -> None:
+    def __init__(self, in_channels: int, depth: int, settings: _Settings, norm: Norm, kinds: tuple[Kind, ...]) -> None:
         super().__init__()
         self.stride, self._saving, self._published = settings.stride, settings.checkpoint, settings.norm == "batch"
-        self.stem = _stem(in_channels, settings.width, norm, factorised=factorised)
-        before = settings.width
-        for stage, count in enumerate(BLOCKS[depth], 1):
-            channels = settings.width * 2 ** (stage - 1)
-            over_time = 2 if 1 < stage <= settings.stride.bit_length() else 1
+        self.stem = _stem(in_channels, settings.width, norm, factorised=kinds[0] == "factorised")
+        before, rest = settings.width, int(settings.stride)
+        for stage, (count, kind) in enumerate(zip(BLOCKS[depth], kinds, strict=True)):
+            channels = settings.width * 2**stage
+            over_time = 2 if stage and kind != "space" and rest > 1 else 1
+            rest //= over_time
+            strides = [(over_time, 2 if stage else 1), *[(1, 1)] * (count - 1)]
             blocks = []
-            for index in range(count):
-                stride = (over_time, 2) if stage > 1 and index == 0 else (1, 1)
-                # torchvision gives both convolutions of a block the width of its first one; VMZ gives each its own.
-                first, own = inside(before, channels), inside(channels, channels)
-                between = (first, own if depth == 34 else first) if factorised else None
-                blocks.append(Block(before, channels, stride, norm, between))
+            for stride in strides:
+                blocks.append(Block(kind, before, channels, stride, norm, own_width=depth == OWN_WIDTH))
                 before = channels
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
-        self.out_channels = before
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.out_channels, self._averaged = before, rest
         if self._published:
             keep_variances(self, [_last(block) for block in self.modules() if isinstance(block, Block)])
 
     @property
     def stage_channels(self) -> tuple[int, ...]:
         """See `Backbone`: of all four."""
-        return tuple(self.out_channels // 2**n for n in (3, 2, 1, 0))
+        return tuple(self.out_channels // 2**n for n in reversed(range(STAGES)))
 
     def stages(self, video: Tensor) -> tuple[Tensor, ...]:
         """See `Backbone`: a 2nd, a 4th, an 8th and a 16th of the picture a side."""
         x = through(self.stem, video, saving=self._saving)
         maps = []
-        for stage in range(1, 5):
-            for block in self.get_submodule(f"layer{stage}").children():
+        for stage in range(STAGES):
+            for block in self.get_submodule(f"layer{stage + 1}").children():
                 x = through(block, x, saving=self._saving)
             maps.append(x)
-        return tuple(maps)
+        return (*maps[:-1], pool_time(x.transpose(1, 2), self._averaged) if self._averaged > 1 else x)
 
     def maps(self, video: Tensor) -> Tensor:
         """See `Backbone`: a 16th of the picture a side, `[B, 8 * width, ceil(T / stride), ceil(H / 16), ceil(W / 16)]`."""

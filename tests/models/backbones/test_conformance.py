@@ -20,6 +20,7 @@ TINY = {
     "i3d": {"width": 8},
     "slowfast_r50": {"width": 32},  # below, units of the fast pathway die at once
     "r3d_18": {"width": 8},
+    "mc3_18": {"width": 8},
     "r2plus1d_18": {"width": 8},
     "r2plus1d_34": {"width": 8},
     "vit": {"size": "tiny"},

@@ -5,15 +5,27 @@ import torch
 import torch.nn.functional as F
 
 from tadscale.models.backbones.base import feature_stride
-from tadscale.models.backbones.video_resnet import Block, R2Plus1d18Config, R2Plus1d34Config, R3d18Config, inside
+from tadscale.models.backbones.video_resnet import (
+    Block,
+    Mc318Config,
+    R2Plus1d18Config,
+    R2Plus1d34Config,
+    R3d18Config,
+    inside,
+)
 
 CLASSIFIER = 513 * 400
-CONFIGS = [R3d18Config, R2Plus1d18Config, R2Plus1d34Config]
+CONFIGS = [R3d18Config, Mc318Config, R2Plus1d18Config, R2Plus1d34Config]
 
 
 @pytest.mark.parametrize(
     ("config", "size", "tensors"),
-    [(R3d18Config, 33_371_472, 122), (R2Plus1d18Config, 31_505_325, 224), (R2Plus1d34Config, None, 416)],
+    [
+        (R3d18Config, 33_371_472, 122),
+        (Mc318Config, 11_695_440, 122),
+        (R2Plus1d18Config, 31_505_325, 224),
+        (R2Plus1d34Config, None, 416),
+    ],
 )
 def test_it_has_the_published_size(config, size, tensors):
     """With torchvision's classifier of 400 classes; of the 34 layers the widths inside are known, below."""
@@ -44,12 +56,12 @@ def test_a_factorised_convolution_has_at_most_the_weights_of_the_full_one():
         assert 0.99 * 27 * channels**2 < weights <= 27 * channels**2
 
 
-@pytest.mark.parametrize("between", [None, (7, 5)])
+@pytest.mark.parametrize("kind", ["full", "factorised", "space"])
 @pytest.mark.parametrize("stride", [(1, 1), (1, 2), (2, 2)])
-def test_a_block_is_a_loop_over_frames(between, stride):
-    """Every output frame, from three input frames or, factorised, from three that saw space alone."""
+def test_a_block_is_a_loop_over_frames(kind, stride):
+    """Every output frame, from three input frames; factorised, from three that saw space alone; or from one."""
     torch.manual_seed(0)
-    block = Block(3, 4, stride, torch.nn.Identity, between).double().eval()
+    block = Block(kind, 3, 4, stride, torch.nn.Identity, own_width=True).double().eval()
     video = torch.randn(1, 3, 5, 6, 6).double()
     with torch.no_grad():
         first = F.relu(_convolved(block.conv1[0], video, stride))
@@ -65,9 +77,9 @@ def _convolved(conv, video, stride):
         video, kernels, spatial = F.relu(torch.stack(pictures, 2)), time.weight, (1, 0)
     else:
         kernels, spatial = conv.weight, (stride[1], 1)
-    frames = []
+    frames, reach = [], kernels.shape[2] // 2
     for t in range(0, video.shape[2], stride[0]):
-        seen = [(k, t + k - 1) for k in range(3) if 0 <= t + k - 1 < video.shape[2]]
+        seen = [(k, t + k - reach) for k in range(2 * reach + 1) if 0 <= t + k - reach < video.shape[2]]
         frames.append(sum(F.conv2d(video[:, :, f], kernels[:, :, k], None, *spatial) for k, f in seen))
     return torch.stack(frames, 2)
 
@@ -76,8 +88,8 @@ def _convolved(conv, video, stride):
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_the_first_stages_halve_the_rate(config, stride):
     backbone = config(width=8, stride=stride).build(3)
-    rates = [getattr(backbone, f"layer{n}")[0].downsample for n in (2, 3, 4)]
-    assert [2 in down[0].stride[:1] for down in rates] == [stride >= 2, stride >= 4, stride >= 8]
+    rates = [getattr(backbone, f"layer{n}")[0].downsample[0].stride[0] for n in (2, 3, 4)]
+    assert rates == [2 if config is not Mc318Config and stride >= least else 1 for least in (2, 4, 8)]
     assert backbone(torch.zeros(1, 3, 17, 32, 32)).shape == (1, 64, -(-17 // stride))
 
 
@@ -86,7 +98,8 @@ def test_every_stage_can_be_read_and_the_last_is_what_is_used(config):
     backbone = config(width=8, stride=2).build(3).eval()
     video = torch.randn(1, 3, 9, 40, 48)
     stages = backbone.stages(video)
-    sizes = [(8, 9, 20, 24), (16, 5, 10, 12), (32, 5, 5, 6), (64, 5, 3, 3)]
+    inner = 9 if config is Mc318Config else 5
+    sizes = [(8, 9, 20, 24), (16, inner, 10, 12), (32, inner, 5, 6), (64, 5, 3, 3)]
     assert [maps.shape[1:] for maps in stages] == sizes
     assert backbone.stage_channels == tuple(size[0] for size in sizes)
     torch.testing.assert_close(stages[-1].mean(dim=(3, 4)), backbone(video))
@@ -110,6 +123,17 @@ def test_norms_by_groups_learn_and_do_not_depend_on_the_batch(config):
     assert norms
     assert all(norm.num_channels >= 4 * norm.num_groups for norm in norms)
     assert all(p.requires_grad for norm in norms for p in norm.parameters())
+
+
+def test_mixed_convolutions_see_time_in_the_first_stage_and_are_averaged_over_it_at_the_end():
+    backbone = Mc318Config(width=8, stride=4).build(3).eval()
+    kernels = [getattr(backbone, f"layer{n}")[1].conv2[0].kernel_size[0] for n in (1, 2, 3, 4)]
+    assert (backbone.stem[0].kernel_size[0], kernels) == (3, [3, 1, 1, 1])
+    video = torch.randn(1, 3, 10, 32, 32)
+    with torch.no_grad():
+        maps = backbone.layer4(backbone.layer3(backbone.layer2(backbone.layer1(backbone.stem(video)))))
+        expected = torch.stack([maps[:, :, t : t + 4].mean(dim=(2, 3, 4)) for t in (0, 4, 8)], dim=2)
+        torch.testing.assert_close(backbone(video), expected)
 
 
 @pytest.mark.parametrize(("config", "eps"), [(R3d18Config, 1e-5), (R2Plus1d18Config, 1e-5), (R2Plus1d34Config, 1e-3)])

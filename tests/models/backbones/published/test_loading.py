@@ -9,7 +9,12 @@ from tadscale.models.backbones.slowfast import SlowFastR50Config
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
 from tadscale.models.backbones.tsm_resnet import TsmR50Config, TsmResNet18Config
-from tadscale.models.backbones.video_resnet import R2Plus1d18Config, R2Plus1d34Config, R3d18Config
+from tadscale.models.backbones.video_resnet import (
+    Mc318Config,
+    R2Plus1d18Config,
+    R2Plus1d34Config,
+    R3d18Config,
+)
 from tadscale.weights import without_prefixes
 from tests.models.backbones.published import files
 
@@ -20,7 +25,7 @@ RESNET_FILES = [files.torchvision_resnet, files.tsm_resnet]
 PUBLISHED = [(MOBILENET, layout) for layout in MOBILENET_FILES] + [(RESNET, layout) for layout in RESNET_FILES]
 # Narrow ones: the names are those of the published, and narrow files are faster.
 PUBLISHED += [(TsmR50Config(width=8), layout) for layout in RESNET_FILES]
-PUBLISHED += [(R3d18Config(width=8), files.torchvision_resnet), (R2Plus1d18Config(width=8), files.torchvision_resnet)]
+PUBLISHED += [(kind(width=8), files.torchvision_resnet) for kind in (R3d18Config, Mc318Config, R2Plus1d18Config)]
 PUBLISHED += [(R2Plus1d34Config(width=8), layout) for layout in (files.torchvision_resnet, files.tsp)]
 PUBLISHED += [(I3dConfig(width=8), files.pytorch_i3d), (SlowFastR50Config(width=16), files.pyslowfast)]
 CLASSIFIERS = ("fc.", "fc1.", "fc2.", "classifier", "logits.", "head.projection")
