@@ -43,6 +43,10 @@ class Suspicions:
     """Detections of known classes that do not end after they start."""
     empty_instances: int
     """Instances of the ground truth that do not."""
+    repeated_detections: int
+    """Detections of known classes that repeat another to the last digit, as where files were joined twice."""
+    repeated_instances: int
+    """Likewise instances of the ground truth."""
     detections: int
     """Of all classes and videos."""
     silent_videos: tuple[str, ...]
@@ -90,6 +94,13 @@ class Suspicions:
             yield f"{self.empty_detections} detections do not end after they start: false positives."
         if self.empty_instances:
             yield f"{self.empty_instances} instances do not end after they start: counted, and never found."
+        if self.repeated_detections:
+            yield (
+                f"{self.repeated_detections} detections repeat another to the last digit: false positives. Were files that "
+                "share videos joined?"
+            )
+        if self.repeated_instances:
+            yield f"{self.repeated_instances} instances repeat another: each wants a detection of its own."
 
     def _foreign(self, label: str) -> str:
         near = self.nearest_classes.get(label)
@@ -112,6 +123,10 @@ def find_suspicions(detections: DetectionTable, ground_truth: GroundTruth) -> Su
         foreign_video_detections=int((known & ~on_video).sum()),
         empty_detections=_empty(detections.segments_s[known]),
         empty_instances=_empty(ground_truth.segments_s),
+        repeated_detections=_repeated(
+            detections.video[known], detections.label[known], *detections.segments_s[known].T, detections.score[known]
+        ),
+        repeated_instances=_repeated(ground_truth.video, ground_truth.label, *ground_truth.segments_s.T),
         detections=len(detections),
         silent_videos=tuple(video for video in ground_truth.videos if video not in spoken),
         touching=touching,
@@ -121,6 +136,13 @@ def find_suspicions(detections: DetectionTable, ground_truth: GroundTruth) -> Su
 
 def _empty(segments_s: NDArray[np.float64]) -> int:
     return int((segments_s[:, 1] <= segments_s[:, 0]).sum())
+
+
+def _repeated(*columns: NDArray[Any]) -> int:
+    """How many rows are equal to one before them."""
+    order = np.lexsort(columns)
+    same = [column[order][1:] == column[order][:-1] for column in columns]
+    return int(np.logical_and.reduce(same).sum())
 
 
 def _share(detections: DetectionTable, ground_truth: GroundTruth, on_video: np.ndarray, scale: float = 1.0) -> float:

@@ -1,5 +1,7 @@
 """Figures that only look like a weak detector's."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,19 @@ def test_what_ends_before_it_starts_is_counted_on_both_sides() -> None:
         "2 detections do not end after they start: false positives.",
         "1 instances do not end after they start: counted, and never found.",
     ]
+
+
+def test_what_is_given_twice_is_counted_on_both_sides() -> None:
+    """Once for every repetition; what differs in its score alone is a detection of its own."""
+    once, twice = (Detection(video="v", label="Run", start_s=0.0, end_s=end_s, score=0.5) for end_s in (1.0, 2.0))
+    other = dataclasses.replace(twice, score=0.4)
+    instances = [Segment("Run", 0.0, 2.0), Segment("Run", 0.0, 2.0), Segment("Run", 3.0, 4.0)]
+    table = DetectionTable.from_detections([once, twice, twice, other, twice])
+    looked = find_suspicions(table, GroundTruth.from_segments({"v": instances}))
+    assert (looked.repeated_detections, looked.repeated_instances) == (2, 1)
+    said = " ".join(looked.remarks())
+    assert "2 detections repeat another to the last digit: false positives" in said
+    assert "1 instances repeat another" in said
 
 
 def test_long_lists_are_cut_and_counted() -> None:
