@@ -36,8 +36,9 @@ def examine(path: str | Path | None = None, overrides: list[str] | None = None) 
     yield ask("cluster", partial(services.cluster, _address(facts)), within_s=40.0)
     yield from _services(facts)
     if facts is not None:
+        told: dict[str, str] = {}
         for check in applicable(facts, services=True):
-            yield ask(f"job: {check.name}", partial(_checked, check, facts), within_s=CHECK_S)
+            yield ask(f"job: {check.name}", partial(_checked, check, facts, told), within_s=CHECK_S)
 
 
 def _read(path: str | Path, overrides: list[str], jobs: list[JobConfig]) -> Answer:
@@ -74,6 +75,10 @@ def _endpoint() -> str:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
 
-def _checked(check: Check, facts: Facts) -> Answer:
-    faults = findings(check, facts)
-    return Answer("fail", "; ".join(faults)) if faults else Answer("ok", "")
+def _checked(check: Check, facts: Facts, told: dict[str, str]) -> Answer:
+    """Ask a check. What an earlier one stumbled over already is `told` there, and named here by that check."""
+    says = []
+    for fault in findings(check, facts):
+        first = told.setdefault(fault, check.name)
+        says.append(fault if first == check.name else f"as {first} above")
+    return Answer("fail", "; ".join(says)) if says else Answer("ok", "")

@@ -38,6 +38,17 @@ def test_without_a_job_the_services_of_the_environment_are_asked(monkeypatch):
     assert lines["tracking store"].status == "fail"
 
 
+def test_a_fault_that_several_checks_stumble_over_is_told_once(tmp_path, monkeypatch):
+    """Where there are no shards, every check that looks at them finds the same."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    job = tmp_path / "job.yaml"
+    job.write_text(f"kind: teacher\nname: mine\nstorage: {tmp_path}\ndata:\n  url: {tmp_path}/nothing\n")
+    says = [line.says for line in examine(job) if line.probe.startswith("job: ") and line.status == "fail"]
+    whole = [text for text in says if f"{tmp_path}/nothing" in text]
+    assert len(whole) == 1
+    assert says.count("as subsets above") > 3
+
+
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """An HTTP server whose clock is off."""
