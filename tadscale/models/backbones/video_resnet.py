@@ -10,10 +10,9 @@ How it is counted: all parameters (not the norms' statistics), with the classifi
 11,695,440 of `mc3_18`, 31,505,325 of `r2plus1d_18` (torchvision's documentation).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -25,22 +24,25 @@ from tadscale.models.backbones.pooling import pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import kinetics_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
+from tadscale.models.backbones.spacetime import (
+    PUBLISHED_WIDTH,
+    Block,
+    Kind,
+    Norm,
+    group_norm,
+    last_convolution,
+    stem,
+)
 from tadscale.weights import Match
 
 Stride = Literal[1, 2, 4, 8]
-Kind = Literal["full", "space", "factorised"]
-"""Of a stage's convolutions: 3 x 3 x 3; 3 x 3 on each frame; 3 x 3 on each frame, then 3 frames at each place."""
 R3D: tuple[Kind, ...] = ("full", "full", "full", "full")
 MC3: tuple[Kind, ...] = ("full", "space", "space", "space")
 R2PLUS1D: tuple[Kind, ...] = ("factorised", "factorised", "factorised", "factorised")
-Norm = Callable[[int], nn.Module]
-PUBLISHED_WIDTH = 64
-STEM_INSIDE = 45  # channels between space and time in R(2+1)D's stem, at the published width
 STAGES = 4
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 OWN_WIDTH = 34  # the depth whose second convolutions have a width inside of their own: see `Block`
 EPS = {18: 1e-5, 34: 1e-3}  # what the published norms add to their variances: torchvision's, and Caffe2's in VMZ
-GROUP = 4  # channels of a group: of the sizes tried with `small3d`, which learns from nothing
 HINT = (
     "published weights of R3D-18, MC3-18, R(2+1)D-18 and R(2+1)D-34 want width 64 and norm: batch; else choose the backbone "
     "that the file is of"
@@ -61,7 +63,7 @@ class _Settings(PublishedSettings):
 
     def _norm(self, depth: int) -> Norm:
         if self.norm == "group":
-            return _group_norm
+            return group_norm
         kind = FrozenBatchNorm3d if self.frozen_norm else nn.BatchNorm3d
         return lambda channels: kind(channels, eps=EPS[depth])
 
@@ -112,91 +114,6 @@ class R2Plus1d34Config(_Settings):
         return VideoResNet(in_channels, 34, self, self._norm(34), R2PLUS1D)
 
 
-def _group_norm(channels: int) -> nn.Module:
-    """By as many groups of `GROUP` channels or more as divide them; widths inside are of any number."""
-    most = max(1, channels // GROUP)
-    return nn.GroupNorm(next(groups for groups in range(most, 0, -1) if channels % groups == 0), channels)
-
-
-def inside(in_channels: int, channels: int) -> int:
-    """Channels between space and time that make a factorised convolution as large as the full one (Section 3.5)."""
-    return in_channels * channels * 27 // (in_channels * 9 + 3 * channels)
-
-
-class OverTime(nn.Conv3d):
-    """A convolution of 3 frames at every place.
-
-    Computed as one of pictures, T rows of H * W places, which gives the same numbers: torch's 3-D one took 125 ms where
-    this takes 36, forward and back (8 x 18 channels, 32 frames of 28 x 28; torch 2.13, one core).
-    """
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
-        super().__init__(in_channels, channels, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C_in, T, H, W]` to `[B, C, T / stride, H, W]`."""
-        rows = F.conv2d(x.flatten(3), self.weight[..., 0], None, (self.stride[0], 1), (1, 0))
-        return rows.unflatten(3, x.shape[3:])
-
-
-def convolution(
-    kind: Kind, in_channels: int, channels: int, stride: tuple[int, int], norm: Norm, between: int
-) -> nn.Module:
-    """One of a kind, with its stride over time and over space; a factorised one has `between` channels inside."""
-    steps = (stride[0], stride[1], stride[1])
-    if kind == "full":
-        return nn.Conv3d(in_channels, channels, 3, steps, 1, bias=False)
-    if kind == "space":
-        return nn.Conv3d(in_channels, channels, (1, 3, 3), steps, (0, 1, 1), bias=False)
-    space = nn.Conv3d(in_channels, between, (1, 3, 3), (1, stride[1], stride[1]), (0, 1, 1), bias=False)
-    return nn.Sequential(space, norm(between), nn.ReLU(), OverTime(between, channels, stride[0]))
-
-
-def _stem(in_channels: int, width: int, norm: Norm, *, factorised: bool) -> nn.Sequential:
-    if not factorised:
-        full = nn.Conv3d(in_channels, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
-        return nn.Sequential(full, norm(width), nn.ReLU())
-    between = STEM_INSIDE * width // PUBLISHED_WIDTH
-    space = nn.Conv3d(in_channels, between, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
-    return nn.Sequential(space, norm(between), nn.ReLU(), OverTime(between, width, 1), norm(width), nn.ReLU())
-
-
-class Block(nn.Module):
-    """ResNet's basic block over clips.
-
-    Args:
-        stride: over time and over space, of the first convolution.
-        own_width: whether the second convolution, where factorised, is as wide inside as `inside` has it, as in VMZ; in
-            torchvision it has the first one's width.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        in_channels: int,
-        channels: int,
-        stride: tuple[int, int],
-        norm: Norm,
-        *,
-        own_width: bool = False,
-    ) -> None:
-        super().__init__()
-        first = inside(in_channels, channels)
-        second = inside(channels, channels) if own_width else first
-        conv1 = convolution(kind, in_channels, channels, stride, norm, first)
-        conv2 = convolution(kind, channels, channels, (1, 1), norm, second)
-        self.conv1 = nn.Sequential(conv1, norm(channels), nn.ReLU())
-        self.conv2 = nn.Sequential(conv2, norm(channels))
-        self.downsample: nn.Module = nn.Identity()
-        if in_channels != channels:
-            steps = (stride[0], stride[1], stride[1])
-            self.downsample = nn.Sequential(nn.Conv3d(in_channels, channels, 1, steps, bias=False), norm(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C_in, T, H, W]` to `[B, C, T / stride, H / stride, W / stride]`."""
-        return F.relu(self.conv2(self.conv1(x)) + self.downsample(x))
-
-
 class VideoResNet(Backbone):
     """R3D, MC3 or R(2+1)D to its last stage, averaged over space alone.
 
@@ -208,7 +125,7 @@ class VideoResNet(Backbone):
     def __init__(self, in_channels: int, depth: int, settings: _Settings, norm: Norm, kinds: tuple[Kind, ...]) -> None:
         super().__init__()
         self.stride, self._saving, self._published = settings.stride, settings.checkpoint, settings.norm == "batch"
-        self.stem = _stem(in_channels, settings.width, norm, factorised=kinds[0] == "factorised")
+        self.stem = stem(in_channels, settings.width, norm, factorised=kinds[0] == "factorised")
         before, rest = settings.width, int(settings.stride)
         for stage, (count, kind) in enumerate(zip(BLOCKS[depth], kinds, strict=True)):
             channels = settings.width * 2**stage
@@ -222,7 +139,7 @@ class VideoResNet(Backbone):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.out_channels, self._averaged = before, rest
         if self._published:
-            keep_variances(self, [_last(block) for block in self.modules() if isinstance(block, Block)])
+            keep_variances(self, [last_convolution(block) for block in self.modules() if isinstance(block, Block)])
 
     @property
     def stage_channels(self) -> tuple[int, ...]:
@@ -250,8 +167,3 @@ class VideoResNet(Backbone):
     def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
         """See `Backbone`: torchvision's, IG-65M's (its port to PyTorch), TSP's."""
         return load_canonical(self, tensors, where, first="stem.0.weight", hint=HINT)
-
-
-def _last(block: Block) -> nn.Module:
-    """The convolution that ends a block's residual branch."""
-    return [module for module in block.conv2.modules() if isinstance(module, nn.Conv3d)][-1]

@@ -5,14 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from tadscale.models.backbones.base import feature_stride
-from tadscale.models.backbones.video_resnet import (
-    Block,
-    Mc318Config,
-    R2Plus1d18Config,
-    R2Plus1d34Config,
-    R3d18Config,
-    inside,
-)
+from tadscale.models.backbones.spacetime import Block, inside
+from tadscale.models.backbones.video_resnet import Mc318Config, R2Plus1d18Config, R2Plus1d34Config, R3d18Config
 
 CLASSIFIER = 513 * 400
 CONFIGS = [R3d18Config, Mc318Config, R2Plus1d18Config, R2Plus1d34Config]
