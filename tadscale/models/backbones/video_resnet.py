@@ -1,5 +1,5 @@
-"""ResNets over clips: R3D, whose every convolution sees 3 frames, MC3, of which the first stages do, and R(2+1)D, which sees
-space first and then time.
+"""ResNets over clips: R3D, whose every convolution sees 3 frames, MC3, whose stem and first stage do, and R(2+1)D, which
+sees space first and then time.
 
 Tran et al., A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR 2018 (Table 1; Section 3.3 for mixed
 convolutions, 3.5 for the width M_i inside a factorised one). Parameter names are torchvision's, whose 18 layers were trained
