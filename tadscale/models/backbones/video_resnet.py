@@ -61,6 +61,11 @@ class _Settings(PublishedSettings):
     """`batch` is for published weights. `group` learns, from nothing, and does not depend on how a batch is spread over
     workers; `frozen_norm` does not concern it."""
 
+    @property
+    def counts_statistics(self) -> bool:
+        """See `PublishedSettings`."""
+        return self.norm == "batch" and super().counts_statistics
+
     def _norm(self, depth: int) -> Norm:
         if self.norm == "group":
             return group_norm

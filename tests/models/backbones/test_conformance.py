@@ -121,6 +121,35 @@ def test_every_parameter_learns(settings: BackboneSettings) -> None:
     assert [name for name, p in trained.items() if p.grad is None or not p.grad.any()] == []
 
 
+def test_checkpointing_keeps_less_and_changes_no_gradient(settings: BackboneSettings) -> None:
+    if "checkpoint" not in type(settings).model_fields:
+        pytest.skip("it computes nothing again")
+    plain, saving = (settings.model_copy(update={"checkpoint": checkpoint}).build(3) for checkpoint in (False, True))
+    for parameter in plain.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)  # what begins at zero would hide what lies before it
+    saving.load_state_dict(plain.state_dict())
+    video = torch.randn(2, 3, 8, 32, 32)
+    (kept, gradients), (kept_less, same_gradients) = (_way_back(backbone, video) for backbone in (plain, saving))
+    assert kept_less < 0.6 * kept
+    torch.testing.assert_close(same_gradients, gradients)
+
+
+def _way_back(backbone: Backbone, video: torch.Tensor) -> tuple[int, dict[str, torch.Tensor]]:
+    """Values that are kept for it, other than the network's own, and the gradients."""
+    own = {values.untyped_storage().data_ptr() for values in backbone.state_dict().values()}
+    kept = []
+
+    def keep(values: torch.Tensor) -> torch.Tensor:
+        if values.untyped_storage().data_ptr() not in own:
+            kept.append(values.numel())
+        return values
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda values: values):
+        features = backbone(video)
+    features.square().mean().backward()
+    return sum(kept), {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
+
+
 def test_features_under_bfloat16_are_close(settings: BackboneSettings) -> None:
     """At 64 pixels: below, ResNet's last stage normalises groups of one or two values, which leaves little but signs."""
     backbone, clip = settings.build(3).eval(), torch.randn(2, 3, 4, 64, 64)

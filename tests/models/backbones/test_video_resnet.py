@@ -119,6 +119,12 @@ def test_norms_by_groups_learn_and_do_not_depend_on_the_batch(config):
     assert all(p.requires_grad for norm in norms for p in norm.parameters())
 
 
+def test_norms_by_groups_count_no_statistics_that_checkpointing_would_count_twice():
+    assert R3d18Config(norm="group", frozen_norm=False, checkpoint=True).checkpoint
+    with pytest.raises(ValueError, match="set frozen_norm to true"):
+        R3d18Config(norm="batch", frozen_norm=False, checkpoint=True)
+
+
 def test_mixed_convolutions_see_time_in_the_first_stage_and_are_averaged_over_it_at_the_end():
     backbone = Mc318Config(width=8, stride=4).build(3).eval()
     kernels = [getattr(backbone, f"layer{n}")[1].conv2[0].kernel_size[0] for n in (1, 2, 3, 4)]

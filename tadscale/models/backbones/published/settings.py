@@ -14,9 +14,14 @@ class PublishedSettings(BackboneSettings):
     """Whether a block's insides are computed again on the way back instead of kept: less memory for about a third more
     time."""
 
+    @property
+    def counts_statistics(self) -> bool:
+        """Whether its norms keep statistics of what they see in training."""
+        return not self.frozen_norm
+
     @model_validator(mode="after")
     def _count_statistics_once(self) -> "PublishedSettings":
-        if self.checkpoint and not self.frozen_norm:
+        if self.checkpoint and self.counts_statistics:
             raise ValueError(
                 "checkpoint computes a block twice, and batch normalisation would count its statistics twice: "
                 "set frozen_norm to true, or checkpoint to false"
