@@ -20,7 +20,8 @@ from tadscale.network import Mode
 from tadscale.runtime.cluster.capacity import ENVIRONMENT, ClusterConfig
 from tadscale.runtime.cluster.patient_start import patient_start
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import Stage, stage_of
+from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
+from tadscale.runtime.stage.stopwatch import TimeSplit
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
 TWO_WORKERS = ClusterConfig(
@@ -40,6 +41,33 @@ def save_untrained(stage: Stage, folder: Path, seed: int) -> str:
     described = stage.network(read_manifest(stage.job.data.url).classes)
     save_network(str(folder), described, described.build().state_dict())
     return str(folder)
+
+
+def finish(stage: Stage, plan_digest: str = "p", kept_epochs: tuple[int, ...] = ()) -> StageResult:
+    """Leave what a finished stage does, of a network that learned nothing."""
+    from tadscale.network import spec_digest
+    from tadscale.runtime.training.resume import note_identity, note_result
+
+    save_untrained(stage, Path(stage.weights_url), seed=1)
+    for epoch in kept_epochs:
+        save_untrained(stage, Path(stage.epoch_url(epoch)), seed=epoch)
+    Path(stage.log_url).write_text('{"step": 8}\n')
+    Path(stage.quarantine_url).write_text("")
+    note_identity(stage)
+    result = StageResult(
+        url=stage.url,
+        steps=8,
+        losses={},
+        quarantined=0,
+        seconds=TimeSplit(),
+        restarts=0,
+        plan_digest=plan_digest,
+        manifest_digest="m",
+        network_sha256=spec_digest(stage.weights_url),
+        kept_epochs={epoch: spec_digest(stage.epoch_url(epoch)) for epoch in kept_epochs},
+    )
+    note_result(stage, result)
+    return result
 
 
 def changed(stage: Stage, **changes: Any) -> Stage:

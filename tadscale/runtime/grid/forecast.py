@@ -1,18 +1,20 @@
 """How long a grid will take: a window is timed once for each combination of choices, and what cells share counts once."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from rich.table import Table
 
+from tadscale.network import Mode
 from tadscale.report.live_line import format_duration
-from tadscale.runtime.grid.sharing import with_shared_teachers
+from tadscale.runtime.grid.sharing import EqualStages, with_shared_teachers
 from tadscale.runtime.grid.spec import Cell
 from tadscale.runtime.jobs.named_models import named_appearance_teacher
 from tadscale.runtime.jobs.preflight.cluster import offered
 from tadscale.runtime.planning.forecast import StageForecast, forecast
 from tadscale.runtime.planning.rates import EpochWindows, Rates, measure_rates
-from tadscale.runtime.stage.spec import stage_modes
+from tadscale.runtime.stage.spec import planned_stages
 
 
 class RowForecast(NamedTuple):
@@ -21,7 +23,7 @@ class RowForecast(NamedTuple):
     choices: tuple[str, ...]
     """One of each axis."""
     networks: int
-    """To train; a teacher that another combination trains is none of them."""
+    """To train; one that an earlier combination trains is none of them."""
     seconds: float
     """Of their training, one after the other."""
 
@@ -37,28 +39,38 @@ def forecast_grid(cells: Sequence[Cell], cpus: int) -> list[RowForecast]:
         UserError, StorageError: see `measure_rates`.
     """
     cells = with_shared_teachers(cells)
+    trained = {first.url for first, *_ in EqualStages.of_cells(cells)}
     rows = []
     for choices in dict.fromkeys(cell.choices for cell in cells):
         of_choices = [cell for cell in cells if cell.choices == choices]
-        rates, windows = _measured(of_choices)
-        stages = [stage for cell in of_choices for stage in _stages(cell, rates, windows, cpus)]
+        modes = [_modes(cell, trained) for cell in of_choices]
+        stages: list[StageForecast] = []
+        if any(modes):
+            rates, windows = _measured(of_choices[0], list(dict.fromkeys(itertools.chain(*modes))))
+            for cell, own in zip(of_choices, modes, strict=True):
+                stages += _stages(cell, own, rates, windows, cpus)
         rows.append(RowForecast(choices, len(stages), sum(stage.seconds for stage in stages)))
     return rows
 
 
-def _measured(cells: Sequence[Cell]) -> tuple[Rates, EpochWindows]:
-    jobs = [job for cell in cells for job in cell.jobs.values()]
-    modes = dict.fromkeys(mode for job in jobs for mode in stage_modes(job))
-    return measure_rates(jobs[0], list(modes), named_appearance_teacher(jobs[0]))
+def _modes(cell: Cell, trained: Collection[str]) -> list[Mode]:
+    """The stages of a cell that lie at `trained`; its jobs share all but their students."""
+    stages = itertools.chain(*map(planned_stages, cell.jobs.values()))
+    return list(dict.fromkeys(stage.mode for stage in stages if stage.url in trained))
 
 
-def _stages(cell: Cell, rates: Rates, windows: EpochWindows, cpus: int) -> list[StageForecast]:
-    """What a cell trains: its jobs share all but their students."""
-    trained: dict[str, StageForecast] = {}
+def _measured(cell: Cell, modes: Sequence[Mode]) -> tuple[Rates, EpochWindows]:
+    job = next(iter(cell.jobs.values()))
+    return measure_rates(job, modes, named_appearance_teacher(job))
+
+
+def _stages(cell: Cell, modes: Collection[Mode], rates: Rates, windows: EpochWindows, cpus: int) -> list[StageForecast]:
+    stages: dict[str, StageForecast] = {}
     for job in cell.jobs.values():
         for stage in forecast(job, windows, rates, cpus, offered(job).nodes).stages:
-            trained.setdefault(stage.mode, stage)
-    return list(trained.values())
+            if stage.mode in modes:
+                stages.setdefault(stage.mode, stage)
+    return list(stages.values())
 
 
 def forecast_table(axes: Sequence[str], rows: Sequence[RowForecast]) -> Table:

@@ -11,7 +11,7 @@ from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table,
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid.check import check_cells
 from tadscale.runtime.grid.results import GridResults, forget_others, keep, kept_scores
-from tadscale.runtime.grid.sharing import with_shared_teachers
+from tadscale.runtime.grid.sharing import EqualStages, with_shared_teachers
 from tadscale.runtime.grid.spec import Cell, GridConfig
 from tadscale.runtime.jobs.run_job import run_job
 from tadscale.runtime.stage.local_paths import with_absolute_paths
@@ -22,7 +22,7 @@ from tadscale.runtime.tracking.track import CELL_TAG, resolve_tracking_uri, trac
 def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: StopToken) -> list[GridRow]:
     """Run what has not been run yet, and compare. The tables beside the runs hold what is known, from the first cell on.
 
-    Cells are nested runs of the grid's own. A teacher is trained once for all cells in which it would be the same.
+    Cells are nested runs of the grid's own. What would be the same in several cells is trained in one of them.
 
     Raises:
         UserError: a cell's job would not run to its end; all cells are looked at before the first is trained.
@@ -30,6 +30,7 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
     """
     check_cells(cells, services=True)
     cells = with_shared_teachers(cells)
+    equal = EqualStages.of_cells(cells)
     first = next(iter(cells[0].jobs.values()))
     folder = with_absolute_paths(first).storage
     settings = grid.model_dump(mode="json")
@@ -45,7 +46,7 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
             console.print(f"cell       {place}", highlight=False)
             run.set_tags({CELL_TAG: place})
             _write_tables(grid, results, folder, run)
-            _run_cell(cell, folder, uri, run, console, stop)
+            _run_cell(cell, equal, folder, uri, run, console, stop)
             results.add(cell)
         _write_tables(grid, results, folder, run)
         _log_means(results.rows, run)
@@ -53,13 +54,17 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
     return results.rows
 
 
-def _run_cell(cell: Cell, folder: str, uri: str, run: Run, console: Console, stop: StopToken) -> None:
+def _run_cell(
+    cell: Cell, equal: EqualStages, folder: str, uri: str, run: Run, console: Console, stop: StopToken
+) -> None:
     """Run those of a cell's jobs that were not yet, and keep what they come to."""
     forget_others(folder, cell)
     for mode, job in cell.jobs.items():
         if kept_scores(folder, cell, mode) is None:
             tracked = job.tracking.model_copy(update={"tracking_uri": uri})
             console.print(f"student    {cell.name}, {mode}", highlight=False)
+            for stage, source in equal.adopt(job).items():
+                console.print(f"{stage:<10} the same as {source}", highlight=False, markup=False, soft_wrap=True)
             ran = run_job(job.model_copy(update={"tracking": tracked}), console, stop, tags={PARENT_TAG: run.run_id})
             keep(folder, cell, mode, ran.scores)
 

@@ -36,7 +36,7 @@ from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.spec import Stage, StageResult, stage_modes, stage_of
+from tadscale.runtime.stage.spec import Stage, StageResult, planned_stages, with_contents
 from tadscale.runtime.tracking.curves import StageCurves
 from tadscale.runtime.tracking.fetching import fetch_metrics
 from tadscale.runtime.tracking.journal import DRIVER, Journal
@@ -176,12 +176,8 @@ def _decide(job: JobConfig, model: ModelVersion | None, run: Run, console: Conso
 def _train_stages(job: JobConfig, run: Run, console: Console, stop: StopToken) -> dict[str, StageResult]:
     """Train what the job's kind asks for, in order: the student needs its teachers."""
     stages: dict[str, StageResult] = {}
-    for mode in stage_modes(job):
-        urls = {name: result.weights_url for name, result in stages.items()}
-        stage = stage_of(
-            job, mode, job.teacher.url or urls.get("teacher"), urls.get("pretrain"), appearance_url=urls.get("baseline")
-        )
-        stages[mode] = _train(stage, run, console, stop)
+    for stage in planned_stages(job):
+        stages[stage.mode] = _train(with_contents(stage), run, console, stop)
     return stages
 
 

@@ -81,7 +81,7 @@ def forecast(job: JobConfig, windows: EpochWindows, rates: Rates, cpus: int, nod
     Args:
         job: its schedule and its share of the cluster.
         windows: in an epoch.
-        rates: of one window, see `measure_rates`.
+        rates: of one window, see `measure_rates`; a stage that was not timed is left out.
         cpus: cores that there are; more logical CPUs than that do not make it faster.
         nodes: of the cluster, which decide who reads the data.
     """
@@ -91,7 +91,8 @@ def forecast(job: JobConfig, windows: EpochWindows, rates: Rates, cpus: int, nod
         count = windows.pretext if mode == "pretrain" else windows.detectors
         return _stage(settings_of(job, mode), mode, count, _of_part(rates, parts), cpus, plane)
 
-    return Forecast([stage(mode) for mode in stage_modes(job)], rates, windows.detectors, cpus)
+    timed = [mode for mode in stage_modes(job) if mode in rates.train_s]
+    return Forecast([stage(mode) for mode in timed], rates, windows.detectors, cpus)
 
 
 def _parts(job: JobConfig, mode: Mode) -> int:

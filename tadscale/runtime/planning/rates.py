@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -63,7 +63,7 @@ class EpochWindows(NamedTuple):
 
 
 def measure_rates(
-    job: JobConfig, modes: list[Mode], appearance: NetworkSpec | None = None
+    job: JobConfig, modes: Sequence[Mode], appearance: NetworkSpec | None = None
 ) -> tuple[Rates, EpochWindows]:
     """Time each part of a job on one of its own training windows, on the devices that the job names.
 
@@ -91,7 +91,7 @@ def measure_rates(
         return _measure(job, modes, data_url, appearance), windows
 
 
-def _measure(job: JobConfig, modes: list[Mode], data_url: str, appearance: NetworkSpec | None) -> Rates:
+def _measure(job: JobConfig, modes: Sequence[Mode], data_url: str, appearance: NetworkSpec | None) -> Rates:
     cluster, classes = job.cluster, read_manifest(data_url).classes
     columns, fetch_s = _fetch(data_url, job)
     torch.set_num_threads(cluster.threads_per_motion)

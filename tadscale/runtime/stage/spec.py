@@ -63,7 +63,8 @@ class StageFiles:
 
 
 class Stage(StageFiles, Config):
-    """A job, and which of its networks is trained. Made by `stage_of`."""
+    """A job, and which of its networks is trained. Made by `stage_of`, or by `planned_stages` before what it rests on is
+    there."""
 
     job: JobConfig
     """The whole run; its local paths are absolute."""
@@ -210,6 +211,8 @@ def stage_of(
 ) -> Stage:
     """A job's stage, knowing its motion, its teachers and its start by content.
 
+    Raises as `with_contents`.
+
     Args:
         job: the run.
         mode: which of its networks.
@@ -218,11 +221,40 @@ def stage_of(
             published weights alone, adapted to its channels.
         appearance_url: a trained RGB detector's network; only a decomposed student reads it, and only where the job asks for
             an appearance teacher and names none itself.
+    """
+    return with_contents(_unread(job, mode, teacher_url, start_url, appearance_url))
+
+
+def planned_stages(job: JobConfig) -> list[Stage]:
+    """The stages that a job trains, in order, each knowing where what it rests on will lie. Nothing is read, and so nothing
+    need be there: `with_contents`."""
+    stages: dict[str, Stage] = {}
+    for mode in stage_modes(job):
+        urls = {name: stage.weights_url for name, stage in stages.items()}
+        taught_by = job.teacher.url or urls.get("teacher")
+        stages[mode] = _unread(job, mode, taught_by, urls.get("pretrain"), urls.get("baseline"))
+    return list(stages.values())
+
+
+def with_contents(stage: Stage) -> Stage:
+    """The same stage, knowing its motion, its teachers and its start by content.
 
     Raises:
         ValueError: RAFT's weights are missing, precomputed flow says not what made it, or a folder holds no network.
         StorageError: the storage cannot be reached.
     """
+    contents = {
+        "motion_fingerprint": motion_fingerprint(stage.job.motion) if stage.needs_motion else "",
+        "teacher": read_spec(stage.teacher_url) if stage.teacher_url else None,
+        "appearance": read_spec(stage.appearance_url) if stage.appearance_url else None,
+        "start_sha256": start_digest(stage.start_url) if stage.start_url else "",
+    }
+    return stage.model_copy(update=contents)
+
+
+def _unread(
+    job: JobConfig, mode: Mode, teacher_url: str | None, start_url: str | None, appearance_url: str | None
+) -> Stage:
     job = with_absolute_paths(job)
     if mode not in DISTILLING:
         teacher_url = None
@@ -234,13 +266,9 @@ def stage_of(
     return Stage(
         job=job,
         mode=mode,
-        motion_fingerprint="" if mode == "baseline" else motion_fingerprint(job.motion),
         teacher_url=teacher_url,
-        teacher=read_spec(teacher_url) if teacher_url else None,
         appearance_url=appearance_url,
-        appearance=read_spec(appearance_url) if appearance_url else None,
         start_url=start_url,
-        start_sha256=start_digest(start_url) if start_url else "",
     )
 
 

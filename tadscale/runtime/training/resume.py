@@ -31,11 +31,8 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
     if meta is not None:
         check_plan(meta, plan, stage)
         _check_epochs(stage, plan)
-    result = read_text(join(stage.url, RESULT_NAME))
-    if not result:
-        return None
-    finished = _read_result(result, stage.url)
-    return finished if finished.plan_digest == plan.digest else None
+    finished = finished_stage(stage.url)
+    return finished if finished and finished.plan_digest == plan.digest else None
 
 
 def check_identity(stage: Stage) -> None:
@@ -81,14 +78,26 @@ def finished_stages(run_url: str) -> dict[str, StageResult]:
     Raises:
         UserError: there is none, or a trained network is not the one that its stage left.
     """
-    stages: dict[str, StageResult] = {}
-    for mode in get_args(Mode):
-        if RESULT_NAME in list_names(join(run_url, mode)):
-            url = join(run_url, mode)
-            stages[mode] = _read_result(read_text(join(url, RESULT_NAME)), url)
+    found = {mode: finished_stage(join(run_url, mode)) for mode in get_args(Mode)}
+    stages = {mode: result for mode, result in found.items() if result}
     if not stages:
         raise UserError(f"{run_url}: no finished stage to evaluate; run the job that trains them first, by that name")
     return stages
+
+
+def finished_stage(url: str) -> StageResult | None:
+    """The stage in a folder, if one is finished there.
+
+    Raises:
+        UserError: its trained network is not the one that it left.
+    """
+    text = read_text(join(url, RESULT_NAME))
+    return _read_result(text, url) if text else None
+
+
+def is_begun(url: str) -> bool:
+    """Whether a folder holds a stage, finished or not."""
+    return bool(read_text(join(url, IDENTITY_NAME)))
 
 
 def _read_result(text: str, url: str) -> StageResult:

@@ -66,9 +66,16 @@ def test_a_combination_takes_its_students_and_what_no_other_trains_for_it(grid_f
     assert set(one) == set(MODES)
     for width in ("narrow", "wide"):
         first, second = rows[width, "laf"], rows[width, "sum"]
-        assert first.networks == 2 * 4 and second.networks == 2 * 3  # the teacher is the same whatever the fusion
+        assert first.networks == 2 * 4 and second.networks == 2  # fusion is the decomposed student's alone
         assert first.seconds == pytest.approx(2 * sum(one.values()))
-        assert first.seconds - second.seconds == pytest.approx(2 * one["teacher"])
+        assert second.seconds == pytest.approx(2 * one["decomposed"])
+
+
+def test_a_combination_that_trains_nothing_of_its_own_takes_no_time(grid_file):
+    suppression = {"gaussian": {}, "hard": {"evaluate": {"inference": {"nms": {"method": "hard"}}}}}
+    grid_file.write_text(yaml.safe_dump(GRID | {"axes": {"nms": suppression}}))
+    first, second = forecast_grid(load_grid(grid_file)[1], cpus=100)
+    assert first.networks == 2 * 4 and (second.networks, second.seconds) == (0, 0.0)
 
 
 def test_every_combination_is_timed_once_in_all_modes_that_it_trains(grid_file, monkeypatch):
@@ -80,13 +87,13 @@ def test_every_combination_is_timed_once_in_all_modes_that_it_trains(grid_file, 
 
     monkeypatch.setattr(module, "measure_rates", measure)
     forecast_grid(load_grid(grid_file)[1], cpus=2)
-    needed = [list(MODES), list(MODES[1:])]  # the second takes the first's teacher
+    needed = [list(MODES), ["decomposed"]]  # the second takes all else from the first
     assert timed == [(width, modes) for width in (8, 16) for modes in needed]
 
 
 def test_the_command_prints_a_row_a_combination_and_the_sum(grid_file, capsys):
     assert main(["plan", str(grid_file), "--cpus", "100"]) == 0
     said = capsys.readouterr().out
-    assert "narrow" in said and "sum" in said and "28" in said and "8 cells one after the other" in said
+    assert "narrow" in said and "sum" in said and "20" in said and "8 cells one after the other" in said
     assert main(["plan", str(grid_file), "--kubernetes"]) == 1
     assert "the job that it names" in capsys.readouterr().err

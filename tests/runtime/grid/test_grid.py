@@ -1,10 +1,9 @@
-"""A grid: which jobs it is, what its cells share, where it goes on, and what its table says."""
+"""A grid: which jobs it is, where it goes on, and what its table says."""
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,64 +11,16 @@ import yaml
 from rich.console import Console
 
 from tadscale.cli import main
-from tadscale.data.annotations import detections_document
-from tadscale.data.manifest import read_manifest
-from tadscale.data.shards import write_shards
-from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.errors import UserError
-from tadscale.metrics.average_precision import evaluate_detections
-from tadscale.metrics.tables import DetectionTable, GroundTruth
-from tadscale.network import save_network
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
-from tadscale.runtime.evaluation.score_models import TestVideos as Videos
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
-from tadscale.runtime.grid.sharing import with_shared_teachers
-from tadscale.runtime.grid.spec import Cell, load_grid, merged
+from tadscale.runtime.grid.spec import load_grid, merged
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import network_of, stage_of
-from tadscale.segments import Detection
-
-JOB = {
-    "kind": "distill",
-    "name": "base",
-    "storage": "elsewhere",
-    "data": {"url": "data", "window": {"frames": 64, "height": 56, "width": 56, "stride_frames": 64}},
-    "model": {"head": {"name": "actionformer", "levels": 3}},
-}
-GRID = {
-    "kind": "grid",
-    "name": "agnostic",
-    "storage": "runs",
-    "job": "base.yaml",
-    "settings": {"optim": {"epochs": 2}},
-    "axes": {
-        "width": {"narrow": {"model": {"backbone": {"name": "small3d", "width": 8}}}, "wide": {}},
-        "fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}},
-    },
-    "modes": ["decomposed"],
-    "seeds": [0, 1],
-}
+from tadscale.runtime.stage.spec import stage_of
+from tests.runtime.grid.conftest import JOB, cell_of
 
 ON_VALIDATION = "settings.data.test_subset=validation"
-
-
-@pytest.fixture
-def grid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def write(**changes: Any) -> Path:
-        (tmp_path / "base.yaml").write_text(yaml.safe_dump(JOB, sort_keys=False))
-        (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
-        return tmp_path / "grid.yaml"
-
-    return write
-
-
-def cell_of(cells: list[Cell], name: str) -> JobConfig:
-    [cell] = [cell for cell in cells if cell.name == name]
-    return cell.jobs["decomposed"]
 
 
 def test_a_grid_is_every_combination_with_every_seed(grid_file):
@@ -155,14 +106,6 @@ def test_overrides_reach_the_grid_and_through_settings_every_job(grid_file):
     assert grid.seeds == (5,)
 
 
-def test_teachers_that_would_be_the_same_are_trained_once(grid_file):
-    _, cells = load_grid(grid_file())
-    urls = {cell.name: cell.jobs["decomposed"].teacher.url for cell in with_shared_teachers(cells)}
-    own = [name for name, url in urls.items() if url is None]
-    assert own == ["narrow.laf.seed0", "narrow.laf.seed1", "wide.laf.seed0", "wide.laf.seed1"]
-    assert urls["wide.sum.seed1"].endswith("agnostic/wide.laf.seed1/teacher/weights")  # fusion is a student's alone
-
-
 def test_all_cells_that_would_fail_are_named_before_the_first_is_trained(grid_file, capsys):
     sprites = {"train": 2, "validation": 1, "test": 1, "duration_s": 8, "size": 56}
     path = grid_file(settings={"data": {"sprites": sprites, "test_subset": "tset"}})
@@ -170,42 +113,6 @@ def test_all_cells_that_would_fail_are_named_before_the_first_is_trained(grid_fi
     said = "".join(capsys.readouterr())
     assert all(f"{cell.name} (decomposed)" in said for cell in load_grid(path)[1])
     assert "tset" in said
-
-
-class Trained:
-    """In place of `run_job`: leaves detections of a quality that depends on the cell, and counts what was run."""
-
-    def __init__(self, truth: dict[str, list[Any]]) -> None:
-        self.truth, self.ran, self.tags = truth, [], []
-
-    def __call__(self, job: JobConfig, console: Console, stop: StopToken, tags: dict[str, str]) -> Any:
-        self.ran.append(job.name)
-        self.tags.append(tags)
-        found = {"teacher": 3, "baseline": 2, job.student.mode: 4 + job.seed, "two_stream": 6}  # videos that are right
-        scores = {}
-        for name, right in found.items():
-            rows = [
-                Detection(video=video, label=segment.label, start_s=segment.start_s, end_s=segment.end_s, score=0.9)
-                for video, segments in list(self.truth.items())[:right]
-                for segment in segments
-            ]
-            table = DetectionTable.from_detections(rows)
-            target = Path(job.run_url, "evaluation", f"{name}.json")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(detections_document(table)))
-            scores[name] = evaluate_detections(
-                table, GroundTruth.from_segments(self.truth), job.evaluate.tiou, ties="stable"
-            )
-        return SimpleNamespace(scores=scores)
-
-
-@pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
-    small = SpritesConfig(train=2, validation=1, test=8, duration_s=8, size=56)
-    write_shards(draw_videos(small), str(tmp_path / "data"), videos_per_shard=20)
-    fake = Trained(Videos.of(read_manifest(str(tmp_path / "data")), "test").segments)
-    monkeypatch.setattr(module, "run_job", fake)
-    yield fake
 
 
 def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp_path, capsys):
@@ -261,22 +168,6 @@ def test_a_grid_that_is_stopped_leaves_the_table_of_what_it_has_run(grid_file, t
     table = list(csv.DictReader((tmp_path / "runs/agnostic/table-test.csv").open()))
     seeds = [(line["fusion"], line["seed"]) for line in table if line["detector"] == "decomposed"]
     assert seeds == [("laf", "0"), ("laf", "1"), ("sum", "0")]
-
-
-def test_a_choice_put_before_others_later_takes_their_teacher_and_leaves_their_results(grid_file, tmp_path):
-    axes = GRID["axes"]
-    _, cells = load_grid(grid_file())
-    before = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in with_shared_teachers(cells)}
-    finished = stage_of(cell_of(cells, "wide.laf.seed0"), "teacher").weights_url
-    save_network(
-        finished, (spec := network_of(cell_of(cells, "wide.laf.seed0"), "teacher", ("a",))), spec.build().state_dict()
-    )
-    fusions = {"concat": {"model": {"fusion": "concat"}}} | axes["fusion"]
-    _, more = load_grid(grid_file(axes={"width": axes["width"], "fusion": fusions}))
-    shared = with_shared_teachers(more)
-    after = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in shared}
-    assert all(after[name] == before[name] for name in before if name.startswith("wide") and name.endswith("seed0"))
-    assert cell_of(shared, "wide.concat.seed0").teacher.url == finished
 
 
 def test_more_seeds_keep_the_table_that_there_was(grid_file, trained, tmp_path, monkeypatch):

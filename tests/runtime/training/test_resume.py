@@ -14,13 +14,11 @@ from tadscale.engine.steps import DistillConfig, StudentConfig
 from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
 from tadscale.models.heads.gtad.network import GTADConfig
 from tadscale.models.heads.tadtr.network import TadTRConfig
-from tadscale.network import spec_digest
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
-from tadscale.runtime.stage.stopwatch import TimeSplit
+from tadscale.runtime.stage.spec import Stage, stage_of
 from tadscale.runtime.training.checkpoints import CheckpointStore
-from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, note_identity, note_result
-from tests.runtime.conftest import changed, save_untrained
+from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, note_identity
+from tests.runtime.conftest import changed, finish, save_untrained
 
 
 @pytest.fixture
@@ -31,14 +29,6 @@ def run(make_stage, tmp_path) -> Path:
     finish(teacher)
     finish(stage_of(teacher.job, "decomposed", teacher.weights_url))
     return folder
-
-
-def finish(stage: Stage) -> None:
-    save_untrained(stage, Path(stage.weights_url), seed=1)
-    note_identity(stage)
-    digests = {"plan_digest": "p", "manifest_digest": "m", "network_sha256": spec_digest(stage.weights_url)}
-    result = StageResult(url=stage.url, steps=8, losses={}, quarantined=0, seconds=TimeSplit(), restarts=0, **digests)
-    note_result(stage, result)
 
 
 def test_a_run_that_was_moved_is_read_where_it_lies(run, tmp_path):
