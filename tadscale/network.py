@@ -11,11 +11,13 @@ from typing import Any, Literal
 from pydantic import PositiveInt, ValidationError
 from torch import Tensor, nn
 
-from tadscale.config import Config
+from tadscale.config import Config, choices
 from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
 from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
 from tadscale.metrics.nms import NmsConfig
+from tadscale.models.backbones import BackboneConfig
+from tadscale.models.backbones.temporal_shift import ShiftedSettings
 from tadscale.models.config import ModelConfig
 from tadscale.models.detector import Detector
 from tadscale.models.heads.base import HeadSettings
@@ -32,6 +34,7 @@ _KEPT: dict[Mode, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "decomposed": inference_state,
     "pretrain": backbone_state,
 }
+_SHIFTED = {name for name, settings in choices(BackboneConfig).items() if issubclass(settings, ShiftedSettings)}
 FORMAT_1_NAME = "model.json"  # of models that were registered before there was one description
 
 
@@ -161,7 +164,7 @@ def read_spec(url: str, sha256: str = "") -> NetworkSpec:
             f"{where} has format {version!r}, this tadscale reads formats 1 and 2: use the version that wrote it"
         )
     try:
-        return NetworkSpec.model_validate(_from_format_1(document) if version == 1 else document)
+        return NetworkSpec.model_validate(_with_its_shift(_from_format_1(document) if version == 1 else document))
     except (ValidationError, KeyError) as error:
         raise UserError(f"{where} does not describe a network that this tadscale knows: {error}") from error
 
@@ -235,6 +238,15 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     network["head"] = {"name": head["name"], **head[head["name"]]}
     named = {name: value for name, value in document.items() if value is not None}
     return named | {"format": 2, "model": network}
+
+
+def _with_its_shift(document: dict[str, Any]) -> dict[str, Any]:
+    """A description from before `shift_first` was a setting: temporal shift went the other way round then."""
+    backbone = document["model"]["backbone"]
+    if "shift_first" in backbone or backbone.get("name") not in _SHIFTED:
+        return document
+    shifting = {"shift_first": "previous"}
+    return document | {"model": document["model"] | {"backbone": backbone | shifting}}
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from tadscale.models.backbones.tsm_resnet import TsmR18Config
 from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.network import load_network, read_spec, save_network, spec_digest
 from tadscale.serving.path import DetectionPath
@@ -51,6 +52,18 @@ def test_a_model_of_format_1_detects_the_same(tmp_path):
     assert old.spec.model == SPEC.model and old.spec.inference == SPEC.inference
     assert len(old.detect(video, "v")[1]) > 3
     assert old.detect(video, "v") == new.detect(video, "v")
+
+
+def test_a_network_with_temporal_shift_from_before_it_was_a_setting_is_read_the_other_way_round(tmp_path):
+    model = SPEC.model.model_copy(update={"backbone": TsmR18Config(width=8)})
+    spec = SPEC.model_copy(update={"mode": "baseline", "model": model})
+    save_network(str(tmp_path), spec, spec.build().state_dict())
+    assert read_spec(str(tmp_path)).model.backbone.shift_first == "next"
+    path = tmp_path / "network.json"
+    document = json.loads(path.read_text())
+    del document["model"]["backbone"]["shift_first"]
+    path.write_text(json.dumps(document))
+    assert read_spec(str(tmp_path)).model.backbone.shift_first == "previous"
 
 
 def test_what_a_description_says_of_suppression_is_what_is_done(tmp_path):

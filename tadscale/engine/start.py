@@ -8,7 +8,7 @@ from tadscale import weights
 from tadscale.data.storage import read_bytes
 from tadscale.errors import UserError
 from tadscale.models.backbones.base import Backbone
-from tadscale.network import read_spec, read_weights
+from tadscale.network import NetworkSpec, read_spec, read_weights
 
 BACKBONE = "backbone."
 FILES = (*weights.PICKLES, weights.SAFETENSORS)
@@ -52,6 +52,7 @@ def load_start(backbone: Backbone, url: str) -> None:
         raise UserError(
             f"model.backbone.weights: {url} was trained as {spec.mode}, on motion: an RGB backbone cannot start from it"
         )
+    _check_shift(backbone, spec, url)
     match = weights.match_weights(backbone, _backbone_of(read_weights(url, spec)))
     if not match.complete:
         raise UserError(
@@ -59,6 +60,16 @@ def load_start(backbone: Backbone, url: str) -> None:
             "settings, or another start"
         )
     backbone.load_state_dict(match.tensors)
+
+
+def _check_shift(backbone: Backbone, spec: NetworkSpec, url: str) -> None:
+    """Weights fit either direction of temporal shift, and mean another network in the other."""
+    theirs, ours = (getattr(which, "shift_first", None) for which in (spec.model.backbone, backbone))
+    if theirs and ours and theirs != ours:
+        raise UserError(
+            f"model.backbone.weights: the backbone in {url} takes its first channels from the {theirs} frame, this job's "
+            f"from the {ours} one: set model.backbone.shift_first={theirs}"
+        )
 
 
 def _backbone_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,8 +6,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from tadscale.data.windows import WindowConfig
 from tadscale.engine.start import load_start
+from tadscale.errors import UserError
 from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
+from tadscale.models.backbones.tsm_resnet import TsmR18Config
+from tadscale.models.config import ModelConfig
+from tadscale.network import NetworkSpec, save_network
 from tests.models.backbones.published import files
 
 SETTINGS = TsmMobileNetV2Config()
@@ -64,3 +69,17 @@ def test_a_pickle_of_more_than_tensors_is_refused(published, tmp_path):
     plain.write_bytes(pickle.dumps({"state_dict": Tracker()}, protocol=2))
     with pytest.raises(ValueError, match=r"plain\.pth cannot be read"):
         loaded(plain)
+
+
+def test_a_network_whose_channels_shift_the_other_way_starts_none(tmp_path):
+    """Its weights fit, and would see every clip played backwards."""
+    spec = NetworkSpec(
+        mode="baseline",
+        model=ModelConfig(backbone=TsmR18Config(width=8, shift_first="previous"), dim=8),
+        classes=("a",),
+        window=WindowConfig(frames=16),
+    )
+    save_network(str(tmp_path), spec, spec.build().state_dict())
+    with pytest.raises(UserError, match=r"set model\.backbone\.shift_first=previous"):
+        load_start(TsmR18Config(width=8).build(3), str(tmp_path))
+    load_start(spec.model.backbone.build(3), str(tmp_path))

@@ -20,7 +20,7 @@ from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
 from tadscale.models.backbones.same_padding import pad_same
-from tadscale.models.backbones.temporal_shift import temporal_shift
+from tadscale.models.backbones.temporal_shift import Neighbour, ShiftedSettings, temporal_shift
 from tadscale.weights import Match
 
 STEM, LAST = 32, 1280  # channels of the first and the last convolution
@@ -38,7 +38,7 @@ STAGES = len(BOTTLENECKS) + 2
 HINT = "give MobileNetV2's weights at width 1.0, or choose the backbone that the file is of"
 
 
-class TsmMobileNetV2Config(PublishedSettings):
+class TsmMobileNetV2Config(ShiftedSettings, PublishedSettings):
     """MobileNetV2 with temporal shift: 2.2 million parameters, made to start from published weights."""
 
     name: Literal["tsm_mobilenet_v2"] = "tsm_mobilenet_v2"
@@ -101,12 +101,12 @@ class InvertedResidual(nn.Module):
     """Expansion, depthwise convolution, linear projection; around them a skip connection where sizes allow it."""
 
     def __init__(
-        self, layers: _Layers, in_channels: int, channels: int, *, expansion: int, stride: int, shift: bool
+        self, layers: _Layers, in_channels: int, channels: int, *, expansion: int, stride: int, first: Neighbour | None
     ) -> None:
         super().__init__()
         hidden = expansion * in_channels
         self._skips = stride == 1 and in_channels == channels
-        self._shifts = shift and self._skips
+        self._first: Neighbour | None = first if self._skips else None
         expand = [layers.activated(in_channels, hidden, 1)] if expansion > 1 else []
         depthwise = layers.activated(hidden, hidden, 3, stride, groups=hidden)
         project = layers.conv(hidden, channels, 1)
@@ -115,7 +115,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
-        out = self.conv(_channels_last(temporal_shift(x, frames)) if self._shifts else x)
+        out = self.conv(_channels_last(temporal_shift(x, frames, self._first)) if self._first else x)
         return x + out if self._skips else out
 
 
@@ -138,13 +138,15 @@ class TsmMobileNetV2(Backbone):
         self.stride = settings.stride
         self._normalisation = settings.normalisation
         self._checkpoints = settings.checkpoint
+        self.shift_first = settings.shift_first
+        first = settings.shift_first if settings.shift else None
         self.features = nn.ModuleList([_Layers(settings, 0).activated(in_channels, STEM, 3, 2)])
         before = STEM
         for stage, (expansion, channels, blocks, stride) in enumerate(BOTTLENECKS, 1):
             layers = _Layers(settings, stage)
             for n in range(blocks):
                 shape = {"expansion": expansion, "stride": stride if n == 0 else 1}
-                self.features.append(InvertedResidual(layers, before, channels, **shape, shift=settings.shift))
+                self.features.append(InvertedResidual(layers, before, channels, **shape, first=first))
                 before = channels
         self.features.append(_Layers(settings, STAGES - 1).activated(before, LAST, 1))
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from tadscale.models.backbones.base import Backbone, BackboneSettings
+from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
 from tadscale.models.backbones.initial import keep_variances
@@ -20,7 +20,7 @@ from tadscale.models.backbones.pooling import pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
-from tadscale.models.backbones.temporal_shift import temporal_shift
+from tadscale.models.backbones.temporal_shift import Neighbour, ShiftedSettings, temporal_shift
 from tadscale.weights import Match
 
 NormName = Literal["group", "batch"]
@@ -28,7 +28,7 @@ Norm = Callable[[int], nn.Module]
 PUBLISHED_WIDTH = 64
 
 
-class TsmResNet18Config(BackboneSettings):
+class TsmResNet18Config(ShiftedSettings):
     """ResNet-18 with temporal shift, for pictures of any size; narrow and normalised by groups, to learn from nothing."""
 
     name: Literal["tsm_resnet18"] = "tsm_resnet18"
@@ -45,10 +45,12 @@ class TsmResNet18Config(BackboneSettings):
         """See `BackboneSettings`."""
         norm = NORMS[self.norm]
         imagenet = self.norm == "batch"
-        return TsmResNet(in_channels, 18, width=self.width, stride=self.stride, norm=norm, imagenet=imagenet)
+        return TsmResNet(
+            in_channels, 18, width=self.width, stride=self.stride, norm=norm, first=self.shift_first, imagenet=imagenet
+        )
 
 
-class _AsPublished(PublishedSettings):
+class _AsPublished(ShiftedSettings, PublishedSettings):
     """A ResNet with temporal shift as it was published."""
 
     width: int = Field(default=PUBLISHED_WIDTH, ge=8, multiple_of=8)
@@ -58,7 +60,15 @@ class _AsPublished(PublishedSettings):
 
     def _build(self, in_channels: int, depth: int) -> "TsmResNet":
         norm: Norm = FrozenBatchNorm2d if self.frozen_norm else nn.BatchNorm2d
-        network = TsmResNet(in_channels, depth, width=self.width, stride=self.stride, norm=norm, saving=self.checkpoint)
+        network = TsmResNet(
+            in_channels,
+            depth,
+            width=self.width,
+            stride=self.stride,
+            norm=norm,
+            first=self.shift_first,
+            saving=self.checkpoint,
+        )
         blocks = [block for block in network.modules() if isinstance(block, Block)]
         keep_variances(network, [block.get_submodule(block.LAST) for block in blocks])
         return network
@@ -105,8 +115,9 @@ class ShiftedBlock(nn.Module):
     EXPANSION = 1
     LAST = "conv2"
 
-    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm, first: Neighbour) -> None:
         super().__init__()
+        self._first: Neighbour = first
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn1 = norm(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
@@ -115,7 +126,7 @@ class ShiftedBlock(nn.Module):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
-        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames))))
+        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames, self._first))))
         return F.relu(self.bn2(self.conv2(out)) + self.downsample(x))
 
 
@@ -125,8 +136,9 @@ class ShiftedBottleneck(nn.Module):
     EXPANSION = 4
     LAST = "conv3"
 
-    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm, first: Neighbour) -> None:
         super().__init__()
+        self._first: Neighbour = first
         inner = channels // self.EXPANSION
         self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
         self.bn1 = norm(inner)
@@ -138,7 +150,7 @@ class ShiftedBottleneck(nn.Module):
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """`[B * T, C_in, H, W]` to `[B * T, C, H / stride, W / stride]`."""
-        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames))))
+        out = F.relu(self.bn1(self.conv1(temporal_shift(x, frames, self._first))))
         out = F.relu(self.bn2(self.conv2(out)))
         return F.relu(self.bn3(self.conv3(out)) + self.downsample(x))
 
@@ -157,6 +169,7 @@ class TsmResNet(Backbone):
     Args:
         depth: 18 or 50.
         width: channels of the first convolution.
+        first: which neighbour the first eighth of a block's channels is taken from.
         imagenet: whether pictures are normalised as ImageNet's were.
         saving: whether a block's insides are computed again on the way back.
     """
@@ -169,11 +182,13 @@ class TsmResNet(Backbone):
         width: int,
         stride: int,
         norm: Norm,
+        first: Neighbour,
         imagenet: bool = True,
         saving: bool = False,
     ) -> None:
         super().__init__()
         self._depth, self._imagenet, self._saving = depth, imagenet, saving
+        self.shift_first = first
         self.stride = stride
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = norm(width)
@@ -181,9 +196,10 @@ class TsmResNet(Backbone):
         before = width
         for stage, count in enumerate(stages, 1):
             channels = kind.EXPANSION * width * 2 ** (stage - 1)
-            first = kind(before, channels, 1 if stage == 1 else 2, norm)
-            others = [kind(channels, channels, 1, norm) for _ in range(count - 1)]
-            self.add_module(f"layer{stage}", nn.ModuleList([first, *others]))
+            halves = 1 if stage == 1 else 2
+            blocks = [kind(before, channels, halves, norm, first)]
+            blocks += [kind(channels, channels, 1, norm, first) for _ in range(count - 1)]
+            self.add_module(f"layer{stage}", nn.ModuleList(blocks))
             before = channels
         self.out_channels = before
 

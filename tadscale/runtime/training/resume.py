@@ -14,7 +14,7 @@ from tadscale.runtime.training.checkpoints import CheckpointStore
 RESULT_NAME = "result.json"
 IDENTITY_NAME = "stage.json"
 ABSENT = "not there"  # of a setting that another version has
-BEFORE = {"student.distill.backbone_delay": 0.0}
+BEFORE = {"student.distill.backbone_delay": 0.0, "model.backbone.shift_first": "previous"}
 """What stages did that lack a setting whose default is something else: it came later, and not to them."""
 REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
 

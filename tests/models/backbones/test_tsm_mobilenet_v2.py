@@ -80,7 +80,7 @@ def test_the_blocks_with_a_skip_connection_shift_and_no_others(monkeypatch):
     module = "tadscale.models.backbones.tsm_mobilenet_v2.temporal_shift"
     for number, block in enumerate(backbone.features):
         if isinstance(block, InvertedResidual):
-            monkeypatch.setattr(module, lambda x, frames, number=number: shifted.append((number, frames)) or x)
+            monkeypatch.setattr(module, lambda x, frames, first, number=number: shifted.append((number, frames)) or x)
             block(torch.zeros(4, next(block.parameters()).shape[1] if number > 1 else 32, 4, 4), 2)
     assert shifted == [(number, 2) for number in SHIFTED_BLOCKS]
 

@@ -5,32 +5,45 @@ import torch
 import torch.nn.functional as F
 
 from tadscale.models.backbones.temporal_shift import temporal_shift
+from tadscale.models.backbones.tsm_mobilenet_v2 import TsmMobileNetV2Config
 from tadscale.models.backbones.tsm_resnet import ShiftedBottleneck, TsmR18Config, TsmR50Config, TsmResNet18Config
 
 
 def shifted_by_hand(clip):
-    """`[T, C, H, W]`: frame t gets the first eighth of the channels of t - 1 and the second of t + 1."""
+    """`[T, C, H, W]`: frame t gets the first eighth of the channels of t + 1 and the second of t - 1, as in TSM's own code
+    (mit-han-lab, ops/temporal_shift.py: `out[:, :-1, :fold] = x[:, 1:, :fold]`), whose weights are published."""
     fold = clip.shape[1] // 8
     out = clip.clone()
     for t in range(len(clip)):
-        out[t, :fold] = clip[t - 1, :fold] if t > 0 else 0
-        out[t, fold : 2 * fold] = clip[t + 1, fold : 2 * fold] if t + 1 < len(clip) else 0
+        out[t, :fold] = clip[t + 1, :fold] if t + 1 < len(clip) else 0
+        out[t, fold : 2 * fold] = clip[t - 1, fold : 2 * fold] if t > 0 else 0
     return out
 
 
 def test_shift_moves_an_eighth_of_the_channels_each_way():
     x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 16, 1, 1) + 1  # one clip of 4 frames: 1, 2, 3, 4
     shifted = temporal_shift(x, frames=4)[:, :, 0, 0]
-    assert shifted[:, 0].tolist() == [0, 1, 2, 3]
-    assert shifted[:, 2].tolist() == [2, 3, 4, 0]
+    assert shifted[:, 0].tolist() == [2, 3, 4, 0]
+    assert shifted[:, 2].tolist() == [0, 1, 2, 3]
     assert shifted[:, 4].tolist() == [1, 2, 3, 4]
     assert [int((shifted[:, c] != x[:, c, 0, 0]).any()) for c in range(16)] == [1] * 4 + [0] * 12
+
+
+@pytest.mark.parametrize("settings", [TsmR18Config(width=8, stride=1), TsmMobileNetV2Config(stride=1)])
+def test_the_other_way_round_it_is_the_network_on_the_clip_played_backwards(settings):
+    torch.manual_seed(0)
+    published, earlier = (settings.model_copy(update={"shift_first": first}).build(3) for first in ("next", "previous"))
+    earlier.load_state_dict(published.state_dict())
+    clip = torch.randn(1, 3, 5, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(earlier.eval()(clip), published.eval()(clip.flip(2)).flip(2))
+        assert (earlier(clip) - published(clip)).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(("stride", "channels"), [(1, 16), (2, 32)])
 def test_a_bottleneck_shifts_its_branch_and_leaves_the_identity(stride, channels):
     torch.manual_seed(0)
-    block = ShiftedBottleneck(16, channels, stride, torch.nn.BatchNorm2d).eval()
+    block = ShiftedBottleneck(16, channels, stride, torch.nn.BatchNorm2d, "next").eval()
     clips = torch.randn(2, 3, 16, 8, 8)
     with torch.no_grad():
         out = block(clips.flatten(0, 1), 3).unflatten(0, (2, 3))
