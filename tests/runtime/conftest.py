@@ -43,9 +43,10 @@ def save_untrained(stage: Stage, folder: Path, seed: int) -> str:
     return str(folder)
 
 
-def finish(stage: Stage, plan_digest: str = "p", kept_epochs: tuple[int, ...] = ()) -> StageResult:
+def finish(stage: Stage, plan_digest: str = "", kept_epochs: tuple[int, ...] = ()) -> StageResult:
     """Leave what a finished stage does, of a network that learned nothing."""
     from tadscale.network import spec_digest
+    from tadscale.runtime.stage.plan_spec import open_plan
     from tadscale.runtime.training.resume import note_identity, note_result
 
     save_untrained(stage, Path(stage.weights_url), seed=1)
@@ -61,7 +62,7 @@ def finish(stage: Stage, plan_digest: str = "p", kept_epochs: tuple[int, ...] = 
         quarantined=0,
         seconds=TimeSplit(),
         restarts=0,
-        plan_digest=plan_digest,
+        plan_digest=plan_digest or open_plan(stage.plan)[1].digest,
         manifest_digest="m",
         network_sha256=spec_digest(stage.weights_url),
         kept_epochs={epoch: spec_digest(stage.epoch_url(epoch)) for epoch in kept_epochs},

@@ -183,6 +183,12 @@ class ClusterConfig(Config):
         cpus = {"training": self.cpus_per_worker, "fetch": self.cpus_per_fetch, "motion": self.cpus_per_motion}
         return self.groups.share(part, cpus[part])
 
+    @property
+    def precision(self) -> str:
+        """What networks compute in: weights and optimiser are float32 whatever it is. Raises as `preset`."""
+        autocast = self.preset().get("torch_autocast", {})
+        return str(autocast.get("dtype", "bfloat16")) if autocast.get("enabled") else "float32"
+
     def preset(self) -> dict[str, Any]:
         """DeepSpeed's settings. Raises `UserError` if the file is missing or asks for what is not supported."""
         if self.deepspeed_preset is None:

@@ -14,8 +14,8 @@ def check_cells(cells: Sequence[Cell], *, services: bool = False) -> None:
 
     Args:
         cells: of a grid.
-        services: also ask storage, tracking store and cluster, once for all jobs that want the same of them: weights that
-            the last cell starts from are missed before the first is trained.
+        services: also ask storage, tracking store and cluster, and look at the data and the networks that are named, once
+            for all seeds: weights that do not fit the last cell are missed before the first is trained.
 
     Raises:
         UserError: a job would not run to its end.
@@ -23,18 +23,15 @@ def check_cells(cells: Sequence[Cell], *, services: bool = False) -> None:
     faults, asked = {}, set()
     for cell in cells:
         for mode, job in cell.jobs.items():
-            places = _places(job)
+            but_for_its_seed = _but_for_its_seed(job)
             try:
-                preflight(job, services=services and places not in asked)
+                preflight(job, services=services and but_for_its_seed not in asked)
             except PreflightFailed as failed:
                 faults[f"{cell.name} ({mode})"] = str(failed)
-            asked.add(places)
+            asked.add(but_for_its_seed)
     if faults:
         raise UserError("\n".join(f"{where}: {says}" for where, says in faults.items()))
 
 
-def _places(job: JobConfig) -> str:
-    """Everything outside that a job reads."""
-    wanted = job.model_dump(mode="json", include={"data": True, "teacher": True, "motion": True, "tracking": True})
-    student = job.student.appearance_teacher
-    return json.dumps([wanted, job.model.backbone.weights, student and student.url], sort_keys=True)
+def _but_for_its_seed(job: JobConfig) -> str:
+    return json.dumps(job.model_dump(mode="json", exclude={"name", "seed"}), sort_keys=True)

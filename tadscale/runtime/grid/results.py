@@ -12,6 +12,7 @@ from tadscale.metrics.bootstrap import PairedBootstrap, bootstrap_pairs
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.report.grid import GridRow
 from tadscale.runtime.evaluation.score_models import TestVideos
+from tadscale.runtime.grid.contents import Contents
 from tadscale.runtime.grid.spec import Cell, StudentMode
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.tracking.track import settings_digest
@@ -33,7 +34,8 @@ class GridResults:
     def __init__(self, folder: str, cells: Sequence[Cell]) -> None:
         self._folder = folder
         self._cells = cells
-        known = ((cell.name, kept_cell(folder, cell)) for cell in cells)
+        contents = Contents(folder)
+        known = ((cell.name, kept_cell(folder, cell, contents)) for cell in cells)
         self._scores = {name: scores for name, scores in known if scores is not None}
         self._rows: dict[tuple[str, ...], GridRow] = {}
         for choices in dict.fromkeys(cell.choices for cell in cells if self.knows(cell)):
@@ -56,7 +58,7 @@ class GridResults:
 
     def add(self, cell: Cell) -> None:
         """Take in what was kept of a cell, all of whose jobs have been run."""
-        scores = kept_cell(self._folder, cell)
+        scores = kept_cell(self._folder, cell, Contents(self._folder))
         assert scores is not None
         self._scores[cell.name] = scores
         self._compare(cell.choices)
@@ -67,23 +69,30 @@ class GridResults:
 
 
 def keep(folder: str, cell: Cell, mode: StudentMode, scores: Mapping[str, MeanAveragePrecision]) -> None:
-    """Write down what a job of a cell came to."""
-    kept = {"job": job_digest(cell.jobs[mode]), "average_mAP": {name: score.average for name, score in scores.items()}}
+    """Write down what a job of a cell came to, and of which data and networks."""
+    averages = {name: score.average for name, score in scores.items()}
+    job = cell.jobs[mode]
+    kept = {"job": job_digest(job), "contents": Contents(folder).of(job), "average_mAP": averages}
     write_bytes(_url(folder, cell, mode), json.dumps(kept, indent=1).encode())
 
 
-def kept_scores(folder: str, cell: Cell, mode: StudentMode) -> dict[str, float] | None:
-    """Average mAP by detector as it was kept, in [0, 1]; None if this job has not run to its end yet."""
+def kept_scores(folder: str, cell: Cell, mode: StudentMode, contents: Contents) -> dict[str, float] | None:
+    """Average mAP by detector as it was kept, in [0, 1]; None if this job has not run to its end yet, with the data and
+    networks that there are now. Earlier versions did not write those down: what they kept counts."""
     text = read_text(_url(folder, cell, mode))
     kept: dict[str, Any] = json.loads(text) if text else {"job": ""}
-    return kept["average_mAP"] if kept["job"] == job_digest(cell.jobs[mode]) else None
+    job = cell.jobs[mode]
+    if kept["job"] != job_digest(job) or ("contents" in kept and kept["contents"] != contents.of(job)):
+        return None
+    scores: dict[str, float] = kept["average_mAP"]
+    return scores
 
 
-def kept_cell(folder: str, cell: Cell) -> dict[str, float] | None:
+def kept_cell(folder: str, cell: Cell, contents: Contents) -> dict[str, float] | None:
     """The same of all jobs of a cell together; None until the last has run."""
     scores: dict[str, float] = {}
     for mode in cell.jobs:
-        known = kept_scores(folder, cell, mode)
+        known = kept_scores(folder, cell, mode, contents)
         if known is None:
             return None
         scores |= known
@@ -91,10 +100,11 @@ def kept_cell(folder: str, cell: Cell) -> dict[str, float] | None:
 
 
 def forget_others(folder: str, cell: Cell) -> None:
-    """Take away what was kept of a cell's jobs with other settings: they share a folder of detections with those that run
-    now, and a table would compare what is in it with their scores. Raises `StorageError`."""
+    """Take away what was kept of a cell's jobs with other settings or data: they share a folder of detections with those
+    that run now, and a table would compare what is in it with their scores. Raises `StorageError`."""
+    contents = Contents(folder)
     for mode in cell.jobs:
-        if kept_scores(folder, cell, mode) is None and read_text(_url(folder, cell, mode)):
+        if kept_scores(folder, cell, mode, contents) is None and read_text(_url(folder, cell, mode)):
             remove(_url(folder, cell, mode))
 
 

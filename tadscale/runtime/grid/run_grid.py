@@ -10,9 +10,11 @@ from tadscale.data.storage import join, write_bytes
 from tadscale.report.grid import GridRow, csv_table, grid_table, markdown_table, plot_grid
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid.check import check_cells
+from tadscale.runtime.grid.contents import Contents
 from tadscale.runtime.grid.results import GridResults, forget_others, keep, kept_scores
 from tadscale.runtime.grid.sharing import EqualStages, with_shared_teachers
 from tadscale.runtime.grid.spec import Cell, GridConfig
+from tadscale.runtime.jobs.lease import leased
 from tadscale.runtime.jobs.run_job import run_job
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
@@ -26,6 +28,7 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
 
     Raises:
         UserError: a cell's job would not run to its end; all cells are looked at before the first is trained.
+        LeaseHeld: the grid runs already.
         Preempted: it was told to stop; the same command goes on.
     """
     check_cells(cells, services=True)
@@ -34,9 +37,11 @@ def run_grid(grid: GridConfig, cells: Sequence[Cell], console: Console, stop: St
     first = next(iter(cells[0].jobs.values()))
     folder = with_absolute_paths(first).storage
     settings = grid.model_dump(mode="json")
-    with track_job(
-        first.tracking, job=grid.name, storage=grid.storage, settings=settings, tags={"kind": "grid"}
-    ) as run:
+    kind = {"kind": "grid"}
+    with (
+        leased(folder, stop),
+        track_job(first.tracking, job=grid.name, storage=grid.storage, settings=settings, tags=kind) as run,
+    ):
         uri = resolve_tracking_uri(first.tracking, grid.storage)
         results = GridResults(folder, cells)
         for number, cell in enumerate(cells, 1):
@@ -60,7 +65,7 @@ def _run_cell(
     """Run those of a cell's jobs that were not yet, and keep what they come to."""
     forget_others(folder, cell)
     for mode, job in cell.jobs.items():
-        if kept_scores(folder, cell, mode) is None:
+        if kept_scores(folder, cell, mode, Contents(folder)) is None:
             tracked = job.tracking.model_copy(update={"tracking_uri": uri})
             console.print(f"student    {cell.name}, {mode}", highlight=False)
             for stage, source in equal.adopt(job).items():

@@ -5,13 +5,12 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from tadscale.data.storage import list_names
-from tadscale.network import SPEC_NAME
 from tadscale.runtime.grid.spec import Cell
 from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.spec import Stage, planned_stages
 from tadscale.runtime.training.adopt import adopt
+from tadscale.runtime.training.resume import is_finished
 
 
 def with_shared_teachers(cells: Sequence[Cell]) -> list[Cell]:
@@ -30,7 +29,7 @@ def with_shared_teachers(cells: Sequence[Cell]) -> list[Cell]:
         others = equal.of(teacher) if teacher else []
         if teacher is None or len(others) < 2:
             return cell
-        shared = next((other for other in others if _is_trained(other)), others[0]).weights_url
+        shared = next((other for other in others if is_finished(other)), others[0]).weights_url
         if shared == teacher.weights_url:
             return cell
         named = {"teacher": TeacherConfig(url=shared)}
@@ -74,7 +73,6 @@ class EqualStages:
             Whose each took, by mode.
 
         Raises:
-            UserError: what another left is damaged.
             StorageError: the storage cannot be reached.
         """
         taken: dict[str, str] = {}
@@ -101,7 +99,3 @@ def _own_teacher(cell: Cell) -> Stage | None:
     """The teacher that a cell's jobs have in common; None where they name one."""
     stages = planned_stages(next(iter(cell.jobs.values())))
     return next((stage for stage in stages if stage.mode == "teacher"), None)
-
-
-def _is_trained(stage: Stage) -> bool:
-    return SPEC_NAME in list_names(stage.weights_url)

@@ -168,7 +168,8 @@ class Stage(StageFiles, Config):
     def identity(self) -> dict[str, Any]:
         """What decides the stage's result besides the plan, as plain data: a stage with another identity is another stage.
 
-        Where data, weights and machines are does not count, nor what only other stages read.
+        Where data, weights and machines are does not count, nor what only other stages read; what the network computes in
+        does, which is bfloat16 on GPUs where no preset says otherwise.
         """
         return self._facts(partial(BaseModel.model_dump, mode="json"))
 
@@ -179,7 +180,7 @@ class Stage(StageFiles, Config):
 
     def _facts(self, dump: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         job = self.job
-        facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed}
+        facts: dict[str, Any] = {"mode": self.mode, "seed": job.seed, "precision": job.cluster.precision}
         model = dump(architecture(job.model, self.mode))
         facts |= {"optim": dump(self.optim), "model": model, "start": self.start_sha256}
         if self.mode == "pretrain" and job.pretrain:
@@ -298,11 +299,13 @@ def _of_teacher(job: JobConfig) -> OptimConfig:
 
 
 def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:
-    """What of the settings makes a mode's network: a start's place is no part of it, and how branches are put together is a
-    student's alone."""
+    """What of the settings makes a mode's network: a start's place is no part of it, how branches are put together is a
+    student's alone, and a pretext has a backbone and no more."""
     defaults = ModelConfig()
-    student_only = {name: getattr(defaults, name) for name in ("fusion", "shared_branch_head")}
     backbone = model.backbone.model_copy(update={"weights": None})
+    if mode == "pretrain":
+        return defaults.model_copy(update={"backbone": backbone})
+    student_only = {name: getattr(defaults, name) for name in ("fusion", "shared_branch_head")}
     return model.model_copy(update={"backbone": backbone} | ({} if mode == "decomposed" else student_only))
 
 

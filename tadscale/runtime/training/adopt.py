@@ -3,30 +3,28 @@
 from collections.abc import Iterable
 
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
-from tadscale.runtime.stage.spec import Stage, StageFiles, StageResult
-from tadscale.runtime.training.resume import IDENTITY_NAME, RESULT_NAME, finished_stage, is_begun
+from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.training.resume import IDENTITY_NAME, RESULT_NAME, finished_stage, is_begun, is_finished
 
 
-def adopt(stage: Stage, equals: Iterable[StageFiles]) -> str | None:
+def adopt(stage: Stage, equals: Iterable[Stage]) -> str | None:
     """Give a stage that was not begun yet what an equal one has left.
-
-    Whether they were equal is seen when the stage is to be trained, as with everything that lies in its folder.
 
     Args:
         stage: to be trained, or not.
-        equals: stages of other runs with the same settings, the first finished one of which is taken.
+        equals: stages of other runs with the same settings. The first is taken that is finished, and is what its settings
+            say now: a folder may hold what was trained with others before.
 
     Returns:
         Whose it took; None if it was begun, or no other is finished, or none kept the epochs that it is chosen from.
 
     Raises:
-        UserError: what the other left is damaged.
         StorageError: the storage cannot be reached.
     """
     if is_begun(stage.url):
         return None
     for other in equals:
-        result = finished_stage(other.url)
+        result = finished_stage(other.url) if is_finished(other) else None
         if result is not None and set(stage.kept_epochs) <= result.kept_epochs.keys():
             _copy(result, stage)
             return other.url

@@ -4,11 +4,13 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any, get_args
 
+from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.plan import Plan
 from tadscale.data.storage import join, list_names, read_text, write_bytes
 from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, Mode, read_spec
-from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.spec import Stage, StageResult, with_contents
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
 RESULT_NAME = "result.json"
@@ -16,6 +18,8 @@ IDENTITY_NAME = "stage.json"
 ABSENT = "not there"  # of a setting that another version has
 BEFORE = {"student.distill.backbone_delay": 0.0, "model.backbone.shift_first": "previous"}
 """What stages did that lack a setting whose default is something else: it came later, and not to them."""
+UNWRITTEN = "precision"
+"""What earlier versions did not write down, and so cannot be compared with theirs."""
 REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
 
 
@@ -95,6 +99,21 @@ def finished_stage(url: str) -> StageResult | None:
     return _read_result(text, url) if text else None
 
 
+def is_finished(stage: Stage) -> bool:
+    """Whether its folder holds this very stage, with its settings, data and what it rests on as they are now, finished.
+
+    Raises:
+        StorageError: the storage cannot be reached.
+    """
+    drawn = all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources)
+    if not drawn or RESULT_NAME not in list_names(stage.url):
+        return False
+    try:
+        return check_stored(with_contents(stage), open_plan(stage.plan)[1]) is not None
+    except UserError:  # other settings, damaged, or what it rests on is gone
+        return False
+
+
 def is_begun(url: str) -> bool:
     """Whether a folder holds a stage, finished or not."""
     return bool(read_text(join(url, IDENTITY_NAME)))
@@ -114,6 +133,10 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
     was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
     was = {name: value for name, value in BEFORE.items() if name in wanted} | was
+    if UNWRITTEN not in was:
+        wanted.pop(UNWRITTEN)
+    if stage.mode == "pretrain":
+        was = {name: value for name, value in was.items() if _is_of_pretext(name)}
     names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
     changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
     if changed:
@@ -121,6 +144,11 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
         raise UserError(
             f"{stage.url} holds a stage with other settings; changed: {said}. Set that back, if it was not meant. {REMEDY}"
         )
+
+
+def _is_of_pretext(name: str) -> bool:
+    """Whether a setting decides a pretext, which has a backbone alone. Earlier versions wrote down the head as well."""
+    return name.startswith("model.backbone.") or not name.startswith("model.")
 
 
 def _is_as_before(name: str, was: Collection[str], chosen: Collection[str]) -> bool:

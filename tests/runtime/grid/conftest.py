@@ -1,6 +1,7 @@
 """A grid of small jobs, and one in place of `run_job`."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,10 +91,16 @@ class Trained:
         return SimpleNamespace(scores=scores)
 
 
+def draw(folder: Path, test: int) -> None:
+    """Small videos, of which so many are to test on."""
+    small = SpritesConfig(train=2, validation=1, test=test, duration_s=8, size=56)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_shards(draw_videos(small), str(folder), videos_per_shard=20)
+
+
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
-    small = SpritesConfig(train=2, validation=1, test=8, duration_s=8, size=56)
-    write_shards(draw_videos(small), str(tmp_path / "data"), videos_per_shard=20)
+    draw(tmp_path / "data", test=8)
     fake = Trained(Videos.of(read_manifest(str(tmp_path / "data")), "test").segments)
     monkeypatch.setattr(module, "run_job", fake)
     yield fake

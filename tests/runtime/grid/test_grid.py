@@ -11,14 +11,19 @@ import yaml
 from rich.console import Console
 
 from tadscale.cli import main
+from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
+from tadscale.models.backbones.small3d import Small3dConfig
+from tadscale.models.config import ModelConfig
+from tadscale.network import NetworkSpec, save_network
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
 from tadscale.runtime.grid.spec import load_grid, merged
+from tadscale.runtime.jobs.lease import LeaseHeld, leased
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import stage_of
-from tests.runtime.grid.conftest import JOB, cell_of
+from tests.runtime.grid.conftest import JOB, cell_of, draw
 
 ON_VALIDATION = "settings.data.test_subset=validation"
 
@@ -95,6 +100,44 @@ def test_weights_that_the_last_cell_starts_from_are_missed_before_the_first_is_t
     axes = {"start": {"none": {}, "file": {"model": {"backbone": narrow | {"weights": "nosuch.safetensors"}}}}}
     with pytest.raises(UserError, match=r"(?s)file.seed0 \(decomposed\).*nosuch.safetensors"):
         module.run_grid(*load_grid(grid_file(axes=axes, seeds=[0])), Console(), StopToken())
+    assert trained.ran == []
+
+
+def test_a_start_that_fits_the_first_cell_alone_is_found_before_it_is_trained(grid_file, trained, tmp_path):
+    spec = NetworkSpec(
+        mode="baseline", model=ModelConfig(backbone=Small3dConfig(width=8)), classes=("a",), window=WindowConfig()
+    )
+    save_network(str(tmp_path / "start"), spec, spec.build().state_dict())
+    backbones = {f"w{width}": {"name": "small3d", "width": width, "weights": "start"} for width in (8, 16)}
+    axes = {"width": {name: {"model": {"backbone": backbone}} for name, backbone in backbones.items()}}
+    with pytest.raises(UserError, match=r"(?s)w16.seed0 \(decomposed\).*is another one than this job's"):
+        module.run_grid(*load_grid(grid_file(axes=axes)), Console(), StopToken())
+    assert trained.ran == []
+
+
+def test_a_grid_that_runs_already_is_left_alone(grid_file, trained, tmp_path):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    grid, cells = load_grid(grid_file(axes=axes, seeds=[0]))
+    with leased(str(tmp_path / "runs/agnostic"), StopToken()):
+        with pytest.raises(LeaseHeld):
+            module.run_grid(grid, cells, Console(), StopToken())
+        assert trained.ran == [] and not (tmp_path / "runs/mlflow.db").exists()
+
+
+def test_what_was_kept_of_other_videos_is_not_compared_with_these(grid_file, trained, tmp_path):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    path = grid_file(axes=axes, seeds=[0])
+    module.run_grid(*load_grid(path), Console(), StopToken())
+    trained.ran.clear()
+    draw(tmp_path / "data", test=9)
+    module.run_grid(*load_grid(path), Console(), StopToken())
+    assert trained.ran == ["laf.seed0", "sum.seed0"]
+    trained.ran.clear()
+    for kept in (tmp_path / "runs/agnostic/results").iterdir():  # as earlier versions left them
+        document = json.loads(kept.read_text())
+        del document["contents"]
+        kept.write_text(json.dumps(document))
+    module.run_grid(*load_grid(path), Console(), StopToken())
     assert trained.ran == []
 
 

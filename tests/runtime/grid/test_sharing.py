@@ -2,13 +2,12 @@
 
 from rich.console import Console
 
-from tadscale.network import save_network
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
 from tadscale.runtime.grid.sharing import EqualStages, with_shared_teachers
 from tadscale.runtime.grid.spec import load_grid
-from tadscale.runtime.stage.spec import network_of, planned_stages, stage_of, with_contents
+from tadscale.runtime.stage.spec import planned_stages, stage_of, with_contents
 from tadscale.runtime.training.resume import finished_stage
 from tests.runtime.conftest import finish
 from tests.runtime.grid.conftest import GRID, cell_of
@@ -22,20 +21,31 @@ def test_teachers_that_would_be_the_same_are_trained_once(grid_file):
     assert urls["wide.sum.seed1"].endswith("agnostic/wide.laf.seed1/teacher/weights")  # fusion is a student's alone
 
 
-def test_a_choice_put_before_others_later_takes_their_teacher_and_leaves_their_results(grid_file, tmp_path):
+def test_a_choice_put_before_others_later_takes_their_teacher_and_leaves_their_results(grid_file, trained):
     axes = GRID["axes"]
     _, cells = load_grid(grid_file())
     before = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in with_shared_teachers(cells)}
-    finished = stage_of(cell_of(cells, "wide.laf.seed0"), "teacher").weights_url
-    save_network(
-        finished, (spec := network_of(cell_of(cells, "wide.laf.seed0"), "teacher", ("a",))), spec.build().state_dict()
-    )
+    teacher = stage_of(cell_of(cells, "wide.laf.seed0"), "teacher")
+    finish(teacher)
     fusions = {"concat": {"model": {"fusion": "concat"}}} | axes["fusion"]
     _, more = load_grid(grid_file(axes={"width": axes["width"], "fusion": fusions}))
     shared = with_shared_teachers(more)
     after = {cell.name: job_digest(cell.jobs["decomposed"]) for cell in shared}
     assert all(after[name] == before[name] for name in before if name.startswith("wide") and name.endswith("seed0"))
-    assert cell_of(shared, "wide.concat.seed0").teacher.url == finished
+    assert cell_of(shared, "wide.concat.seed0").teacher.url == teacher.weights_url
+
+
+def test_a_teacher_that_was_trained_with_other_settings_before_is_nobodys(grid_file, trained):
+    axes = {"fusion": GRID["axes"]["fusion"]}
+    _, cells = load_grid(grid_file(axes=axes, seeds=[0]))
+    finish(stage_of(cell_of(cells, "sum.seed0"), "teacher"))
+    longer = ["settings.optim.epochs=20"]
+    for changes, first in (([], "sum"), (longer, "laf")):
+        urls = [
+            cell.jobs["decomposed"].teacher.url for cell in with_shared_teachers(load_grid("grid.yaml", changes)[1])
+        ]
+        [shared] = filter(None, urls)
+        assert shared.endswith(f"{first}.seed0/teacher/weights")
 
 
 def shared(cells):

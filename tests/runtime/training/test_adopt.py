@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 from tadscale.data import storage
-from tadscale.errors import UserError
 from tadscale.network import load_network
-from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.training import adopt as module
 from tadscale.runtime.training.adopt import adopt
 from tadscale.runtime.training.launch import train_stage
-from tadscale.runtime.training.resume import check_stored, finished_stage, note_identity
+from tadscale.runtime.training.resume import finished_stage, note_identity
 from tests.runtime.conftest import changed, finish
 
 
@@ -22,8 +20,7 @@ def selecting(stage):
 
 def test_a_stage_that_took_what_an_equal_one_left_is_finished_and_not_trained(make_stage, tmp_path):
     trained, here = make_stage(tmp_path / "trained"), make_stage(tmp_path / "here")
-    _, plan = open_plan(trained.plan)
-    left = finish(trained, plan.digest)
+    left = finish(trained)
     assert adopt(here, [make_stage(tmp_path / "nowhere"), trained]) == trained.url
     result = train_stage(here)  # starts no cluster
     assert result == left.model_copy(update={"url": here.url})
@@ -33,14 +30,12 @@ def test_a_stage_that_took_what_an_equal_one_left_is_finished_and_not_trained(ma
     assert adopt(here, [trained]) is None
 
 
-def test_what_turns_out_to_be_of_other_settings_is_refused_as_ever(make_stage, tmp_path):
-    trained = make_stage(tmp_path / "trained")
-    _, plan = open_plan(trained.plan)
-    finish(trained, plan.digest)
-    other = make_stage(tmp_path / "other", seed=7)
-    adopt(other, [trained])
-    with pytest.raises(UserError, match=r"changed: seed \(0 -> 7\)"):
-        check_stored(other, plan)
+def test_what_an_equal_stage_s_folder_held_before_its_settings_changed_is_left(make_stage, tmp_path):
+    finish(make_stage(tmp_path / "other", seed=0))
+    other, here = make_stage(tmp_path / "other", seed=7), make_stage(tmp_path / "here", seed=7)
+    assert adopt(here, [other]) is None
+    finish(make_stage(tmp_path / "third", seed=7))
+    assert adopt(here, [other, make_stage(tmp_path / "third", seed=7)])
 
 
 def test_a_stage_that_was_begun_goes_on_by_itself(make_stage, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tadscale.engine.engine import TrainState
+from tadscale.engine.pretrain import PretrainConfig
 from tadscale.engine.state import GROUPS
 from tadscale.engine.steps import DistillConfig, StudentConfig
 from tadscale.models.backbones.tsm_resnet import TsmResNet18Config
@@ -17,7 +18,7 @@ from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, stage_of
 from tadscale.runtime.training.checkpoints import CheckpointStore
-from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, note_identity
+from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, is_finished, note_identity
 from tests.runtime.conftest import changed, finish, save_untrained
 
 
@@ -176,3 +177,45 @@ def test_a_part_that_was_switched_off_is_not_the_same_as_one_by_default(make_sta
     _, plan = open_plan(stage.plan)
     with pytest.raises(ValueError, match=r"student.distill.share \(not there -> 1.0\)"):
         check_stored(stage, plan)
+
+
+def test_a_pretext_is_the_same_whatever_head_is_to_follow(make_stage, tmp_path):
+    """It has none; earlier versions wrote the job's down all the same."""
+    stage = make_stage(tmp_path / "run", "pretrain", pretrain=PretrainConfig())
+    model = stage.job.model.model_copy(update={"head": stage.job.model.head.model_copy(update={"levels": 3})})
+    assert changed(stage, model=model).identity == stage.identity
+    narrower = model.backbone.model_copy(update={"width": 8})
+    assert changed(stage, model=model.model_copy(update={"backbone": narrower})).identity != stage.identity
+    note_identity(stage)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    document["model"] |= {"dim": 99, "head": {"name": "actionformer", "levels": 4}}
+    path.write_text(json.dumps(document))
+    check_identity(stage)
+
+
+def test_a_stage_does_not_go_on_in_another_precision(make_stage, tmp_path):
+    stage = make_stage(tmp_path / "run")
+    note_identity(stage)
+    preset = tmp_path / "half.json"
+    preset.write_text(json.dumps({"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}))
+    halved = changed(stage, cluster=stage.job.cluster.model_copy(update={"deepspeed_preset": str(preset)}))
+    with pytest.raises(ValueError, match=r"changed: precision \(float32 -> bfloat16\)"):
+        check_identity(halved)
+    path = Path(stage.url) / "stage.json"
+    document = json.loads(path.read_text())
+    del document["precision"]  # as earlier versions left it
+    path.write_text(json.dumps(document))
+    check_identity(halved)
+
+
+def test_a_stage_is_finished_if_it_is_this_one_and_its_data_are_these(make_stage, tmp_path):
+    stage = make_stage(tmp_path / "run")
+    assert not is_finished(stage)
+    finish(stage)
+    assert is_finished(stage)
+    longer = stage.job.optim.model_copy(update={"epochs": 4})
+    assert not is_finished(changed(stage, optim=longer))
+    finish(stage, "of other videos")
+    assert not is_finished(stage)
+    assert not is_finished(changed(stage, data={"url": str(tmp_path / "not drawn yet")}))
