@@ -122,19 +122,20 @@ def grid_row(scores: Mapping[str, Mapping[str, float]], cells: Sequence[Cell]) -
     """
     names = dict.fromkeys(name for cell in cells for name in scores[cell.name])
     averages = {name: [scores[cell.name][name] for cell in cells] for name in names}
-    against: dict[str, PairedBootstrap] = {}
-    if BASELINE in averages:
-        against = {mode: _against_baseline(cells, mode) for mode in cells[0].jobs}
+    against = _against_baseline(cells) if BASELINE in averages else {}
     return GridRow(cells[0].choices, [cell.seed for cell in cells], averages, against)
 
 
-def _against_baseline(cells: Sequence[Cell], mode: StudentMode) -> PairedBootstrap:
-    """The student against the baseline, over the test videos and all seeds."""
-    jobs = [cell.jobs[mode] for cell in cells]
-    data = jobs[0].data
-    videos = TestVideos.of(read_manifest(data.url), data.test_subset)
-    pairs = [(_detections(job, mode), _detections(job, BASELINE)) for job in jobs]
-    return bootstrap_pairs(pairs, GroundTruth.from_segments(videos.segments), jobs[0].evaluate.tiou)
+def _against_baseline(cells: Sequence[Cell]) -> dict[str, PairedBootstrap]:
+    """Students against the baseline, over the test videos and all seeds; none over a single video, which cannot be drawn."""
+    first = next(iter(cells[0].jobs.values()))
+    truth = GroundTruth.from_segments(TestVideos.of(read_manifest(first.data.url), first.data.test_subset).segments)
+    compared: dict[str, PairedBootstrap] = {}
+    for mode in cells[0].jobs if len(truth.videos) > 1 else ():
+        jobs = [cell.jobs[mode] for cell in cells]
+        pairs = [(_detections(job, mode), _detections(job, BASELINE)) for job in jobs]
+        compared[mode] = bootstrap_pairs(pairs, truth, first.evaluate.tiou)
+    return compared
 
 
 def _detections(job: JobConfig, name: str) -> DetectionTable:

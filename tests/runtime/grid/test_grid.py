@@ -187,6 +187,14 @@ def test_a_grid_ends_with_its_table_and_is_not_run_twice(grid_file, trained, tmp
     assert len(trained.ran) == 8  # another job is another result
 
 
+def test_a_grid_on_a_single_test_video_has_a_table_and_no_intervals(grid_file, trained, tmp_path):
+    draw(tmp_path / "data", test=1)
+    trained.truth = dict(list(trained.truth.items())[:1])
+    [row] = module.run_grid(*load_grid(grid_file(axes={"fusion": {"laf": {}}}, seeds=[0])), Console(), StopToken())
+    assert row.against_baseline == {} and row.mean("decomposed") == 100
+    assert "| laf |" in (tmp_path / "runs/agnostic/table-test.md").read_text()
+
+
 def raising(error: BaseException) -> Callable[..., Any]:
     def run(*job: Any, **tags: Any) -> Any:
         raise error
