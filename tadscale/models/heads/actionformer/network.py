@@ -127,11 +127,13 @@ class ActionFormerHead(Head):
         }
 
     def _points(self, levels: list[Tensor]) -> Tensor:
-        """Place and stride of all moments in sampled frames, `[P, 2]`."""
+        """Place and stride of all moments in sampled frames, `[P, 2]`; float32 at least."""
         points = []
         for level, x in enumerate(levels):
             stride = self.stride_frames * 2**level
-            place = torch.arange(x.shape[1], device=x.device, dtype=x.dtype) * stride
+            # float32 also under autocast: bfloat16 has no odd frame above 256.
+            exact = torch.promote_types(x.dtype, torch.float32)
+            place = torch.arange(x.shape[1], device=x.device, dtype=exact) * stride
             points.append(torch.stack([place, torch.full_like(place, stride)], dim=1))
         return torch.cat(points)
 

@@ -39,6 +39,13 @@ def test_every_level_predicts_and_masked_moments_are_marked(head):
     assert predictions["points"][0, :, 1].unique().tolist() == [2.0, 4.0, 8.0]
 
 
+def test_moments_are_where_they_are_under_bfloat16(head):
+    """bfloat16 rounds frame 514 to 512."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        predictions = head(torch.randn(1, 8, 300, dtype=torch.bfloat16), torch.ones(1, 300, dtype=torch.bool))
+    assert predictions["points"][0, :300, 0].tolist() == [2.0 * step for step in range(300)]
+
+
 def test_weights_are_named_and_shaped_as_in_models_that_are_registered(head):
     """They are convolutions' in every file, however they are applied."""
     shapes = {name: tuple(weight.shape) for name, weight in head.state_dict().items()}
