@@ -33,7 +33,8 @@ class Detector(nn.Module):
     def forward(self, video: Tensor, mask: Tensor) -> DetectorOutput:
         """Pictures `[B, T, H, W, 3]` uint8, features `[B, T, C]` or motion `[B, C, T, H, W]`; valid frames `[B, T]`."""
         steps = self.backbone.steps(mask)  # [B, L]
-        feature = self.mapping(self.backbone(as_input(self.backbone, video)), steps)  # [B, D, L]
+        # float32 also under autocast: what a training mode measures at the split is asked of this very tensor.
+        feature = self.mapping(self.backbone(as_input(self.backbone, video)), steps).float()  # [B, D, L]
         return DetectorOutput(feature, self.head(feature, steps))
 
     def detect(self, video: Tensor, mask: Tensor) -> Predictions:

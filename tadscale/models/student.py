@@ -73,7 +73,8 @@ class Student(nn.Module):
             appearance_is_taught: whether something is distilled into the appearance branch.
         """
         steps = self.backbone.steps(mask)  # [B, L]
-        features = self.backbone(as_input(self.backbone, video))  # [B, C, L]
+        # float32 also under autocast: what a training mode measures at the split is asked of this very tensor.
+        features = self.backbone(as_input(self.backbone, video)).float()  # [B, C, L]
         seen, taught_by = (features, None) if part is None else part(features)
         motion, appearance = self._branches(seen, steps)
         taught = motion if taught_by is None else self.motion_branch(taught_by, steps)
