@@ -80,7 +80,8 @@ class StudentConfig(Config):
     distill: DistillConfig = DistillConfig()
     """How much the teacher's feature and detections weigh beside ground truth."""
     motion_truth_weight: NonNegativeFloat = 0.0
-    """Weight of ground truth on the motion branch's detections; the paper's decomposition gives it none."""
+    """Weight of ground truth on the motion branch's detections; the paper's decomposition gives it none. It counts on the
+    side of ground truth: neither `balance: share` nor the delay changes what it sends into the backbone."""
     appearance_distill_weight: NonNegativeFloat = 0.0
     """Weight of imitating the teacher's detections in the appearance branch; none in the paper's decomposition. For
     `balance: share`, which holds the motion branch to what everything else sends, it counts on the side of ground truth."""
@@ -166,16 +167,19 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     """
     share = lesson.share(batch)
     split = None if share is None else SharedSplit(share)
-    output: StudentOutput = model(batch.frames, batch.mask, split, lesson.student.appearance_teacher is not None)
+    student = lesson.student
+    output: StudentOutput = model(
+        batch.frames, batch.mask, split, student.appearance_teacher is not None, student.motion_truth_weight > 0
+    )
     truth = {
         "joint": _truth(lesson, output.joint_predictions, batch),
         "appearance": _truth(lesson, output.appearance_predictions, batch),
     }
-    if weight := lesson.student.motion_truth_weight:
-        truth["motion_truth"] = weight * _truth(lesson, output.motion_predictions, batch)
+    if output.told_motion is not None:
+        truth["motion_truth"] = student.motion_truth_weight * _truth(lesson, output.told_motion, batch)
     of_motion = DetectorOutput(output.motion_feature, output.motion_predictions)
     taught = _imitation(lesson, model, batch, of_motion, batch.teacher)
-    if weight := lesson.student.appearance_distill_weight:
+    if weight := student.appearance_distill_weight:
         taught["appearance_prediction"] = weight * _imitated(
             lesson, output.appearance_predictions, batch, batch.teacher
         )

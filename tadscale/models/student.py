@@ -31,6 +31,8 @@ class StudentOutput(NamedTuple):
     """Of the joint detector."""
     taught_appearance: DetectorOutput | None = None
     """Feature and predictions of the appearance branch, as distillation sees them, where it is taught there, too."""
+    told_motion: Predictions | None = None
+    """Of the branch detector on the motion branch, as ground truth sees them, where it is given there, too."""
 
 
 class Student(nn.Module):
@@ -62,6 +64,7 @@ class Student(nn.Module):
         mask: Tensor,
         part: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
         appearance_is_taught: bool = False,
+        motion_is_told: bool = False,
     ) -> StudentOutput:
         """Training: pictures to features and predictions of every part.
 
@@ -71,6 +74,7 @@ class Student(nn.Module):
             part: gives the backbone's features twice, as ground truth and as distillation see them, and joins the gradients
                 of both on their way back.
             appearance_is_taught: whether something is distilled into the appearance branch.
+            motion_is_told: whether ground truth is given to the motion branch's detections.
         """
         steps = self.backbone.steps(mask)  # [B, L]
         # float32 also under autocast: what a training mode measures at the split is asked of this very tensor.
@@ -86,6 +90,9 @@ class Student(nn.Module):
             appearance_predictions=self.branch_head(appearance, steps),
             joint_predictions=self._joint(motion, appearance, steps),
         )
+        if motion_is_told:
+            told = output.motion_predictions if taught_by is None else motion_head(motion, steps)
+            output = output._replace(told_motion=told)
         if not appearance_is_taught:
             return output
         if taught_by is None:

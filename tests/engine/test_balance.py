@@ -33,11 +33,12 @@ def conventional_of(tiny_model) -> Detector:
     return Detector(tiny_model, in_channels=3, num_classes=2)
 
 
-def gradients(tiny_model, batch, mode="decomposed", total_steps=0, **distill):
+def gradients(tiny_model, batch, mode="decomposed", total_steps=0, motion_truth_weight=0.0, **distill):
     """What one step sends into each parameter, and the loss parts."""
     student = student_of(tiny_model) if mode == "decomposed" else conventional_of(tiny_model)
     objective = build_objective(tiny_model.head, 2)
-    settings = StudentConfig(distill=DistillConfig(**({"balance": "fixed"} | distill)))
+    taught_by = DistillConfig(**({"balance": "fixed"} | distill))
+    settings = StudentConfig(distill=taught_by, motion_truth_weight=motion_truth_weight)
     lesson = Lesson(objective=objective, student=settings, global_batch=BATCH, total_steps=total_steps)
     parts = step_function(mode, lesson)(student, batch)
     parts["loss"].backward()
@@ -106,6 +107,21 @@ def test_a_backbone_may_hear_the_teacher_later_than_the_branches_do(tiny_model, 
     assert parts["split_distill"] > 0
     freed, _ = gradients(tiny_model, later, **early)
     assert all(torch.equal(freed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5])
+@pytest.mark.parametrize("balance", ["share", "fixed"])
+def test_ground_truth_on_the_motion_branch_is_ground_truth(tiny_model, taught, balance, delay):
+    """Its gradient grows with its weight, in the backbone as elsewhere, and no delay holds it back."""
+    alone = {"balance": balance, "feature_weight": 0.0, "prediction_weight": 0.0}
+    none, once, thrice = (
+        gradients(tiny_model, taught, motion_truth_weight=weight, backbone_delay=delay, total_steps=10, **alone)[0]
+        for weight in (0.0, 1.0, 3.0)
+    )
+    parts = {name.split(".")[0] for name in none if (once[name] - none[name]).abs().max() > 1e-4}
+    assert parts == {"backbone", "motion_branch", "branch_head"}
+    for name in none:
+        torch.testing.assert_close(thrice[name] - none[name], 3 * (once[name] - none[name]), rtol=1e-3, atol=1e-5)
 
 
 def test_a_delay_that_nobody_settled_is_no_delay_of_nothing(tiny_model, taught):
