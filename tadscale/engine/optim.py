@@ -27,7 +27,7 @@ class OptimConfig(Config):
     weight_decay: float = Field(default=0.05, ge=0, le=1)
     """Decoupled weight decay, on matrices and convolutions only."""
     warmup_epochs: NonNegativeFloat = 2.0
-    """Epochs of linear warm-up; cosine decay to zero follows."""
+    """Epochs of linear warm-up, at most half of all; cosine decay to zero follows."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm; larger gradients are scaled down to it."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
@@ -41,9 +41,12 @@ def without_start(config: OptimConfig) -> OptimConfig:
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then cosine to zero (Loshchilov and Hutter 2017). A pure function: resume needs no state."""
+    """Linear warm-up, then cosine to zero (Loshchilov and Hutter 2017). A pure function: resume needs no state.
+
+    The warm-up takes half of the steps at most: a job that is tried for an epoch would else end before its peak.
+    """
     total = config.epochs * steps_per_epoch
-    warmup = max(1, round(config.warmup_epochs * steps_per_epoch))
+    warmup = max(1, round(min(config.warmup_epochs, config.epochs / 2) * steps_per_epoch))
     if step < warmup:
         return config.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, total - warmup)

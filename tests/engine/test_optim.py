@@ -18,6 +18,27 @@ def test_rate_warms_up_to_the_peak_and_decays_to_zero():
     assert 0 < rates[-1] < 0.01
 
 
+@pytest.mark.parametrize("warmup_epochs", [0.5, 1.0, 2.0, 40.0])
+@pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(1, 7), (1, 1), (2, 5), (3, 4)])
+def test_every_training_reaches_its_peak_by_half_of_its_steps(warmup_epochs, epochs, steps_per_epoch):
+    config = OptimConfig(epochs=epochs, lr=1.0, warmup_epochs=warmup_epochs)
+    steps = epochs * steps_per_epoch
+    rates = [learning_rate(config, step, steps_per_epoch) for step in range(steps)]
+    peak = rates.index(max(rates))
+    assert rates[peak] == 1.0
+    assert peak <= steps / 2
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [1, 7, 10])
+def test_a_warm_up_of_half_is_as_long_as_it_says(steps_per_epoch):
+    """To the step, rounding included."""
+    config = OptimConfig(epochs=5, lr=1.0, warmup_epochs=2.5)
+    steps = round(2.5 * steps_per_epoch)
+    rates = [learning_rate(config, step, steps_per_epoch) for step in range(steps)]
+    assert rates == [(step + 1) / steps for step in range(steps)]
+
+
 def test_only_matrices_decay():
     model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.LayerNorm(3))
     decay = {
