@@ -1,7 +1,6 @@
 """How a backbone learns without labels: the pretext's settings, the scale of its targets, and its step."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,9 @@ LAST_STEPS = 20  # a step's share of motion left unexplained varies by a tenth f
 BLIND = 0.9
 """Share of its targets that a pretext leaves unexplained where it has learned nothing of them. Sprites: small3d leaves 0.15
 of motion after 750 steps; a ResNet-18 and an I3D, whose last maps have four places there, leave 1.00 (docs/results.md)."""
+STILL = 1e-3
+"""Smallest cost of predicting the mean that a batch's error is divided by, in the targets' own units: where nothing moves it
+would be 0. Noise of unit deviation, averaged over a coarse grid, costs five times as much."""
 
 
 class PretrainConfig(Config):
@@ -48,8 +50,9 @@ def pretrain_step(
     """Smooth L1 to motion, squared error to colour, on the grid of each stage that is read.
 
     Returns:
-        `loss`, the sum over the stages; of the last stage `motion` and `colour`, its parts, and `motion_unexplained` and
-        `colour_unexplained`, each part over what predicting the mean would have cost.
+        `loss`, the sum over the stages; of the last stage `motion` and `colour`, its parts, `motion_blind` and
+        `colour_blind`, what predicting the mean would have cost, and `motion_unexplained` and `colour_unexplained`, the
+        parts over those.
     """
     assert batch.frames is not None and batch.motion_fields is not None
     stages = [_stage_parts(scale, batch, output) for output in model(batch.frames, batch.mask)]
@@ -72,12 +75,14 @@ def _stage_parts(scale: TargetScale, batch: WindowBatch, output: PretextOutput) 
         "motion": _mean(F.smooth_l1_loss(torch.zeros_like(motion), motion, reduction="none"), weight),
         "colour": _mean(colour.square(), weight),
     }
-    unexplained = {f"{name}_unexplained": parts[name].detach() / blind[name].clamp(min=1e-9) for name in parts}
-    return {**parts, **unexplained}
+    unexplained = {f"{name}_unexplained": parts[name].detach() / blind[name].clamp(min=STILL) for name in parts}
+    return {**parts, **{f"{name}_blind": value for name, value in blind.items()}, **unexplained}
 
 
 def unlearned(losses: Sequence[Mapping[str, float]], settings: PretrainConfig) -> list[str]:
     """What a backbone has not learned of `motion` and `colour`, where it was to.
+
+    Of several steps errors are summed before they are divided: a batch in which nothing moves has little of either.
 
     Args:
         losses: `pretrain_step`'s of every step; the last ones count.
@@ -85,7 +90,14 @@ def unlearned(losses: Sequence[Mapping[str, float]], settings: PretrainConfig) -
     """
     last = losses[-LAST_STEPS:]
     wanted = ("motion", "colour") if settings.motion_weight else ("colour",)
-    return [name for name in wanted if fmean(step[f"{name}_unexplained"] for step in last) > BLIND]
+    return [name for name in wanted if sum(s[name] for s in last) > BLIND * sum(_blind(s, name) for s in last)]
+
+
+def _blind(step: Mapping[str, float], name: str) -> float:
+    """What predicting the mean would have cost in a step; earlier versions logged its ratio alone."""
+    if f"{name}_blind" in step:
+        return step[f"{name}_blind"]
+    return step[name] / max(step[f"{name}_unexplained"], 1e-9)
 
 
 def scaled_colour(pictures: Tensor, maps: Tensor, scale: TargetScale) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.optim import OptimConfig
-from tadscale.engine.pretrain import PretrainConfig, measure_scale, pretrain_step
+from tadscale.engine.pretrain import LAST_STEPS, STILL, PretrainConfig, measure_scale, pretrain_step, unlearned
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.backbones.video_resnet import R3d18Config
 from tadscale.models.pretext import PretextNetwork, luma_and_chroma, on_grid
@@ -118,3 +118,37 @@ def test_it_learns_to_predict_what_it_sees(network, batch, scale):
         seen.append((float(parts["motion_unexplained"]), float(parts["colour_unexplained"])))
     assert seen[0][0] > 0.9 and seen[-1][0] < 0.6
     assert seen[-1][1] < 0.5
+
+
+def test_what_is_unexplained_is_the_error_over_that_of_the_mean(network, batch, scale):
+    parts = pretrain_step(SETTINGS, scale, network, batch)
+    for name in ("motion", "colour"):
+        assert parts[f"{name}_blind"] > STILL
+        torch.testing.assert_close(parts[f"{name}_unexplained"] * parts[f"{name}_blind"], parts[name].detach())
+
+
+def logged(motion_fields, network, batch, scale):
+    """The record of a step with this motion."""
+    parts = pretrain_step(SETTINGS, scale, network, dataclasses.replace(batch, motion_fields=motion_fields))
+    return {name: float(value.detach()) for name, value in parts.items()}
+
+
+def test_a_batch_in_which_nothing_moves_says_nothing_of_what_was_learned(network, batch, scale):
+    """Where what moves was learned; its own error is small, and nearly nothing is infinitely more than nothing."""
+    still = logged(torch.zeros_like(batch.motion_fields), network, batch, scale)
+    moving = logged(batch.motion_fields, network, batch, scale)
+    learned = moving | {"motion": 0.2 * moving["motion_blind"], "colour": 0.2 * moving["colour_blind"]}
+    still |= {"motion": 0.02 * moving["motion_blind"], "colour": 0.2 * still["colour_blind"]}
+    assert still["motion_blind"] == 0.0 and still["motion_unexplained"] < 1e3
+    assert unlearned([still, *[learned] * (LAST_STEPS - 1)], SETTINGS) == []
+    unexplained = learned | {"motion": moving["motion_blind"]}
+    assert unlearned([still, *[unexplained] * (LAST_STEPS - 1)], SETTINGS) == ["motion"]
+    assert unlearned([still] * LAST_STEPS, SETTINGS) == ["motion"]
+
+
+def test_logs_of_ratios_alone_are_read():
+    """As earlier versions wrote them."""
+    step = {"motion": 0.1, "motion_unexplained": 0.2, "colour": 0.3, "colour_unexplained": 0.95}
+    assert unlearned([step] * LAST_STEPS, SETTINGS) == ["colour"]
+    still = step | {"motion": 0.001, "motion_unexplained": 1e6}
+    assert unlearned([still, *[step] * (LAST_STEPS - 1)], SETTINGS) == ["colour"]

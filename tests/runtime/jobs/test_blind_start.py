@@ -23,7 +23,8 @@ def warned(make_stage, tmp_path, caplog):
         student = StudentConfig(distill=DistillConfig(backbone_delay=delay))
         stage = make_stage(tmp_path, "pretrain", pretrain=PretrainConfig(motion_weight=motion_weight), student=student)
         ends = [(motion - 0.1, colour), (motion + 0.1, colour)] * (LAST_STEPS // 2)
-        losses = [{"motion_unexplained": one, "colour_unexplained": other} for one, other in [(1.0, 1.0)] * 40 + ends]
+        blind = {"motion_blind": 0.5, "colour_blind": 2.0}
+        losses = [blind | {"motion": 0.5 * one, "colour": 2.0 * other} for one, other in [(1.0, 1.0)] * 40 + ends]
         Path(stage.url).mkdir(parents=True, exist_ok=True)
         Path(stage.log_url).write_text("".join(json.dumps({"losses": each}) + "\n" for each in losses))
         digests = {"plan_digest": "p", "manifest_digest": "m"}
