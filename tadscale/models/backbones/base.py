@@ -83,6 +83,11 @@ class BackboneSettings(Config):
     """What RGB networks start from: the folder of a trained network (`RUN/pretrain/weights`, a path or URL), a registered
     one (`models:/NAME@alias`), or a file of published weights (.safetensors, weights-only .pth). By default from nothing."""
 
+    @property
+    def frozen_by(self) -> str:
+        """The setting by which layers stay as they were loaded and never learn; empty where all learn, norms apart."""
+        return ""
+
     def build(self, in_channels: int) -> Backbone:
         """The untrained backbone for inputs of `in_channels`: 3 for RGB, 2 for flow."""
         raise NotImplementedError

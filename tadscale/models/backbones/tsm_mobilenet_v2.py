@@ -57,6 +57,11 @@ class TsmMobileNetV2Config(ShiftedSettings, PublishedSettings):
     """How many of the 9 stages stay as they were loaded, norms included: the first convolution, 7 stages of bottlenecks,
     the last convolution."""
 
+    @property
+    def frozen_by(self) -> str:
+        """See `BackboneSettings`."""
+        return "frozen_stages" if self.frozen_stages else ""
+
     def build(self, in_channels: int) -> "TsmMobileNetV2":
         """See `BackboneSettings`."""
         return TsmMobileNetV2(in_channels, self)

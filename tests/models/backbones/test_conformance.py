@@ -54,6 +54,15 @@ def test_every_parameter_has_a_dimension(settings: BackboneSettings) -> None:
     assert [name for name, value in settings.build(3).named_parameters() if not value.dim()] == []
 
 
+def test_it_is_said_whether_layers_never_learn(settings: BackboneSettings) -> None:
+    """Norms apart, which are a job's own choice from any start."""
+    frozen = [
+        name for name, value in settings.build(3).named_parameters() if value.ndim > 1 and not value.requires_grad
+    ]
+    assert bool(frozen) == bool(settings.frozen_by)
+    assert not settings.frozen_by or settings.frozen_by in type(settings).model_fields
+
+
 def test_the_stride_is_known_before_anything_is_built(settings: BackboneSettings) -> None:
     assert feature_stride(settings) == settings.build(3).stride == settings.build(2).stride
 

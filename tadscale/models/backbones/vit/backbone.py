@@ -46,11 +46,16 @@ class VitConfig(BackboneSettings):
     size: Literal["tiny", "small", "base"] = "small"
     """Width: 192, 384 or 768 channels, and 12 blocks; 6, 22 or 86 million parameters. VideoMAE publishes small and base."""
     frozen: bool = True
-    """Whether the trunk stays as it was loaded, and the adapters and the last norm alone learn. Without `weights` set false:
-    a trunk that nobody trained has nothing to say."""
+    """Whether the trunk stays as it was loaded, and the adapters and the last norm alone learn. A job that gives it nothing
+    to load is refused: a trunk that nobody trained has nothing to say."""
     checkpoint: bool = False
     """Whether a block's insides are computed again on the way back instead of kept: less memory for about a third more
     time."""
+
+    @property
+    def frozen_by(self) -> str:
+        """See `BackboneSettings`."""
+        return "frozen" if self.frozen else ""
 
     def build(self, in_channels: int) -> "Vit":
         """See `BackboneSettings`."""

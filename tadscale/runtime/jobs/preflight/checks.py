@@ -53,6 +53,7 @@ CHECKS = (
     Check("picture size", windows.pictures, "settings"),
     Check("motion's weights", windows.motion_weights, "settings"),
     Check("network shapes", networks.shapes, "settings"),
+    Check("frozen layers", networks.frozen, "settings"),
     Check("subsets", subsets.exist, "manifest"),
     Check("segments", subsets.segments, "manifest"),
     Check("videos without a window", subsets.windows, "manifest"),

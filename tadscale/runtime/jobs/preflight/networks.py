@@ -1,5 +1,7 @@
-"""Shapes: every network that a job trains is built and called once on torch's meta device, which computes nothing."""
+"""Networks: every one that a job trains is built and called once on torch's meta device, which computes nothing; and none
+keeps layers as they were loaded where nothing is loaded."""
 
+import json
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from tadscale.network import NetworkSpec
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.spec import Stage, network_of, planned_stages
 
 ANY_CLASSES = ("a", "b")  # their number changes the last layer alone
 
@@ -24,6 +26,28 @@ def shapes(facts: Facts) -> Iterator[str]:
                 f"the {mode} network cannot be built, or not run on windows of {window.frames} frames of "
                 f"{' x '.join(map(str, window.frame_shape))} ({fault}): change model.*, or data.window"
             )
+
+
+def frozen(facts: Facts) -> Iterator[str]:
+    """What stays as it was loaded is loaded."""
+    for stage in planned_stages(facts.job):
+        if stage.start_url is None and facts.job.model.backbone.frozen_by:
+            yield _never_trained(stage)
+
+
+def _never_trained(stage: Stage) -> str:
+    backbone = stage.job.model.backbone
+    value = getattr(backbone, backbone.frozen_by)
+    remedy = "name a file of published weights in model.backbone.weights"
+    if stage.mode == "teacher":
+        remedy += ", from which alone a teacher on motion starts, or a trained teacher in teacher.url"
+    if stage.mode == "pretrain":
+        remedy = "start from published weights without a pretext"
+    return (
+        f"the {stage.mode} network starts from nothing, and model.backbone.{backbone.frozen_by} = {json.dumps(value)} keeps "
+        f"layers of its {backbone.name} that nobody trained: {remedy}, or set {backbone.frozen_by} to "
+        f"{json.dumps(type(value)())}"
+    )
 
 
 def parameters_of(spec: NetworkSpec) -> int:
