@@ -21,6 +21,9 @@ JOBS = (
 HALF_WEIGHTS = ("bf16", "bfloat16", "fp16", "amp")
 """Settings that cast the weights themselves, which the engine, the moving average and the checkpoint hold in float32."""
 
+BFLOAT16 = ("bfloat16", "bf16", "torch.bfloat16")
+"""DeepSpeed's names of what the arithmetic may be halved to."""
+
 
 def check_preset(preset: Mapping[str, Any]) -> None:
     """Refuse a preset that `DeepSpeedEngine` cannot honour. Raises `UserError`."""
@@ -38,6 +41,7 @@ def check_preset(preset: Mapping[str, Any]) -> None:
             'the arithmetic is halved instead: write "torch_autocast": {"enabled": true, "dtype": "bfloat16"} in its place '
             "(cluster/deepspeed/zero1.json)"
         )
+    _check_autocast(preset.get("torch_autocast"))
     zero = preset.get("zero_optimization", {})
     stage = zero.get("stage", 0) if isinstance(zero, Mapping) else zero
     if stage not in (0, 1, 2):
@@ -45,6 +49,19 @@ def check_preset(preset: Mapping[str, Any]) -> None:
             f"the DeepSpeed preset asks for ZeRO stage {stage}; 0, 1 and 2 are supported. Stage 3 spreads the weights "
             "themselves, and their moving average and the checkpoint, which knows nothing of ranks, need them whole: use "
             "stage 2 (cluster/deepspeed/zero2.json)"
+        )
+
+
+def _check_autocast(setting: Any) -> None:
+    """Refuse arithmetic of another width, or of none: torch's own is float16 on GPUs."""
+    if not _enabled(setting):
+        return
+    dtype = setting.get("dtype") if isinstance(setting, Mapping) else None
+    if dtype not in BFLOAT16:
+        raise UserError(
+            f"the DeepSpeed preset asks for torch_autocast in {dtype or 'no dtype of its own'}; bfloat16 is supported. In "
+            "float16 DeepSpeed scales the loss up until gradients overflow, and an overflow ends a training as one that "
+            'diverged: write "torch_autocast": {"enabled": true, "dtype": "bfloat16"} (cluster/deepspeed/zero1.json)'
         )
 
 

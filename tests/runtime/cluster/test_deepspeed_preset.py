@@ -16,6 +16,31 @@ def test_what_is_switched_off_is_no_fault():
     check_preset({"bf16": {"enabled": False}, "fp16": {}, "torch_autocast": {"enabled": True, "dtype": "bfloat16"}})
 
 
+@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize(
+    ("autocast", "named"),
+    [
+        ({"enabled": True, "dtype": "float16"}, "float16"),
+        ({"enabled": True, "dtype": "fp16"}, "fp16"),
+        ({"enabled": True, "dtype": "float32"}, "float32"),
+        ({"enabled": True}, "no dtype"),
+        (True, "no dtype"),
+    ],
+)
+def test_autocast_in_anything_but_bfloat16_is_refused_by_name(autocast, named, stage):
+    with pytest.raises(UserError, match=rf"torch_autocast in {named}.*bfloat16 is supported"):
+        check_preset({"torch_autocast": autocast, "zero_optimization": {"stage": stage}})
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "bf16"])
+def test_bfloat16_is_known_by_the_names_that_deepspeed_knows(dtype):
+    check_preset({"torch_autocast": {"enabled": True, "dtype": dtype}})
+
+
+def test_autocast_that_is_off_may_say_anything():
+    check_preset({"torch_autocast": {"enabled": False, "dtype": "float16"}})
+
+
 @pytest.mark.parametrize("preset", [[], {"zero_optimization": 3}, {"zero_optimization": {"stage": "auto"}}])
 def test_what_is_no_preset_is_refused(preset):
     with pytest.raises(UserError, match="preset"):
