@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -102,6 +102,16 @@ def delayed(student: StudentConfig, *, knows_motion: bool) -> StudentConfig:
     return student.model_copy(update={"distill": distill})
 
 
+class Balance(NamedTuple):
+    """What is done in a step where ground truth and distillation part."""
+
+    share: float | None
+    """What distillation's gradient into the backbone is held to, as a multiple of ground truth's; None where it goes in as
+    it is."""
+    measured: bool
+    """Whether the gradients are looked at there: the same on all ranks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What a step learns by."""
@@ -118,22 +128,17 @@ class Lesson:
     total_steps: int = 0
     """Of the plan: what `backbone_delay` is a part of; 0 where it has no end, and no delay."""
 
-    def share(self, batch: WindowBatch) -> float | None:
-        """What distillation's gradient into the backbone is held to in this step, as a multiple of ground truth's; None
-        where it goes in as it is."""
+    def balance(self, batch: WindowBatch) -> Balance:
+        """That of this step. To be asked before the forward pass: the step is read from the batch, and a GPU that has work
+        queued is waited for."""
         distill = self.student.distill
         if self.total_steps and distill.backbone_delay is None:
             raise ValueError("backbone_delay is open: settle it by `delayed`, for this start, before the training")
-        if self._step(batch) < (distill.backbone_delay or 0.0) * self.total_steps:
-            return 0.0
-        return distill.share if distill.balance == "share" else None
-
-    def measures(self, batch: WindowBatch) -> bool:
-        """Whether the gradients at the split are looked at in this step: the same on all ranks."""
-        return self.share(batch) is not None or self._step(batch) % MEASURE_EVERY_STEPS == 0
-
-    def _step(self, batch: WindowBatch) -> int:
-        return int(batch.positions[0]) // self.global_batch
+        step = int(batch.positions[0]) // self.global_batch
+        share = distill.share if distill.balance == "share" else None
+        if step < (distill.backbone_delay or 0.0) * self.total_steps:
+            share = 0.0
+        return Balance(share, share is not None or step % MEASURE_EVERY_STEPS == 0)
 
 
 def step_function(mode: Mode, lesson: Lesson) -> StepFunction:
@@ -153,10 +158,11 @@ def baseline_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[
 
 def conventional_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
     """RGB detector, ground truth and the teacher's feature and outputs in one place (Lee et al. 2023, Fig. 1a)."""
+    balance = lesson.balance(batch)
     output: DetectorOutput = model(batch.frames, batch.mask)
     truth = {"truth": _truth(lesson, output.predictions, batch)}
     taught = _imitation(lesson, model, batch, output, batch.teacher)
-    return _balanced(lesson, model, batch, output.feature, truth, taught)
+    return _balanced(lesson, model, balance, output.feature, truth, taught)
 
 
 def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dict[str, Tensor]:
@@ -165,9 +171,8 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
     No ground truth reaches the motion branch's detector output, no distillation the appearance branch (unless the settings
     ask for it: to compare, or for an appearance teacher).
     """
-    share = lesson.share(batch)
-    split = None if share is None else SharedSplit(share)
-    student = lesson.student
+    balance, student = lesson.balance(batch), lesson.student
+    split = None if balance.share is None else SharedSplit(balance.share)
     output: StudentOutput = model(
         batch.frames, batch.mask, split, student.appearance_teacher is not None, student.motion_truth_weight > 0
     )
@@ -187,7 +192,7 @@ def decomposed_step(lesson: Lesson, model: nn.Module, batch: WindowBatch) -> dic
         of_appearance = _imitation(lesson, model, batch, output.taught_appearance, batch.appearance_teacher)
         taught |= {f"{APPEARANCE_TEACHER}_{name}": part for name, part in of_appearance.items()}
     if split is None:
-        return _balanced(lesson, model, batch, output.features, truth, taught)
+        return _balanced(lesson, model, balance, output.features, truth, taught)
     return {"loss": _total([*truth.values(), *_weighted(lesson, taught)]), **truth, **taught, **split.measured}
 
 
@@ -241,7 +246,7 @@ def _imitation(
 def _balanced(
     lesson: Lesson,
     model: nn.Module,
-    batch: WindowBatch,
+    balance: Balance,
     split: Tensor,
     truth: dict[str, Tensor],
     taught: dict[str, Tensor],
@@ -250,14 +255,13 @@ def _balanced(
 
     Both signals reach one feature through one head, so that the teacher's terms themselves are scaled.
     """
-    share = lesson.share(batch)
     of_truth, of_teacher = _total(list(truth.values())), _weighted(lesson, taught)
     measured: dict[str, Tensor] = {}
-    if lesson.measures(batch) and split.requires_grad:
+    if balance.measured and split.requires_grad:
         gradients = split_gradients(model, split, of_truth, _total(of_teacher))
         measured = describe_split(*gradients)
-        if share is not None:
-            factor = share_factor(*gradients, share)
+        if balance.share is not None:
+            factor = share_factor(*gradients, balance.share)
             of_teacher = [factor * part for part in of_teacher]
     return {"loss": _total([of_truth, *of_teacher]), **truth, **taught, **measured}
 

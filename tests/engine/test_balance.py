@@ -129,6 +129,25 @@ def test_a_delay_that_nobody_settled_is_no_delay_of_nothing(tiny_model, taught):
         gradients(tiny_model, taught, backbone_delay=None, total_steps=10)
 
 
+@pytest.mark.parametrize("balance", ["share", "fixed"])
+@pytest.mark.parametrize("mode", ["decomposed", "conventional"])
+def test_the_step_is_read_before_a_gpu_has_work(tiny_model, taught, mode, balance):
+    """Reading it from a tensor on a GPU waits for all that is queued there."""
+    seen = []
+
+    class Positions:
+        def __getitem__(self, index):
+            seen.append("positions")
+            return 0
+
+    student = student_of(tiny_model) if mode == "decomposed" else conventional_of(tiny_model)
+    student.register_forward_pre_hook(lambda *_: seen.append("forward"))
+    settings = StudentConfig(distill=DistillConfig(balance=balance))
+    lesson = Lesson(objective=build_objective(tiny_model.head, 2), student=settings, global_batch=BATCH)
+    step_function(mode, lesson)(student, dataclasses.replace(taught, positions=Positions()))
+    assert seen == ["positions", "forward"]
+
+
 def test_a_conventional_student_is_not_distilled_until_then(tiny_model, taught):
     plain, _ = gradients(tiny_model, taught, mode="conventional", feature_weight=0.0, prediction_weight=0.0)
     held, _ = gradients(tiny_model, taught, mode="conventional", backbone_delay=0.5, total_steps=10)
