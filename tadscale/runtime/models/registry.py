@@ -122,7 +122,11 @@ class Registry:
         """
         self._model(name)  # a name that does not exist has no versions either, and no error
         # The search leaves aliases out: each version is asked for by itself.
-        return [self.version(name, number) for number in reversed(self._numbers(name))]
+        return [self.version(name, number) for number in reversed(self.numbers(name))]
+
+    def numbers(self, name: str) -> list[int]:
+        """The versions that exist, oldest first; none if there is no such model."""
+        return sorted(int(one.version) for one in self._client.search_model_versions(f"name='{name}'"))
 
     def version(self, name: str, selector: int | str) -> ModelVersion:
         """One version, by its number or by an alias.
@@ -191,7 +195,7 @@ class Registry:
         with exclusive(self.tracking_uri, LOCK):
             alias = self._alias(name)
             line = alias.read()
-            heir = line.cut_short or line.heir(self._numbers(name))
+            heir = line.cut_short or line.heir(self.numbers(name))
             if heir is None:
                 raise UserError(
                     f"the model {name} has had no champion before this one: promote the version that you want"
@@ -290,10 +294,6 @@ class Registry:
                 "Check the name, and MLFLOW_TRACKING_URI."
             ) from error
 
-    def _numbers(self, name: str) -> list[int]:
-        """The versions that exist, oldest first."""
-        return sorted(int(one.version) for one in self._client.search_model_versions(f"name='{name}'"))
-
     def _number_of(self, name: str, digest: str) -> int | None:
         """The version that holds a detector, the first if there are several."""
         found = self._client.search_model_versions(f"name='{name}' and tags.`{DETECTOR_TAG}` = '{digest}'")
@@ -304,7 +304,7 @@ class Registry:
 
         Where nobody has ever reigned, the first version does: of two first registrations at once both name the same one.
         """
-        alias, numbers = self._alias(name), self._numbers(name)
+        alias, numbers = self._alias(name), self.numbers(name)
         line = alias.read()
         if line.champion is None:
             champion = number if line.reigns else numbers[0]

@@ -1,5 +1,6 @@
 """Who reigns, what it was trained on, and who was trained last: what a tick compares the data with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tadscale.data.storage import join
@@ -25,9 +26,10 @@ class Incumbent:
     profile: DataProfile | None
     """What the champion was trained on; None if it is older than profiles."""
     challenger: ModelVersion | None
-    """The latest try; it may have been refused."""
+    """The latest try; it may have been refused. None if that one reigned and was rolled back."""
     latest: DataProfile | None
-    """What was trained on last, by whichever of the two: that a challenger was refused is no reason to train it again."""
+    """What the newest version was trained on, whatever became of it: that it was refused, or reigned and was rolled back, is
+    no reason to train the same again."""
 
     @property
     def digest(self) -> str:
@@ -40,10 +42,13 @@ def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
     champion = _version(registry, name, CHAMPION)
     if champion is None:
         return None
-    profile, challenger = read_profile(registry, champion), _version(registry, name, CHALLENGER)
-    is_later = challenger is not None and challenger.version > champion.version
-    tried = read_profile(registry, challenger) if challenger and is_later else None
-    return Incumbent(champion=champion, profile=profile, challenger=challenger, latest=tried or profile)
+    profile = read_profile(registry, champion)
+    later = [number for number in reversed(registry.numbers(name)) if number > champion.version]
+    tried = (read_profile(registry, registry.version(name, number)) for number in later)
+    challenger = _version(registry, name, CHALLENGER) or _without_alias(registry, name, later)
+    return Incumbent(
+        champion=champion, profile=profile, challenger=challenger, latest=next(filter(None, tried), profile)
+    )
 
 
 def teacher_of(registry: Registry, version: ModelVersion) -> str:
@@ -54,6 +59,12 @@ def teacher_of(registry: Registry, version: ModelVersion) -> str:
     if named.startswith(MODELS):
         return join(run_url, LAID_TEACHER)
     return absolute(named) if named != UNSET else join(run_url, "teacher", "weights")
+
+
+def _without_alias(registry: Registry, name: str, later: Sequence[int]) -> ModelVersion | None:
+    """The newest version if it was killed before it was made challenger; one that reigned was promoted."""
+    reigned = {move.target for move in registry.moves(name) if move.made}
+    return registry.version(name, later[0]) if later and later[0] not in reigned else None
 
 
 def _version(registry: Registry, name: str, alias: str) -> ModelVersion | None:

@@ -25,7 +25,7 @@ from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.retrain.champion_scores import confidence_shift
 from tadscale.runtime.retrain.derive import Derived
 from tadscale.runtime.retrain.incumbent import Incumbent, find_incumbent
-from tadscale.runtime.retrain.records import read_record, write_record
+from tadscale.runtime.retrain.records import RECORD_NAME, read_record, write_record
 from tadscale.runtime.retrain.run_name import run_name
 from tadscale.runtime.retrain.spec import RetrainConfig
 from tadscale.runtime.stage.job import JobConfig
@@ -70,11 +70,11 @@ def would_train(config: RetrainConfig, job: JobConfig) -> Decision:
     if tick.has_to_draw():
         return Decision(retrain=True, reasons=("the built-in videos are not drawn yet",))
     incumbent = tick.incumbent()
-    training, _ = tick.videos()
+    training, test = tick.videos()
     for begun in tick.begun(incumbent):
         if tick.is_of_now(begun, training):
             return Decision(retrain=True, reasons=(f"{begun.derivation.run} was killed before its end",))
-    return tick.decision(incumbent, training)
+    return tick.decision(incumbent, training, tick.run_name(incumbent, training, test))
 
 
 class _Tick:
@@ -138,11 +138,10 @@ class _Tick:
 
     def decide(self, incumbent: Incumbent | None, training: Manifest, test: Manifest) -> RetrainRecord:
         """Look at the data, decide, and act."""
+        name = self.run_name(incumbent, training, test)
         with self.timed("drift"):
-            decision = self.decision(incumbent, training)
-        data = hashlib.sha256(f"{training.digest} {test.digest}".encode()).hexdigest()
+            decision = self.decision(incumbent, training, name)
         champion = incumbent.champion.version if incumbent else None
-        name = run_name(self.config.name, self.settings, data, incumbent.digest if incumbent else "")
         record = RetrainRecord(
             state="training" if decision.retrain else "idle",
             derivation=Derivation(run=name, champion=champion),
@@ -159,7 +158,24 @@ class _Tick:
             write_record(self.job.storage, record)
         return record
 
-    def decision(self, incumbent: Incumbent | None, training: Manifest) -> Decision:
+    def run_name(self, incumbent: Incumbent | None, training: Manifest, test: Manifest) -> str:
+        """What a training of these videos is called now."""
+        data = hashlib.sha256(f"{training.digest} {test.digest}".encode()).hexdigest()
+        return run_name(self.config.name, self.settings, data, incumbent.digest if incumbent else "")
+
+    def decision(self, incumbent: Incumbent | None, training: Manifest, name: str) -> Decision:
+        """Whether to train, and why: the data ask for it, and the run of that name was not held against this champion."""
+        asked = self._asked(incumbent, training)
+        ended = read_record(self.job.storage, name) if incumbent and asked.retrain else None
+        if ended is None or ended.outcome is None:
+            return asked
+        again = (
+            f"{name} was trained already, as version {ended.outcome.version}, and held against version "
+            f"{ended.derivation.champion}; delete its {RECORD_NAME} to have that done again"
+        )
+        return asked.model_copy(update={"retrain": False, "reasons": (again, *asked.reasons)})
+
+    def _asked(self, incumbent: Incumbent | None, training: Manifest) -> Decision:
         """Whether the data ask for a training, and why."""
         if incumbent is None:
             return Decision(retrain=True, reasons=("there is no champion yet",), new_videos=len(training))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,57 @@ def test_a_tick_that_died_after_the_gate_is_ended_and_not_repeated(tick, trained
     assert (ended.state, ended.outcome.version, ended.outcome.is_champion) == ("finished", 1, True)
     assert len(registry.list_versions(NAME)) == 1
     assert tick().state == "idle" and len(trained.ran) == 2
+
+
+@pytest.mark.parametrize("killed", ["", "after the gate"])
+def test_a_champion_that_was_rolled_back_stays_so(killed, tick, trained, registry, retrain_file, storage, tmp_path):
+    draw(tmp_path / "videos", train=6)
+    tick()
+    draw(tmp_path / "videos", train=12)
+    trained.wins, trained.dies = True, killed
+    with suppress(KeyboardInterrupt):
+        tick()
+    trained.dies = ""
+    assert registry.version(NAME, "champion").version == 2
+    registry.rollback(NAME)
+
+    assert not would_train(*load_retrain(retrain_file, [])).retrain
+    idle = tick()
+    assert idle.state == "idle" and "no training video is new (12 known" in idle.decision.reasons[0]
+    assert registry.version(NAME, "champion").version == 1 and len(trained.ran) == 2
+
+    # Without its version its videos would be new; its run has been before the gate all the same.
+    registry._client.delete_model_version(NAME, "2")
+    if not killed:
+        again = tick()
+        assert (
+            again.state == "idle"
+            and "trained already, as version 2, and held against version 1" in again.decision.reasons[0]
+        )
+        assert not would_train(*load_retrain(retrain_file, [])).retrain
+        record = json.loads((storage / again.derivation.run / "retrain.json").read_text())
+        assert record["state"] == "finished" and record["outcome"]["version"] == 2
+
+    # Other videos are another run, from the champion.
+    draw(tmp_path / "videos", train=12, test=4)
+    last = tick()
+    assert (last.state, last.derivation.champion, last.outcome.is_champion) == ("finished", 1, True)
+    assert trained.ran[-1].model.backbone.weights == "models:/tiny/1" and len(trained.ran) == 3
+
+
+def test_a_version_that_was_killed_before_it_became_challenger_is_held_against_the_champion(
+    tick, trained, registry, tmp_path
+):
+    draw(tmp_path / "videos", train=6)
+    tick()
+    draw(tmp_path / "videos", train=12)
+    trained.dies = "before the gate"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    registry._client.delete_registered_model_alias(NAME, "challenger")
+    trained.dies, trained.wins = "", True
+    ended = tick()
+    assert (ended.state, ended.outcome.version, ended.outcome.is_champion) == ("finished", 2, True)
 
 
 def test_a_killed_training_of_another_file_is_given_up(tick, trained, registry, storage, tmp_path):
