@@ -52,12 +52,13 @@ class Monitor:
         self._ledger = QuarantineLedger(budget)
         self._ledger.load_jsonl(read_text(self._url))
         self._ledger.total_videos = videos  # from here on, an entry over the budget is refused
+        self._over_budget: str | None = None
+        self._check(videos)  # what is known already is refused by no `add`
         self._quarantined = gauge("tadscale_quarantined_videos", run=run, stage=stage)
         self._write_ledger()
         self._records: list[Record] = []
         self._starts: list[PacketLayout] = []
         self._stop = False
-        self._over_budget: str | None = None
         self._outcome: Outcome | None = None
 
     def started(self, layout: PacketLayout) -> None:
@@ -103,6 +104,13 @@ class Monitor:
         """What is known now."""
         return Summary(self._outcome, max(0, len(self._starts) - 1), len(self._ledger), self._over_budget)
 
+    def _check(self, videos: int) -> None:
+        try:
+            self._ledger.check(videos)
+        except QuarantineExceeded as error:
+            mended = f"An earlier attempt found them. If they were mended in place since, delete {self._url}"
+            self._over_budget = f"{error}\n{mended}"
+
     def _write_ledger(self) -> None:
         self._quarantined.set(len(self._ledger))
         write_bytes(self._url, self._ledger.to_jsonl().encode())
@@ -111,10 +119,17 @@ class Monitor:
 def start_monitor(
     ledger_url: str, budget: QuarantineBudget, videos: int, run: str = "", stage: str = ""
 ) -> tuple[str, Any]:
-    """Start the actor; returns the name by which workers find it, and the handle that keeps it alive."""
+    """Start the actor; returns the name by which workers find it, and the handle that keeps it alive.
+
+    Raises:
+        QuarantineExceeded: what earlier attempts entered in the ledger is more than the budget allows.
+    """
     name = f"tadscale-monitor-{uuid4()}"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor_class = ray.remote(num_cpus=0)(Monitor).options(name=name, scheduling_strategy=here)
     actor = actor_class.remote(ledger_url, budget, videos, run, stage)
-    ray.get(actor.summary.remote())  # an error in its start is raised here
+    summary: Summary = ray.get(actor.summary.remote())  # an error in its start is raised here
+    if summary.over_budget is not None:  # or each attempt would bear one bad video more, until all are known
+        ray.kill(actor)
+        raise QuarantineExceeded(summary.over_budget)
     return name, actor

@@ -47,6 +47,21 @@ def test_the_ledger_is_written_at_once_and_taken_up_again(tmp_path):
     assert "torn" in summary.over_budget
 
 
+def test_a_spent_budget_stays_spent_and_a_raised_one_goes_on(tmp_path):
+    url, tight = str(tmp_path / "quarantine.jsonl"), QuarantineBudget(max_fraction=0.1)
+    assert Monitor(url, tight, videos=10).quarantine([bad("a"), bad("b"), bad("c")])
+    ledger = (tmp_path / "quarantine.jsonl").read_text()
+    assert ledger.count("\n") == 2
+    again = Monitor(url, tight, videos=10)
+    over = again.summary().over_budget
+    assert over is not None and "2 of 10" in over and f"delete {url}" in over
+    assert again.quarantine([bad("a")]) and again.quarantine([])
+    assert (tmp_path / "quarantine.jsonl").read_text() == ledger
+    raised = Monitor(url, QuarantineBudget(max_fraction=0.2), videos=10)
+    assert raised.summary().over_budget is None and not raised.quarantine([bad("b")])
+    assert raised.quarantine([bad("c")])
+
+
 def test_a_record_is_told_how_many_videos_are_bad(tmp_path):
     monitor = Monitor(str(tmp_path / "q"), QuarantineBudget(max_fraction=1.0), videos=10)
     assert not monitor.record(asdict(RECORD))

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tadscale.data.quarantine import QuarantineExceeded
+from tadscale.data.quarantine import QuarantineEntry, QuarantineExceeded
 from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import ClusterConfig
@@ -244,6 +244,28 @@ def test_too_many_bad_videos_end_the_run_at_once(make_stage, sprites, tmp_path):
         train(stage, ONE_WORKER)
     assert time.monotonic() - started < 120
     assert "train-00004" in Path(stage.url, "quarantine.jsonl").read_text()
+
+
+def test_a_budget_that_an_earlier_attempt_spent_is_refused_before_training_and_a_raised_one_goes_on(
+    make_stage, tmp_path, monkeypatch
+):
+    from tadscale.runtime.training import launch
+
+    def begin(*_):
+        raise InterruptedError("training begins")
+
+    monkeypatch.setattr(launch, "_fit", begin)
+    stage = make_stage(tmp_path / "run", data={"quarantine_budget": 0.1})
+    found = [
+        QuarantineEntry("shard-000000.tar", key, "torn", "decode")._asdict() for key in ("train-00001", "train-00004")
+    ]
+    ledger = Path(stage.url, "quarantine.jsonl")
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text("".join(json.dumps(entry) + "\n" for entry in found))
+    with pytest.raises(QuarantineExceeded, match=r"2 of 10 .*\n.*train-00001"):
+        train(stage, ONE_WORKER)
+    with pytest.raises(InterruptedError):
+        train(changed(stage, data={"quarantine_budget": 0.2}), ONE_WORKER)
 
 
 def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(make_stage, teacher_url, tmp_path):
