@@ -105,7 +105,7 @@ def test_then_the_same_command_ends_the_job_every_step_once_on_record(start, pla
         assert steps == [0, 1, 2]
     client = MlflowClient(places["MLFLOW_TRACKING_URI"])
     runs = client.search_runs([one.experiment_id for one in client.search_experiments()])
-    assert {one.info.run_name for one in runs} == {"sprites", "teacher", "baseline", "decomposed"}
+    assert sorted(one.info.run_name for one in runs) == ["baseline", "decomposed", "sprites", "teacher"]
     assert {one.info.status for one in runs} == {"FINISHED"}
     for one in runs:
         if one.info.run_name != "sprites":

@@ -6,6 +6,7 @@ import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 
 from rich.console import Console
 
@@ -37,7 +38,7 @@ from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
 from tadscale.runtime.stage.spec import Stage, StageResult, planned_stages, with_contents
-from tadscale.runtime.tracking.curves import StageCurves
+from tadscale.runtime.tracking.curves import RECORDED_TAG, StageCurves
 from tadscale.runtime.tracking.fetching import fetch_metrics
 from tadscale.runtime.tracking.journal import DRIVER, Journal
 from tadscale.runtime.tracking.prometheus import StageMetrics, gauge
@@ -195,22 +196,25 @@ def _train(stage: Stage, run: Run, console: Console, stop: StopToken) -> StageRe
 
         with metrics.training():
             result = train_stage(stage, on_record, stop)
-        curves.complete(result.log_url)
-        _record_stage(nested, result)
+        if not curves.are_recorded(result.network_sha256):
+            curves.complete(result.log_url)
+            _record_stage(nested, result)
     if mode == "pretrain":
         warn_of_blind_start(stage, result)
     return result
 
 
 def _record_stage(run: Run, result: StageResult) -> None:
-    """What the record of a stage holds besides its curves."""
+    """What the record of a stage holds besides its curves; last, that it has all."""
     seconds = result.seconds._asdict()
     run.log_metrics({f"time/{name}": value for name, value in seconds.items()} | {"quarantined": result.quarantined})
     run.set_tags({name: getattr(result, name) for name in ("plan_digest", "manifest_digest", "data_plane")})
     run.log_bytes(read_bytes(result.quarantine_url), "quarantine.jsonl")
     log = read_bytes(result.log_url)
-    run.log_metrics(fetch_metrics(log.decode()) | teacher_cache_metrics(log.decode()))
+    run.log_metrics(fetch_metrics(BytesIO(log)) | teacher_cache_metrics(BytesIO(log)))
     run.log_bytes(log, "log.jsonl")
+    run.flush()
+    run.set_tags({RECORDED_TAG: result.network_sha256})
 
 
 def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:

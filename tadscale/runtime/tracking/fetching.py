@@ -1,15 +1,17 @@
 """What a stage fetched for its windows, summed over its log: whether videos are read in part, and in how many requests."""
 
 import json
+from collections.abc import Iterable
 
 from tadscale.data.blocks import FetchCount, sum_counts
 
 
-def fetch_metrics(log: str) -> dict[str, float]:
+def fetch_metrics(log: Iterable[str | bytes]) -> dict[str, float]:
     """A stage's figures under the names that they have in MLflow.
 
     Args:
-        log: the text of its `log.jsonl`; lines of earlier versions count nothing.
+        log: the lines of its `log.jsonl`, taken one by one: as objects they are 6.9 kB each, and a log may have a million.
+            Lines of earlier versions count nothing.
 
     Returns:
         `fetch/fetched_bytes` (from storage), `fetch/bytes_per_needed_byte` (1.0 would be the windows' groups of pictures
@@ -17,9 +19,11 @@ def fetch_metrics(log: str) -> dict[str, float]:
         the bytes), `fetch/unplanned_per_window`, `fetch/retries`, `fetch/decoded_frames` and `fetch/load_s_per_window`
         (fetching and decoding; what was remembered counts 0). Nothing of a log without a fetched byte.
     """
-    lines = [json.loads(line) for line in log.splitlines()]
-    total = sum_counts(FetchCount(**line["fetch"]) for line in lines if "fetch" in line)
-    windows, moved = sum(line["valid"] for line in lines if "fetch" in line), total.fetched + total.cached
+    total, windows = FetchCount(), 0
+    for line in map(json.loads, log):
+        if "fetch" in line:
+            total, windows = sum_counts([total, FetchCount(**line["fetch"])]), windows + line["valid"]
+    moved = total.fetched + total.cached
     if not windows or not moved or not total.needed:
         return {}
     return {

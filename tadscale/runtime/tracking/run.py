@@ -128,6 +128,10 @@ class Run:
         """The steps at which a series has a point in the store."""
         return {point.step for point in self.client.get_metric_history(self.run_id, _name(key))}
 
+    def tag(self, key: str) -> str:
+        """A tag's value, empty if there is none."""
+        return self.client.get_run(self.run_id).data.tags.get(_name(key), "")
+
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; one that exists gets the new value."""
         from mlflow.entities import RunTag

@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 
 
-def teacher_cache_metrics(log: str) -> dict[str, float]:
+def teacher_cache_metrics(log: Iterable[str | bytes]) -> dict[str, float]:
     """A stage's figures under the names that they have in MLflow.
 
     Args:
-        log: the text of its `log.jsonl`; a line without a word of the cache counts nothing.
+        log: the lines of its `log.jsonl`, taken one by one; a line without a word of the cache counts nothing.
 
     Returns:
         `teacher_cache/hits` (windows read), `teacher_cache/made` (computed), `teacher_cache/damaged` (of those, read first
@@ -16,6 +17,6 @@ def teacher_cache_metrics(log: str) -> dict[str, float]:
         asked.
     """
     total: Counter[str] = Counter()
-    for line in log.splitlines():
-        total.update(json.loads(line).get("teacher_cache", {}))
+    for line in map(json.loads, log):
+        total.update(line.get("teacher_cache", {}))
     return {f"teacher_cache/{name}": float(count) for name, count in total.items()}

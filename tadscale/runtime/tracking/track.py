@@ -141,9 +141,12 @@ def track_job(
 
 @contextmanager
 def track_stage(parent: Run, stage: str, tags: Mapping[str, str] | None = None) -> Iterator[Run]:
-    """The nested run of one stage of a job, continued if an earlier try left it unfinished; ends as `track_job` does."""
+    """The nested run of one stage of a job: the one that an earlier try left, finished or not; ends as `track_job` does.
+
+    A job that goes on passes through its finished stages: one more run of each would be one for every preemption.
+    """
     identity = {PARENT_TAG: parent.run_id, STAGE_TAG: stage}
-    run_id = _resume_or_create(parent.client, parent.experiment_id, stage, identity)
+    run_id = _resume_or_create(parent.client, parent.experiment_id, stage, identity, finished_too=True)
     run = Run(parent.tracking_uri, run_id, parent.patience_s)
     with _ending(run):
         run.set_tags(tags or {})
@@ -178,11 +181,13 @@ def _status(error: BaseException) -> str:
     return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
-def _resume_or_create(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:
-    """The id of the latest run with these tags if it did not finish, else of a new one."""
+def _resume_or_create(
+    client: Any, experiment: str, name: str, identity: Mapping[str, str], *, finished_too: bool = False
+) -> str:
+    """The id of the latest run with these tags if it did not finish, or whether it did or not, else of a new one."""
     wanted = " and ".join(f"tags.`{tag}` = '{_quoted(value)}'" for tag, value in identity.items())
     runs = client.search_runs([experiment], wanted, max_results=1, order_by=["attributes.start_time DESC"])
-    if runs and runs[0].info.status != "FINISHED":
+    if runs and (finished_too or runs[0].info.status != "FINISHED"):
         run_id = runs[0].info.run_id
         client.update_run(run_id, status="RUNNING")
         client.set_tag(run_id, ERROR_TAG, "")

@@ -1,6 +1,9 @@
 """A job from end to end, without its stages."""
 
-from contextlib import nullcontext
+import json
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,9 +11,15 @@ import pytest
 from rich.console import Console
 
 from tadscale.gate.config import GateConfig
-from tadscale.runtime.cluster.stopping import StopToken
+from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.jobs import run_job as module
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import StageResult, stage_of
+from tadscale.runtime.stage.stopwatch import TimeSplit
+from tadscale.runtime.tracking.run import PARENT_TAG, Run
+from tadscale.runtime.tracking.track import track_job
+from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
+from tests.runtime.training.test_monitor import RECORD
 
 
 def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, monkeypatch):
@@ -40,6 +49,36 @@ def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, 
     assert f"{tmp_path}/runs" in seen["track_job"]
     for name in ("_open_data", "evaluate_models", "_publish"):
         assert seen[name][0].data.url == f"{tmp_path}/shards"
+
+
+def test_a_stage_that_is_over_is_sent_to_its_record_once(storage, monkeypatch):  # noqa: F811
+    job = JobConfig.model_validate({"kind": "teacher", "name": "x", "storage": str(storage), "data": {"url": "shards"}})
+    stage = stage_of(job, "teacher")
+    Path(stage.url).mkdir(parents=True)
+    Path(stage.log_url).write_text(json.dumps(asdict(RECORD) | {"valid": 2}) + "\n")
+    Path(stage.quarantine_url).write_text("")
+    result = StageResult(
+        url=stage.url,
+        steps=4,
+        losses={},
+        quarantined=0,
+        seconds=TimeSplit(),
+        restarts=0,
+        plan_digest="p",
+        manifest_digest="m",
+        network_sha256="n",
+    )
+    monkeypatch.setattr(module, "train_stage", lambda *arguments: result)
+    sent = []
+    log_bytes = Run.log_bytes
+    monkeypatch.setattr(Run, "log_bytes", lambda run, data, name: sent.append(name) or log_bytes(run, data, name))
+    for _ in range(3):
+        with suppress(Preempted), track_job(job.tracking, job="x", storage=str(storage), settings={}) as run:
+            module._train(stage, run, Console(), StopToken())
+            raise Preempted("before the next stage")
+    [nested] = run.client.search_runs([run.experiment_id], f"tags.`{PARENT_TAG}` = '{run.run_id}'")
+    assert [point.step for point in run.client.get_metric_history(nested.info.run_id, "train/loss")] == [3]
+    assert sent.count("log.jsonl") == sent.count("quarantine.jsonl") == 1
 
 
 def test_a_job_without_a_gate_compares_nothing_and_one_with_it_ends_with_what_it_left(monkeypatch, capsys):

@@ -4,7 +4,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tadscale.runtime.tracking.curves import DATA_EVERY_STEPS, StageCurves, step_metrics
+import pytest
+
+from tadscale.runtime.tracking.curves import DATA_EVERY_STEPS, RECORDED_TAG, StageCurves, step_metrics
+from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
@@ -28,6 +31,31 @@ def test_steps_that_were_lost_or_trained_again_are_there_once(storage: Path) -> 
         history = run.client.get_metric_history(run.run_id, "train/loss")
     assert sorted(point.step for point in history) == list(range(6))
     assert all(point.value == point.step for point in history)
+
+
+def test_a_recorded_stage_is_asked_for_no_point_and_trained_again_it_has_each_step_once(
+    storage: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = [replace(RECORD, step=step, losses={"loss": float(step)}) for step in range(3)]
+    asked = []
+    logged_steps = Run.logged_steps
+    monkeypatch.setattr(Run, "logged_steps", lambda run, key: asked.append(key) or logged_steps(run, key))
+    with track_job(TrackingConfig(), job="a", storage=str(storage), settings={}) as run:
+        first = StageCurves(run)
+        assert not first.are_recorded("") and not first.are_recorded("digest")
+        for record in records[:2]:
+            first.add(record)
+        run.flush()
+        run.set_tags({RECORDED_TAG: "digest"})
+        asked.clear()
+        again = StageCurves(run)
+        assert again.are_recorded("digest") and not again.are_recorded("another")
+        assert not asked
+        for record in records:
+            again.add(record)
+        run.flush()
+        assert sorted(point.step for point in run.client.get_metric_history(run.run_id, "train/loss")) == [0, 1, 2]
 
 
 def test_the_data_plane_s_figures_come_now_and_then_and_at_the_end() -> None:

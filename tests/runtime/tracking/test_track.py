@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tadscale.runtime.cluster.stopping import Preempted
-from tadscale.runtime.tracking.run import Run, flatten
+from tadscale.runtime.tracking.run import PARENT_TAG, Run, flatten
 from tadscale.runtime.tracking.track import TrackingConfig, resolve_tracking_uri, track_job, track_stage
 from tests.runtime.tracking.mlflow_store import empty_database, s3_storage, storage  # noqa: F401
 
@@ -102,6 +102,26 @@ def test_an_unfinished_job_is_continued(storage: Path) -> None:  # noqa: F811
             assert other.run_id != first_stage.run_id
     assert status(second) == status(stage) == "FINISHED"
     assert second.client.get_run(second.run_id).data.tags["tadscale.error"] == ""
+
+
+def test_a_job_that_goes_on_makes_no_second_run_of_a_stage_that_is_over(storage: Path) -> None:  # noqa: F811
+    for _ in range(3):
+        with pytest.raises(Preempted), job(storage) as parent:
+            with track_stage(parent, "teacher") as teacher:
+                teacher.log_metrics({"loss": 1.0})
+            with track_stage(parent, "student"):
+                raise Preempted("SIGTERM")
+    with job(storage) as parent:
+        for stage in ("teacher", "student"):
+            with track_stage(parent, stage):
+                pass
+    nested = parent.client.search_runs([parent.experiment_id], f"tags.`{PARENT_TAG}` = '{parent.run_id}'")
+    assert sorted((one.info.run_name, one.info.status) for one in nested) == [
+        ("student", "FINISHED"),
+        ("teacher", "FINISHED"),
+    ]
+    with job(storage) as other, track_stage(other, "teacher") as again:
+        assert again.run_id != teacher.run_id  # the finished job is another one's parent
 
 
 def test_a_killed_process_leaves_a_run_that_can_be_continued(storage: Path) -> None:  # noqa: F811
