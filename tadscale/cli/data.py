@@ -102,17 +102,17 @@ def _flow(options: argparse.Namespace, console: Console) -> int:
 
 
 def _preview(options: argparse.Namespace, console: Console) -> int:
-    from tadscale.data.manifest import read_manifest
+    from tadscale.data.source import open_sources
     from tadscale.report.preview import previews
     from tadscale.runtime.jobs.job_file import load_job
 
     job = load_job(options.job, options.set)
     if job.data.window.features is not None:
         raise UserError(f"{options.job} reads features, of which there is nothing to see: preview a job on videos")
-    manifest = read_manifest(job.data.url).subset(job.data.train_subset)
+    training = open_sources(job.data.training_sources)
     folder = Path(expand_home(options.out))
     folder.mkdir(parents=True, exist_ok=True)
-    for preview in previews(manifest, job.data.window, job.motion, options.videos):
+    for preview in previews(training, job.data.window, job.motion, options.videos):
         name = preview.key.replace("/", "_")
         (folder / f"{name}.mp4").write_bytes(preview.clip_mp4)
         (folder / f"{name}.png").write_bytes(preview.still_png)

@@ -11,6 +11,7 @@ from io import BytesIO
 from rich.console import Console
 
 from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.source import open_sources
 from tadscale.data.storage import read_bytes
 from tadscale.engine.loop import StepRecord
 from tadscale.metrics.average_precision import MeanAveragePrecision
@@ -112,7 +113,7 @@ def _run(job: JobConfig, run: Run, console: Console, stop: StopToken) -> JobSumm
     if job.kind == "evaluate":
         stages = finished_stages(job.run_url)
     else:
-        _record_previews(job, manifest, run)
+        _record_previews(job, run)
         stages = _train_stages(job, run, console, stop)
     choices = choose_epochs(job, manifest, stages, run)
     scores = {} if job.kind == "pretrain" else evaluate_models(job, manifest, stages, choices, run)
@@ -137,9 +138,9 @@ def _open_data(job: JobConfig, console: Console) -> Manifest:
     return manifest
 
 
-def _record_previews(job: JobConfig, manifest: Manifest, run: Run) -> None:
+def _record_previews(job: JobConfig, run: Run) -> None:
     """Clips of what the teacher sees, so that a wrong frame rate, size or motion is seen before it is paid for."""
-    training = manifest.subset(job.data.train_subset)
+    training = open_sources(job.data.training_sources)
     for preview in previews(training, job.data.window, job.motion, PREVIEWS):
         name = preview.key.replace("/", "_")
         run.log_bytes(preview.clip_mp4, f"preview/{name}.mp4")

@@ -41,7 +41,7 @@ class Forecast(NamedTuple):
     stages: list[StageForecast]
     rates: Rates
     windows: int
-    """In an epoch."""
+    """In an epoch of the detector that sees most."""
     cpus: int
 
     @property
@@ -88,11 +88,11 @@ def forecast(job: JobConfig, windows: EpochWindows, rates: Rates, cpus: int, nod
 
     def stage(mode: Mode) -> StageForecast:
         parts, plane = _parts(job, mode), job.cluster.plane(nodes, motion=mode != "baseline")
-        count = windows.pretext if mode == "pretrain" else windows.detectors
-        return _stage(settings_of(job, mode), mode, count, _of_part(rates, parts), cpus, plane)
+        return _stage(settings_of(job, mode), mode, windows.of(mode), _of_part(rates, parts), cpus, plane)
 
     timed = [mode for mode in stage_modes(job) if mode in rates.train_s]
-    return Forecast([stage(mode) for mode in timed], rates, windows.detectors, cpus)
+    most = max((windows.of(mode) for mode in timed if mode != "pretrain"), default=windows.detectors)
+    return Forecast([stage(mode) for mode in timed], rates, most, cpus)
 
 
 def _parts(job: JobConfig, mode: Mode) -> int:

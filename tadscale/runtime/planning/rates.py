@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from tadscale.data.manifest import MANIFEST_NAME, Manifest, read_manifest
+from tadscale.data.manifest import MANIFEST_NAME
+from tadscale.data.plan import Plan
 from tadscale.data.shards import write_shards
-from tadscale.data.source import Source, training_windows
+from tadscale.data.source import Source, open_sources
 from tadscale.data.sprites import class_names, draw_videos
 from tadscale.data.storage import list_names
 from tadscale.engine.batch import WindowBatch, teacher_columns
@@ -28,8 +29,8 @@ from tadscale.network import Mode, NetworkSpec
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.plan_spec import PlanSpec
-from tadscale.runtime.stage.spec import DISTILLING, network_of, settings_of
+from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
+from tadscale.runtime.stage.spec import DISTILLING, Stage, network_of, settings_of
 
 REPEATS = 5  # after one that warms up; the median counts
 ANY_SCALE = TargetScale(motion_std=1.0, colour_mean=(0.0, 0.0, 0.0), colour_std=(1.0, 1.0, 1.0))  # costs the same
@@ -57,9 +58,17 @@ class EpochWindows(NamedTuple):
     """How many windows an epoch has."""
 
     detectors: int
-    """Of the teacher's, the baseline's and the student's."""
+    """Of the teacher's and the baseline's, which see labelled sources alone."""
     pretext: int
     """Of the pretext's, which are shorter; 0 where the job has none."""
+    students: int | None = None
+    """Of the student's, which sees all sources; None: as many as the teacher's."""
+
+    def of(self, mode: Mode) -> int:
+        """Of a stage's."""
+        if mode == "pretrain":
+            return self.pretext
+        return self.students if mode in DISTILLING and self.students is not None else self.detectors
 
 
 def measure_rates(
@@ -87,13 +96,14 @@ def measure_rates(
             "the job computes on GPUs, and this machine has none: measure on a node of the cluster, or set "
             "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 for the times on CPUs"
         )
-    with _training_videos(job) as (data_url, windows):
-        return _measure(job, modes, data_url, appearance), windows
+    with _training_videos(job, modes) as (sources, windows):
+        return _measure(job, modes, sources, appearance), windows
 
 
-def _measure(job: JobConfig, modes: Sequence[Mode], data_url: str, appearance: NetworkSpec | None) -> Rates:
-    cluster, classes = job.cluster, read_manifest(data_url).classes
-    columns, fetch_s = _fetch(data_url, job)
+def _measure(job: JobConfig, modes: Sequence[Mode], sources: Sequence[Source], appearance: NetworkSpec | None) -> Rates:
+    cluster = job.cluster
+    classes = open_sources(sources).classes or ("any",)  # a pretext needs none, and the teacher is timed all the same
+    columns, fetch_s = _fetch(sources, job)
     torch.set_num_threads(cluster.threads_per_motion)
     motion_columns, taught_columns, motion_s, teacher_s = _motion_and_teacher(job, columns, classes)
     torch.set_num_threads(cluster.threads_per_worker)
@@ -110,33 +120,43 @@ def _measure(job: JobConfig, modes: Sequence[Mode], data_url: str, appearance: N
 
 
 @contextmanager
-def _training_videos(job: JobConfig) -> Iterator[tuple[str, EpochWindows]]:
-    """Where training videos are, and the windows of them all; one is drawn aside if all are still to be, and as
-    many are expected of each."""
-    sprites = job.data.sprites
-    if sprites is None or MANIFEST_NAME in list_names(job.data.url):
-        manifest = read_manifest(job.data.url).subset(job.data.train_subset)
-        yield job.data.url, _count(job, manifest)
+def _training_videos(job: JobConfig, modes: Sequence[Mode]) -> Iterator[tuple[list[Source], EpochWindows]]:
+    """Where a window to measure on is, and the windows of all training videos; one video is drawn aside if all are still to
+    be, and as many windows are expected of each."""
+    data = job.data
+    if data.sprites is None or data.sources or MANIFEST_NAME in list_names(data.url):
+        yield _measurable(data.training_sources), _count(job, modes)
         return
-    few = sprites.model_copy(update={"train": 1, "validation": 0, "test": 0})
+    few = data.sprites.model_copy(update={"train": 1, "validation": 0, "test": 0})
     with tempfile.TemporaryDirectory() as folder:
-        drawn = write_shards(draw_videos(few), folder, classes=class_names(few))
-        yield folder, EpochWindows(*(sprites.train * count for count in _count(job, drawn)))
+        write_shards(draw_videos(few), folder, classes=class_names(few))
+        aside = job.model_copy(update={"data": data.model_copy(update={"url": folder})})
+        yield _measurable(aside.data.training_sources), _count(aside, modes, videos=data.sprites.train)
 
 
-def _count(job: JobConfig, manifest: Manifest) -> EpochWindows:
-    """Of these videos. Those of the pretext fit neither a whole number of times into a detector's, nor do they overlap."""
-    detectors, pretext = (
-        len(training_windows(manifest, settings_of(job, mode).data.window, job.seed))
-        for mode in ("baseline", "pretrain")
-    )
-    return EpochWindows(detectors, pretext if job.pretrain is not None else 0)
+def _measurable(sources: Sequence[Source]) -> list[Source]:
+    """What any network can take a step on: the labelled ones, if there are some; a batch of one has no shares."""
+    labelled = [source for source in sources if source.labelled]
+    return [source.model_copy(update={"share": None}) for source in labelled or sources]
 
 
-def _fetch(data_url: str, job: JobConfig) -> tuple[Columns, float]:
+def _count(job: JobConfig, modes: Sequence[Mode], videos: int = 1) -> EpochWindows:
+    """Of the sources that each mode reads, times `videos`. Those of the pretext fit neither a whole number of times into a
+    detector's, nor do they overlap."""
+    counts = {mode: videos * _windows(open_plan(Stage(job=job, mode=mode).plan)[1]) for mode in modes}
+    students = next((count for mode, count in counts.items() if mode in DISTILLING), None)
+    detectors = next((counts[mode] for mode in ("teacher", "baseline") if mode in counts), students or 0)
+    return EpochWindows(detectors, counts.get("pretrain", 0), students)
+
+
+def _windows(plan: Plan) -> int:
+    """Of an epoch: every one once, or where sources have shares as many as its steps have slots."""
+    return plan.steps_per_epoch * plan.global_batch if any(plan.shares) else len(plan.windows)
+
+
+def _fetch(sources: Sequence[Source], job: JobConfig) -> tuple[Columns, float]:
     """One window as the pipeline brings it."""
-    source = Source(url=data_url, subset=job.data.train_subset)
-    plan = PlanSpec(sources=(source,), window=job.data.window, seed=job.seed, epochs=1, global_batch=1)
+    plan = PlanSpec(sources=tuple(sources), window=job.data.window, seed=job.seed, epochs=1, global_batch=1)
     layout = PacketLayout(first_step=0, total_steps=1, global_batch=1, world_size=1, windows=1)
     columns = fetch_packet(0, plan, layout, job.motion.flow_url)
     if not columns["valid"].all():

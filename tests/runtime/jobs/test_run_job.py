@@ -18,6 +18,7 @@ from tadscale.runtime.stage.spec import StageResult, stage_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 from tadscale.runtime.tracking.track import track_job
+from tests.runtime.jobs.preflight.conftest import changed, sound, stored  # noqa: F401
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
 
@@ -51,9 +52,20 @@ def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, 
         assert seen[name][0].data.url == f"{tmp_path}/shards"
 
 
+def test_previews_are_of_what_is_trained_on(stored, tmp_path):  # noqa: F811
+    sources = [{"url": stored("one", subsets=("train",))}, {"url": stored("two", subsets=("train",))}]
+    scored = stored("scored", subsets=("test",))
+    changes = {"data.sprites": None, "data.url": scored, "data.sources": sources}
+    planned = JobConfig.model_validate(changed(sound(tmp_path), changes))
+    names: list[str] = []
+    run: Any = SimpleNamespace(log_bytes=lambda data, name: names.append(name))
+    module._record_previews(planned, run)
+    assert {Path(name).stem for name in names} == {"one-train-0", "one-train-1"}
+
+
 def test_a_stage_that_is_over_is_sent_to_its_record_once(storage, monkeypatch):  # noqa: F811
-    job = JobConfig.model_validate({"kind": "teacher", "name": "x", "storage": str(storage), "data": {"url": "shards"}})
-    stage = stage_of(job, "teacher")
+    settings = {"kind": "teacher", "name": "x", "storage": str(storage), "data": {"url": "shards"}}
+    stage = stage_of(JobConfig.model_validate(settings), "teacher")
     Path(stage.url).mkdir(parents=True)
     Path(stage.log_url).write_text(json.dumps(asdict(RECORD) | {"valid": 2}) + "\n")
     Path(stage.quarantine_url).write_text("")
@@ -73,7 +85,7 @@ def test_a_stage_that_is_over_is_sent_to_its_record_once(storage, monkeypatch): 
     log_bytes = Run.log_bytes
     monkeypatch.setattr(Run, "log_bytes", lambda run, data, name: sent.append(name) or log_bytes(run, data, name))
     for _ in range(3):
-        with suppress(Preempted), track_job(job.tracking, job="x", storage=str(storage), settings={}) as run:
+        with suppress(Preempted), track_job(stage.job.tracking, job="x", storage=str(storage), settings={}) as run:
             module._train(stage, run, Console(), StopToken())
             raise Preempted("before the next stage")
     [nested] = run.client.search_runs([run.experiment_id], f"tags.`{PARENT_TAG}` = '{run.run_id}'")

@@ -104,6 +104,15 @@ def test_the_pretext_has_a_schedule_and_windows_of_its_own():
     assert (stages["pretrain"].waits_for, stages["pretrain"].step_s) == ("motion", pytest.approx(8 * 0.75 / 2))
 
 
+def test_a_student_goes_through_unlabelled_windows_too():
+    windows = TEN._replace(students=30)
+    expected = forecast(job(), windows, RATES, 100)
+    steps = {stage.mode: stage.steps for stage in expected.stages}
+    assert steps == {"teacher": 9, "baseline": 9, "decomposed": 3 * math.ceil(30 / 4)}
+    assert expected.windows == 30
+    assert forecast(job(kind="teacher"), windows, RATES, 100).windows == 10
+
+
 def test_few_cpus_decide_where_everything_shares_them():
     shared = job(cluster={"workers": 2, "motion_actors": 4})
     assert by_mode(shared, cpus=2)["decomposed"].waits_for == "CPUs"

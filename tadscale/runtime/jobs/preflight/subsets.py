@@ -14,7 +14,8 @@ from tadscale.runtime.jobs.preflight.facts import Facts
 def exist(facts: Facts) -> Iterator[str]:
     """The subsets that are named are in the data, under that very name."""
     data = facts.job.data
-    named = {"data.train_subset": data.train_subset} if facts.modes else {}
+    # Where sources are set they say what is trained on, and opening them says what is not there.
+    named = {"data.train_subset": data.train_subset} if facts.modes and not data.sources else {}
     named |= {"data.test_subset": data.test_subset} if facts.evaluates else {}
     named |= {"data.validation_subset": data.validation_subset} if facts.selects else {}
     known = set(facts.data.column("subset").tolist())

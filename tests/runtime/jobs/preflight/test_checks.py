@@ -172,6 +172,16 @@ def test_stored_videos_without_a_fault_pass(job, stored):
     preflight(job(data__sprites=None, data__url=stored()))
 
 
+def test_sources_replace_the_training_subset_under_data_url(job, stored):
+    scored = stored("scored", subsets=("test",))
+    changes = {"data__sprites": None, "data__url": scored, "data__train_subset": "nowhere"}
+    preflight(job(**changes, data__sources=[{"url": stored("one", subsets=("train",))}]))
+    with pytest.raises(PreflightFailed, match=r"data\.train_subset"):
+        preflight(job(**changes))
+    with pytest.raises(PreflightFailed, match="no video of subset 'trian'"):
+        preflight(job(**changes, data__sources=[{"url": stored("two"), "subset": "trian"}]))
+
+
 def test_training_videos_without_segments_are_an_error_not_a_loss_of_nothing(job, stored):
     with pytest.raises(PreflightFailed, match="nothing would be learned") as refusal:
         preflight(job(data__sprites=None, data__url=stored(labels=())))
