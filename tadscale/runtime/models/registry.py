@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
-from tadscale.network import SPEC_NAME, read_spec
+from tadscale.network import SPEC_NAME, NetworkSpec, read_spec
 from tadscale.runtime.models.champion_alias import ChampionAlias, ChampionChanged
 from tadscale.runtime.models.moves import Move, read_moves
 from tadscale.runtime.models.package_files import check_upload, download, file_digest, file_digests
@@ -24,7 +25,7 @@ from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.store_lock import exclusive
-from tadscale.serving.predictor import detector_folder
+from tadscale.serving.predictor import PACKAGED_AT, detector_folder
 
 METRIC_PREFIX = "metric."
 DETECTOR_TAG = "tadscale.detector_sha256"  # digest of network.json, which holds that of the weights
@@ -232,6 +233,20 @@ class Registry:
         uri = self._client.get_model_version_download_uri(name, number)
         with TemporaryDirectory() as folder:
             yield download(uri, folder, self.tracking_uri, f"{name} version {number}")
+
+    def describe(self, name: str, selector: int | str = CHAMPION) -> NetworkSpec:
+        """What a version is, without its weights being downloaded. Raises as `fetch`."""
+        number = str(self._find(name, selector).version)
+        uri = self._client.get_model_version_download_uri(name, number)
+        with TemporaryDirectory() as folder:
+            where = f"{uri.rstrip('/')}/{PACKAGED_AT.as_posix()}/{SPEC_NAME}"
+            try:
+                described = download(where, folder, self.tracking_uri, f"{name} version {number}")
+            except StorageError:  # an earlier version's packages have it under another name
+                described = (
+                    detector_folder(download(uri, folder, self.tracking_uri, f"{name} version {number}")) / SPEC_NAME
+                )
+            return read_spec(str(described.parent))
 
     def record(self, name: str, selector: int | str = CHAMPION) -> dict[str, Any]:
         """What a version is, as one JSON document that can be compared between two runs of the same job.

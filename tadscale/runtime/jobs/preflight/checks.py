@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.preflight import (
     cluster,
+    gate,
     models,
     networks,
     places,
@@ -54,6 +55,7 @@ CHECKS = (
     Check("motion's weights", windows.motion_weights, "settings"),
     Check("network shapes", networks.shapes, "settings"),
     Check("frozen layers", networks.frozen, "settings"),
+    Check("gate's budgets", gate.pace, "settings"),
     Check("subsets", subsets.exist, "manifest"),
     Check("segments", subsets.segments, "manifest"),
     Check("videos without a window", subsets.windows, "manifest"),
@@ -71,6 +73,7 @@ CHECKS = (
     Check("teacher", models.teacher, "services"),
     Check("appearance teacher", models.appearance_teacher, "services"),
     Check("start", models.start, "services"),
+    Check("gate", gate.champion, "services"),
     Check("finished stages", models.finished, "services"),
     Check("cluster", cluster.capacity, "services", within_s=28.0),
 )
