@@ -13,8 +13,9 @@
 # - a training that was started by hand is found in the list, and so is this Job's own, whose pod was evicted;
 # - of two that see an empty list in the same moment one wins: both ask for the same name, the next number.
 #
-# The run is named after the Job, which no other Job ever repeats. Numbers do: they begin at 1 again where finished RayJobs
-# are deleted, and a run that is finished already would train nothing.
+# The label tadscale-run is the Job's name and the beginning of its id, which no other Job ever repeats: by it an attempt finds
+# the RayJob of the one before. Numbers are repeated: they begin at 1 again where finished RayJobs are deleted. The training's
+# own run is named by jobs/retrain.yaml (NAME-DIGEST); TADSCALE_RUN, the same as the label, names that of an ordinary job.
 set -eu
 trap 'exit 143' TERM # a shell with process id 1 ignores it otherwise
 
