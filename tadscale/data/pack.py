@@ -11,7 +11,7 @@ from tadscale.data.keys import VIDEO_SUFFIXES, video_key
 from tadscale.data.manifest import Manifest
 from tadscale.data.matching import Matches, match_files
 from tadscale.data.quarantine import QuarantineEntry, QuarantineExceeded, QuarantineLedger, reason_of
-from tadscale.data.shards import VideoSample, write_shards
+from tadscale.data.shards import VideoSample, shards_in, write_shards
 from tadscale.data.split import split_videos
 from tadscale.data.storage import join, list_names, read_bytes, remove, write_bytes
 from tadscale.data.suspicions import Suspicions
@@ -99,10 +99,12 @@ def write_packed(
         suspicions: of what is read.
         overwrite: replace shards that are already there.
         content: what the shards hold, if not videos: `features` and `flow_channels` of `write_shards`.
+
+    Raises:
+        QuarantineExceeded: too many videos are missing, before anything was read or removed; or too many are unusable.
     """
-    for key, reason in matches.missing.items():
-        ledger.add(QuarantineEntry("", key, reason, "pack"))
     at = join(url, LEDGER_NAME)
+    _enter_missing(matches, url, ledger, overwrite)
     try:
         manifest = write_shards(samples, url, ledger=ledger, overwrite=overwrite, **content)
     except QuarantineExceeded as error:
@@ -115,6 +117,24 @@ def write_packed(
         remove(at)  # of an earlier try
     warnings = tuple(suspicions.warnings())
     return Packed(manifest, ledger, at if len(ledger) else "", matches.strangers, warnings)
+
+
+def _enter_missing(matches: Matches, url: str, ledger: QuarantineLedger, overwrite: bool) -> None:
+    """Enter the videos without a file, and refuse to begin where they alone are too many or the shards may not be written.
+
+    Shards that are already there stay as they are, and so does the ledger beside them, which is theirs.
+    """
+    for key, reason in matches.missing.items():
+        ledger.add(QuarantineEntry("", key, reason, "pack"))
+    earlier = shards_in(url, overwrite=overwrite)
+    try:
+        ledger.check(len(matches.files) + len(matches.missing))
+    except QuarantineExceeded as error:
+        if earlier:
+            raise
+        at = join(url, LEDGER_NAME)
+        write_bytes(at, ledger.to_jsonl().encode())
+        raise QuarantineExceeded(f"{error}\nAll reasons are in {at}.") from error
 
 
 def with_subsets(

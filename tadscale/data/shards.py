@@ -95,8 +95,13 @@ def write_shards(
     return manifest
 
 
-def _claim(url: str, overwrite: bool) -> None:
-    """Make sure that no shards are overwritten by accident, and that none are left over to be mistaken for new ones."""
+def shards_in(url: str, *, overwrite: bool) -> list[str]:
+    """The names of the manifest and the tars in a folder that shards are to be written to; changes nothing.
+
+    Raises:
+        UserError: there are some, and `overwrite` does not say that they may be replaced.
+        StorageError: the storage cannot be reached or refuses.
+    """
     present = [name for name in list_names(url) if name == MANIFEST_NAME or name.endswith(".tar")]
     if present and not overwrite:
         whose = "" if MANIFEST_NAME in present else " without a manifest, of another tool or of an interrupted write"
@@ -104,8 +109,13 @@ def _claim(url: str, overwrite: bool) -> None:
             f"{url} already holds shards ({present[0]}, {len(present)} files){whose}: write elsewhere, or replace them "
             "(--overwrite)"
         )
+    return present
+
+
+def _claim(url: str, overwrite: bool) -> None:
+    """Make sure that no shards are overwritten by accident, and that none are left over to be mistaken for new ones."""
     # The manifest first: without it nobody reads what is about to change.
-    for name in sorted(present, key=lambda name: name != MANIFEST_NAME):
+    for name in sorted(shards_in(url, overwrite=overwrite), key=lambda name: name != MANIFEST_NAME):
         if name == MANIFEST_NAME or OWN_SHARD.fullmatch(name):
             remove(join(url, name))
 

@@ -15,6 +15,7 @@ from tadscale.data.pack import LEDGER_NAME, pack
 from tadscale.data.quarantine import QuarantineBudget, QuarantineExceeded, QuarantineLedger
 from tadscale.data.storage import join, list_names, read_bytes, read_range, upload
 from tadscale.data.transcode import Transcode
+from tadscale.errors import UserError
 from tests.data.clips import encode_clip, numbered, read_numbers
 
 BORNE = QuarantineBudget(max_fraction=1.0)
@@ -73,6 +74,31 @@ def test_the_budget_holds_for_missing_videos_and_the_reasons_are_kept(home: Path
         ledger = QuarantineLedger(QuarantineBudget(max_fraction=0))
         pack(str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=ledger)
     assert LEDGER_NAME in list_names(str(home / "out"))
+
+
+def test_too_many_missing_videos_are_told_before_any_is_read_or_earlier_shards_are_touched(home: Path) -> None:
+    out, annotations, told = home / "out", str(home / "annotations.json"), []
+    pack(str(home / "videos"), annotations, str(out), ledger=QuarantineLedger(BORNE))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (home / "videos" / "one.mp4").unlink()
+    with pytest.raises(QuarantineExceeded, match="2 of 3 videos"):
+        pack(str(home / "videos"), annotations, str(out), overwrite=True, watch=lambda done, total: told.append(done))
+    assert not told
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_refused_folder_keeps_its_own_ledger(home: Path) -> None:
+    out, annotations = home / "out", str(home / "annotations.json")
+    pack(str(home / "videos"), annotations, str(out), ledger=QuarantineLedger(BORNE))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (home / "videos" / "one.mp4").write_bytes(b"broken since")
+    with pytest.raises(UserError, match="already holds shards"):
+        pack(str(home / "videos"), annotations, str(out), ledger=QuarantineLedger(BORNE))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / LEDGER_NAME).unlink()
+    with pytest.raises(UserError, match="already holds shards"):
+        pack(str(home / "videos"), annotations, str(out), ledger=QuarantineLedger(BORNE))
+    assert LEDGER_NAME not in list_names(str(out))
 
 
 def test_wrong_folders_and_files_are_named(home: Path) -> None:
