@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from tadscale.data.container import (
@@ -28,6 +28,7 @@ from tadscale.data.container import (
     undecodable,
 )
 from tadscale.data.crop import Crop
+from tadscale.data.upright import pixel_aspect, upright_rgb, upright_shape
 
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
@@ -70,10 +71,14 @@ def probe_video(video: Video) -> VideoInfo:
     if duration_s > MAX_DURATION_S:
         raise UndecodableVideo(f"lasts {duration_s:.3g} s by its times of display: damaged, or to be cut into parts")
     with open_container(video) as (container, stream):
-        frame = next(_on_display(_pictures(container, stream)))[0].frame
-        turned = round(frame.rotation / 90) % 2
-    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    return VideoInfo(duration_s, frames / duration_s, frames, width, height)
+        height, width = upright_shape(next(_on_display(_pictures(container, stream)))[0].frame)
+    return VideoInfo(duration_s, frames / duration_s, frames, round(width), round(height))
+
+
+def displayed_shape(video: Video) -> tuple[float, float]:
+    """Height and width of a video's first picture as displayed, see `upright_shape`. Raises `UndecodableVideo`."""
+    with open_container(video) as (container, stream):
+        return upright_shape(next(_on_display(_pictures(container, stream)))[0].frame, pixel_aspect(stream))
 
 
 def still_spans(video: Video) -> list[tuple[float, float]]:
@@ -246,38 +251,6 @@ def _display_times(container: Any, stream: Any) -> tuple[list[float], float]:
     shown.sort()
     times_s = [time_s for time_s, _ in shown]
     return times_s, order.end_s(*shown[-1], times_s[-2] if len(shown) > 1 else None) if shown else 0.0
-
-
-def pixel_aspect(stream: Any) -> float:
-    """Width of a stream's pixels by their height: 1, unless it is anamorphic, as television recorded on tape and disc is."""
-    return float(stream.sample_aspect_ratio or 1)
-
-
-def upright_rgb(
-    scaler: VideoReformatter, frame: Any, size: tuple[int, int], crop: Crop | None = None, aspect: float = 1.0
-) -> NDArray[np.uint8]:
-    """One decoded picture, scaled to `(height, width)` and turned upright: `[H, W, 3]` RGB.
-
-    Args:
-        scaler: of this stream.
-        frame: as it was decoded.
-        size: of the result.
-        crop: scale it until it covers `size`, and cut; by default it is stretched.
-        aspect: see `pixel_aspect`.
-
-    Raises:
-        UndecodableVideo: see `Crop.scaled`.
-    """
-    quarter_turns = round(frame.rotation / 90) % 4  # anticlockwise
-    shape, scaled = (frame.height, frame.width * aspect), size
-    if crop is not None:
-        scaled = crop.scaled(shape[::-1] if quarter_turns % 2 else shape, size)
-    height, width = scaled[::-1] if quarter_turns % 2 else scaled
-    picture = scaler.reformat(  # threads: 0, the default, is one a core
-        frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
-    )
-    upright: NDArray[np.uint8] = np.rot90(picture.to_ndarray(), quarter_turns)  # [H', W', 3]
-    return upright if crop is None else crop.cut(upright, size)
 
 
 def _lasts_s(stream: Any, ticks: int | None) -> float:

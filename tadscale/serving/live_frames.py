@@ -14,7 +14,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from tadscale.data.decode import TIME_SLACK_S, UndecodableVideo, pixel_aspect, upright_rgb
+from tadscale.data.decode import TIME_SLACK_S, UndecodableVideo
+from tadscale.data.upright import pixel_aspect, upright_rgb
 from tadscale.data.windows import WindowConfig
 from tadscale.serving.download import UnavailableVideo
 

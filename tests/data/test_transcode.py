@@ -1,17 +1,26 @@
 """Videos at another rate and size: the same pictures at the same times."""
 
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
 import numpy as np
 import pytest
 
+from tadscale.data import decode
+from tadscale.data.container import UndecodableVideo
+from tadscale.data.crop import Crop
 from tadscale.data.decode import decode_frames, probe_video
 from tadscale.data.encode import encode_h264
 from tadscale.data.quarantine import DataError
 from tadscale.data.transcode import Transcode, transcode_video
 from tests.data.clips import encode_clip, numbered, read_numbers
+from tests.data.test_crop import video_of
+from tests.data.test_decode import turned
 
 
 def test_transcoding_keeps_the_time_axis_of_long_and_odd_videos() -> None:
-    times = [0, 3, 4, 9, *range(20, 320)]  # variable rate; longer than a chunk
+    times = [0, 3, 4, 9, *range(20, 320)]  # variable rate
     video = encode_clip(numbered(len(times), 62, 128), times=times, container="matroska")
     small = transcode_video(video, probe_video(video), Transcode(fps=10, short_side=31))
     info = probe_video(small)
@@ -32,3 +41,50 @@ def test_a_damaged_video_is_not_transcoded() -> None:
 def test_a_very_flat_video_keeps_two_lines() -> None:
     video = encode_h264(numbered(10, 2, 128), 10)
     assert probe_video(transcode_video(video, probe_video(video), Transcode(short_side=1))).height == 2
+
+
+def disc() -> np.ndarray:
+    """A picture `[80, 96, 3]` of pixels twice as wide as high, that shows a white disc of 40 lines."""
+    y, x = np.mgrid[0:80, 0:96]
+    white = (y - 40) ** 2 + (2 * (x - 48)) ** 2 < 20**2
+    return np.repeat(white[:, :, None] * np.uint8(200), 3, axis=2) + np.uint8(28)
+
+
+def extent(picture: np.ndarray) -> tuple[int, int]:
+    """Height and width of what is white."""
+    white = picture.mean(-1) > 128
+    return int(white.any(1).sum()), int(white.any(0).sum())
+
+
+@pytest.mark.parametrize(("matrix", "shape"), [((1, 0, 0, 1), (80, 192)), ((0, 1, -1, 0), (192, 80))])
+def test_an_anamorphic_video_keeps_the_shape_that_it_is_displayed_in(
+    matrix: tuple[int, int, int, int], shape: tuple[int, int]
+) -> None:
+    video = turned(video_of(disc(), Fraction(2)), matrix)
+    packed = transcode_video(video, probe_video(video), Transcode(short_side=80))
+    assert (probe_video(packed).height, probe_video(packed).width) == shape
+    assert extent(decode_frames(packed, np.zeros(1), shape)[0]) == pytest.approx((40, 40), abs=2)
+    cut = [extent(decode_frames(each, np.zeros(1), (40, 40), Crop())[0]) for each in (video, packed)]
+    assert cut == [pytest.approx((20, 20), abs=1)] * 2
+
+
+def test_pictures_that_are_said_to_be_wider_than_any_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tadscale.data.transcode.MAX_PIXELS", 80 * 192 - 1)
+    video = video_of(disc(), Fraction(2))
+    with pytest.raises(UndecodableVideo, match=r"192 x 80 \(width x height\) cannot be encoded"):
+        transcode_video(video, probe_video(video), Transcode())
+
+
+def test_each_picture_is_decoded_once_where_no_index_helps_to_seek(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3,000 pictures of AVI were decoded 19,907 times by windows of 256."""
+    video = encode_clip(numbered(600, 32, 32), container="avi", gop=600)
+    info, decoded, pictures = probe_video(video), [], decode._pictures
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for picture in pictures(*arguments, **options):
+            decoded.append(picture.time_s)
+            yield picture
+
+    monkeypatch.setattr(decode, "_pictures", counted)
+    transcode_video(video, info, Transcode(fps=10))
+    assert len(decoded) < 610
