@@ -1,9 +1,9 @@
 """Pictures of an encoded video at given times, decoded by PyAV (FFmpeg), one thread a decoder.
 
 The rules, each of which some reader gets wrong: sample by time and never by frame number (variable frame rates);
-subtract the stream's start; apply the rotation; skip cover pictures; the size may change in mid-stream; never trust the
-container's frame count; and at the first bad packet keep what came before and stop, since most pictures that a decoder
-"recovers" behind one are wrong without saying so.
+subtract the stream's start; apply rotation and mirror; skip cover pictures; the size may change in mid-stream; never
+trust the container's frame count; and at the first bad packet keep what came before and stop, since most pictures that a
+decoder "recovers" behind one are wrong without saying so.
 """
 
 import math

@@ -1,5 +1,6 @@
 """Decoded pictures as a display shows them: turned upright, and their pixels as wide as they are meant to be."""
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from tadscale.data.crop import Crop
+
+MATRIX = struct.Struct("=9i")
 
 
 def pixel_aspect(stream: Any) -> float:
@@ -47,10 +50,23 @@ def upright_rgb(
     picture = scaler.reformat(  # threads: 0, the default, is one a core
         frame, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1
     )
-    upright: NDArray[np.uint8] = np.rot90(picture.to_ndarray(), quarter_turns)  # [H', W', 3]
+    pixels = picture.to_ndarray()
+    upright: NDArray[np.uint8] = np.rot90(pixels[::-1] if _mirrored(frame) else pixels, quarter_turns)  # [H', W', 3]
     return upright if crop is None else crop.cut(upright, size)
 
 
 def _quarter_turns(frame: Any) -> int:
-    """How often a picture has to be turned by 90 degrees anticlockwise."""
+    """How often a picture has to be turned by 90 degrees anticlockwise, after it is flipped where it is mirrored.
+
+    FFmpeg takes the angle from the first column of the matrix, where pictures' x goes to: so a flip is one of y.
+    """
     return round(frame.rotation / 90) % 4
+
+
+def _mirrored(frame: Any) -> bool:
+    """Whether a picture is shown as in a mirror, as front cameras write it: its matrix `a b u c d v x y w` turns it over."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None or matrix.buffer_size < MATRIX.size:
+        return False
+    a, b, _, c, d, *_ = MATRIX.unpack_from(matrix)
+    return bool(a * d < b * c)

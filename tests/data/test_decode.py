@@ -119,6 +119,29 @@ def test_rotation_is_applied(matrix: tuple[int, int, int, int], quarter_turns: i
     assert (probe_video(video).height, probe_video(video).width) == wanted.shape[1:3]
 
 
+@pytest.mark.parametrize(
+    ("matrix", "axes", "swapped"),  # directions of the stored rows and columns; whether rows become columns
+    [
+        ((-1, 0, 0, 1), (1, -1), False),
+        ((1, 0, 0, -1), (-1, 1), False),
+        ((0, 1, 1, 0), (1, 1), True),
+        ((0, -1, -1, 0), (-1, -1), True),
+    ],
+)
+def test_a_mirrored_video_is_shown_as_in_the_mirror(
+    matrix: tuple[int, int, int, int], axes: tuple[int, int], swapped: bool
+) -> None:
+    """Front cameras write such, and a turn alone puts them upside down."""
+    stored = numbered(5)
+    stored[:, :32] //= 2  # tell top from bottom
+    wanted = stored[:, :: axes[0], :: axes[1]]
+    wanted = wanted.swapaxes(1, 2) if swapped else wanted
+    video = turned(encode_h264(stored, 10, crf=10), matrix)
+    frames = decode_frames(video, np.arange(5) / 10, wanted.shape[1:3])
+    assert np.abs(frames.astype(int) - wanted).mean() < 5
+    assert (probe_video(video).height, probe_video(video).width) == wanted.shape[1:3]
+
+
 def test_size_may_change_in_mid_stream() -> None:
     pictures = [*numbered(5, 64, 128), *numbered(5, 96, 256, first=5)]
     video = encode_clip(pictures, codec="mjpeg", container="matroska")
