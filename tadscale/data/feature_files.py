@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 
 from tadscale.data.features import npy_bytes
 from tadscale.data.folder import list_folder
+from tadscale.data.json_text import parse_json
 from tadscale.data.manifest import Manifest, VideoRow
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger
-from tadscale.data.storage import join, read_text, write_bytes
+from tadscale.data.storage import join, read_text, remove, write_bytes
 from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.data.windows import read_video
 from tadscale.errors import UserError
 
 NOTE_NAME = "computed_by.txt"
+DIGESTS_NAME = "computed_of.json"
+"""Beside the features: the SHA-256 of each one's video, by key."""
 
 Compute = Callable[[bytes, float], NDArray[np.float32]]
 """Features `[T, C]` of an encoded video and its length in seconds."""
@@ -25,6 +28,9 @@ def write_feature_files(
     videos: Manifest, url: str, compute: Compute, identity: str, ledger: QuarantineLedger, watch: Watch = unwatched
 ) -> int:
     """Write `URL/KEY.npy` for every video that has none yet. A file appears when it is whole, so a run may be interrupted.
+
+    Those of a video that has been replaced since are computed anew. Where an earlier version computed them and kept no
+    digest of the video, they count as those of the video as it is now.
 
     Args:
         videos: whose features.
@@ -47,8 +53,7 @@ def write_feature_files(
     if earlier not in ("", identity):
         raise UserError(f"{url} holds features of {earlier}, and these are of {identity}: write to another folder")
     write_bytes(note, identity.encode())
-    present, computed = frozenset(list_folder(url).files), 0
-    missing = [index for index, key in enumerate(videos.column("key").tolist()) if file_of(key) not in present]
+    missing, computed = _missing(videos, url), 0
     for index in watched(missing, watch):
         row = videos.row(index)
         try:
@@ -60,6 +65,26 @@ def write_feature_files(
             computed += 1
     ledger.check(len(videos))
     return computed
+
+
+def _missing(videos: Manifest, url: str) -> list[int]:
+    """Indices of the videos without features. All digests are noted at once, before the first is computed: those that do
+    not get that far have no file, and the files of videos that were replaced are removed first."""
+    at = join(url, DIGESTS_NAME)
+    noted = parse_json((read_text(at) or "{}").encode(), at)
+    if not isinstance(noted, dict):
+        raise UserError(
+            f"{at} is no JSON object of digests by key: it was overwritten; delete it, and the features with it"
+        )
+    digests = dict(zip(videos.column("key").tolist(), videos.column("video_sha256").tolist(), strict=True))
+    present = frozenset(list_folder(url).files)
+    replaced = {key for key, digest in digests.items() if noted.get(key, digest) != digest}
+    for key in replaced:
+        if file_of(key) in present:
+            remove(join(url, file_of(key)))
+    if noted | digests != noted:
+        write_bytes(at, json.dumps(noted | digests, ensure_ascii=False).encode())
+    return [index for index, key in enumerate(digests) if key in replaced or file_of(key) not in present]
 
 
 def file_of(key: str) -> str:
