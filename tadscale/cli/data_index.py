@@ -46,25 +46,32 @@ def reading_of(options: argparse.Namespace) -> "Reading":
     """
     from tadscale.data.annotations import read_database
     from tadscale.data.scan import Reading
-    from tadscale.data.storage import read_bytes
 
     annotations: Mapping[str, Any] = {}
-    classes = None
     if options.annotations:
         annotations = read_database(options.annotations)
-    if options.classes:
-        lines = read_bytes(options.classes).decode().splitlines()
-        classes = tuple(line.strip() for line in lines if line.strip())
-        twice = [name for name, count in Counter(classes).items() if count > 1]
-        if not classes or twice:
-            raise UserError(f"{options.classes}: {f'{twice[0]!r} is in it twice' if twice else 'no class in it'}")
     return Reading(
         annotations=annotations,
-        classes=classes,
+        classes=_classes(options.classes) if options.classes else None,
         subset=options.subset,
         video_suffix=options.video_suffix,
         labelled=not options.unlabelled,
     )
+
+
+def _classes(url: str) -> tuple[str, ...]:
+    """The names of a class list, one a line. Raises `UserError` where it is none."""
+    from tadscale.data.json_text import read_annotation_bytes
+
+    try:
+        lines = read_annotation_bytes(url).decode("utf-8-sig").splitlines()  # editors on Windows write the mark
+    except UnicodeDecodeError as error:
+        raise UserError(f"{url} is not text in UTF-8 (byte {error.start}): save the class list as UTF-8") from None
+    classes = tuple(line.strip() for line in lines if line.strip())
+    twice = [name for name, count in Counter(classes).items() if count > 1]
+    if not classes or twice:
+        raise UserError(f"{url}: {f'{twice[0]!r} is in it twice' if twice else 'no class in it'}")
+    return classes
 
 
 def index(options: argparse.Namespace, console: Console) -> int:

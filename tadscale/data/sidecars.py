@@ -55,7 +55,7 @@ def _parse(key: str, data: bytes) -> Any:
 
 def _text(key: str, suffix: str, notes: Mapping[str, bytes]) -> str:
     try:
-        return notes[suffix].decode()
+        return notes[suffix].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{key}.{suffix} is not text in UTF-8: {error}") from error
 

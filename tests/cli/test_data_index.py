@@ -61,3 +61,13 @@ def test_mistakes_are_named(tmp_path, capsys):
     assert "name the classes in their order (--classes)" in capsys.readouterr().err
     assert main(["data", "index", str(tmp_path), "--classes", str(tmp_path / "twice.txt")]) == 1
     assert "'a' is in it twice" in capsys.readouterr().err
+    (tmp_path / "latin.txt").write_bytes("jump\nfl\xfcchten\n".encode("latin-1"))
+    assert main(["data", "index", str(tmp_path), "--classes", str(tmp_path / "latin.txt")]) == 1
+    assert "latin.txt is not text in UTF-8 (byte 7): save the class list as UTF-8" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_part_of_a_class(tmp_path):
+    shards(tmp_path)
+    (tmp_path / "classes.txt").write_text("jump\nrun\n", encoding="utf-8-sig")
+    assert main(["data", "index", str(tmp_path), "--classes", str(tmp_path / "classes.txt"), "--subset", "train"]) == 0
+    assert read_manifest(str(tmp_path)).classes == ("jump", "run")

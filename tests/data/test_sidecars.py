@@ -50,6 +50,7 @@ def test_a_class_without_a_time_is_one_segment_of_the_whole_video() -> None:
         assert found(**notes) == [("run", 0, 9)]
     assert found(cls=b"7") == [("7", 0, 9)]  # a name that looks like a number
     assert found(None, cls=b"anything") == [("anything", 0, 9)]
+    assert found(cls="\ufeffrun".encode()) == found(txt="\ufeffrun".encode()) == [("run", 0, 9)]  # a byte-order mark
 
 
 def test_lines_of_times_and_labels() -> None:
