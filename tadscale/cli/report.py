@@ -39,7 +39,15 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         inputs, scored_at = read_run(last)
         tiou = chosen.tiou if options.protocol or options.tiou else scored_at
     diagnoses = [
-        diagnose(name, table, inputs.ground_truth, tiou=tiou, duration_s=inputs.duration_s, buckets=chosen.buckets)
+        diagnose(
+            name,
+            table,
+            inputs.ground_truth,
+            tiou=tiou,
+            duration_s=inputs.duration_s,
+            buckets=chosen.buckets,
+            respelt=inputs.respelt[name],
+        )
         for name, table in inputs.detections.items()
     ]
     options.html.write_text(diagnosis_html(diagnoses, f"Report of {', '.join(inputs.detections)}", inputs.source))

@@ -1,6 +1,6 @@
 """All that is asked of one detector's figures: how good, on what, why not better, and whether to believe them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,7 @@ def diagnose(
     tiou: Sequence[float],
     duration_s: NDArray[np.float64],
     buckets: Buckets | None = None,
+    respelt: Mapping[str, str] | None = None,
 ) -> Diagnosis:
     """Look at a detector from all sides.
 
@@ -71,6 +72,7 @@ def diagnose(
         tiou: thresholds in (0, 1] of mAP and errors; recall is over ActivityNet's.
         duration_s: `[videos]` length of each video of the ground truth, NaN where it is not known.
         buckets: of the data set; if none are named, fifths of the ground truth.
+        respelt: see `find_suspicions`.
 
     Raises:
         UserError: the ground truth has no instance, or a threshold is out of range.
@@ -86,7 +88,7 @@ def diagnose(
         recall=average_recall(detections, ground_truth),
         calibration=calibration(detections, ground_truth),
         remarks=(
-            *find_suspicions(detections, ground_truth).remarks(),
+            *find_suspicions(detections, ground_truth, respelt).remarks(),
             *_order(detections, ground_truth, tiou, result.average),
         ),
     )

@@ -21,6 +21,7 @@ from tadscale.data.faults import StorageError
 from tadscale.data.storage import join
 from tadscale.errors import UserError, nearest
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.report.video_names import respelt
 
 EVALUATION, SCORES, GROUND_TRUTH = "evaluation", "scores.json", "ground_truth.json"
 """Where a run leaves what a report needs: beside them lies `NAME.json` for each detector that the scores name."""
@@ -35,6 +36,8 @@ class Inputs:
     ground_truth: GroundTruth
     duration_s: NDArray[np.float64]
     """`[videos]` length of each video of the ground truth, NaN where the file does not say."""
+    respelt: Mapping[str, Mapping[str, str]]
+    """By the detector's name: how its file calls videos, and what the ground truth calls them, where these differ."""
     source: str
     """The ground truth in a sentence: file, digest, subset, and how much there is of it."""
 
@@ -58,15 +61,17 @@ def read_files(
     videos = without_classes(parse_ground_truth(document.content, document.url), leave_out, document.url)
     truth = ground_truth_table(videos, subset, document.url)
     duration_s = {video.video: np.nan if video.duration_s is None else video.duration_s for video in videos}
-    tables = {}
+    tables, respelt_videos = {}, {}
     for name, url in zip(_names(detections), detections, strict=True):
         found = read_document(url)
-        tables[name] = kept_classes(parse_detections(found.content, found.url), leave_out)
+        table = kept_classes(parse_detections(found.content, found.url), leave_out)
+        tables[name], respelt_videos[name] = respelt(table, frozenset(truth.videos), frozenset(duration_s))
         check_common(tables[name], truth, found, document)
     return Inputs(
         detections=tables,
         ground_truth=truth,
         duration_s=np.array([duration_s[video] for video in truth.videos]),
+        respelt=respelt_videos,
         source=f"{PurePosixPath(document.url).name} (sha256 {document.sha256[:12]}), {_extent(truth, subset)}",
     )
 
@@ -111,7 +116,8 @@ def check_common(table: DetectionTable, truth: GroundTruth, detections: Document
         if len(table) and not set(names) & set(known):
             raise UserError(
                 f"{detections.url} and {ground_truth.url} share no {what}: {names[:3]} there, {known[:3]} here (first "
-                'three). Names must be equal to the letter: beware of prefixes ("v_"), file suffixes and another subset.'
+                "three). Classes must be equal to the letter, videos up to folder, suffix and ActivityNet's `v_`: is it "
+                "another subset?"
             )
 
 

@@ -36,6 +36,7 @@ from tadscale.metrics.average_precision import (
 from tadscale.metrics.tables import index_of
 from tadscale.report.inputs import check_common, kept_classes, without_classes
 from tadscale.report.suspicions import Suspicions, find_suspicions
+from tadscale.report.video_names import respelt
 
 MIN_STEP = Decimal("0.001")
 """Finest step between thresholds: a slip of the finger must not ask for a billion of them."""
@@ -127,10 +128,11 @@ def score_files(
     videos = parse_ground_truth(truth_file.content, truth_file.url)
     truth = ground_truth_table(without_classes(videos, leave_out, truth_file.url), subset, truth_file.url)
     table = kept_classes(parse_detections(table_file.content, table_file.url), leave_out)
+    table, changed = respelt(table, frozenset(truth.videos), {video.video for video in videos})
     check_common(table, truth, table_file, truth_file)
     result = evaluate_detections(table, truth, tiou)
     known = index_of(table.labels, truth.labels)[table.label] >= 0  # [N]
-    suspicions, tied = find_suspicions(table, truth), tied_detections(table, truth)
+    suspicions, tied = find_suspicions(table, truth, changed), tied_detections(table, truth)
     return ScoreReport(
         ground_truth=_scored_file(truth_file),
         detections=_scored_file(table_file),

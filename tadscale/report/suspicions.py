@@ -5,7 +5,7 @@ where frames met seconds.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tadscale.errors import closest
 from tadscale.metrics.overlap import touches_instance
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
+from tadscale.report.video_names import twins
 
 NAMED = 12
 """Names that a remark lists."""
@@ -37,6 +38,10 @@ class Suspicions:
     """Classes of the ground truth without any detection: each weighs a zero in the mean."""
     foreign_videos: tuple[str, ...]
     """Videos that have detections and are not in the subset."""
+    nearest_videos: dict[str, str]
+    """Of these, those that may be another spelling of a video of the subset, and that video."""
+    respelt_videos: dict[str, str]
+    """Names that were taken for another spelling, and the videos of the subset that their detections count on."""
     foreign_video_detections: int
     """How many detections of known classes are on those."""
     empty_detections: int
@@ -88,7 +93,13 @@ class Suspicions:
         if self.foreign_video_detections:
             yield (
                 f"{self.foreign_video_detections} detections on videos outside the subset count as false positives: "
-                f"{listed(self.foreign_videos)}."
+                f"{listed([self._foreign_video(video) for video in self.foreign_videos])}."
+            )
+        if self.respelt_videos:
+            names = [f"{name!r} as {video!r}" for name, video in self.respelt_videos.items()]
+            yield (
+                f"{len(names)} videos of the detections are spelt otherwise in the ground truth, as packing allows, and "
+                f"taken for those: {listed(names)}."
             )
         if self.empty_detections:
             yield f"{self.empty_detections} detections do not end after they start: false positives."
@@ -106,20 +117,35 @@ class Suspicions:
         near = self.nearest_classes.get(label)
         return f"{label!r} ({self.foreign_classes[label]})" + (f", meant as {near!r}?" if near else "")
 
+    def _foreign_video(self, video: str) -> str:
+        near = self.nearest_videos.get(video)
+        return f"{video} (meant as {near!r}?)" if near else video
 
-def find_suspicions(detections: DetectionTable, ground_truth: GroundTruth) -> Suspicions:
-    """Look at detections and the ground truth that they are scored against."""
+
+def find_suspicions(
+    detections: DetectionTable, ground_truth: GroundTruth, respelt: Mapping[str, str] | None = None
+) -> Suspicions:
+    """Look at detections and the ground truth that they are scored against.
+
+    Args:
+        detections: of any videos.
+        ground_truth: one subset.
+        respelt: names of videos that were changed to the ground truth's, see `tadscale.report.video_names`.
+    """
     on_video = index_of(detections.videos, ground_truth.videos)[detections.video] >= 0  # [N]
     known = index_of(detections.labels, ground_truth.labels)[detections.label] >= 0  # [N]
     foreign = Counter(detections.labels[label] for label in detections.label[~known].tolist())
     detected = {detections.labels[label] for label in detections.label.tolist()}
     spoken = {detections.videos[video] for video in detections.video.tolist()}
     touching = _share(detections, ground_truth, on_video)
+    foreign_videos = tuple(sorted(spoken - set(ground_truth.videos)))
     return Suspicions(
         foreign_classes=dict(sorted(foreign.items())),
         nearest_classes={label: near for label in foreign if (near := closest(label, ground_truth.labels))},
         undetected_classes=tuple(label for label in ground_truth.labels if label not in detected),
-        foreign_videos=tuple(sorted(spoken - set(ground_truth.videos))),
+        foreign_videos=foreign_videos,
+        nearest_videos=twins(foreign_videos, ground_truth.videos),
+        respelt_videos=dict(respelt or {}),
         foreign_video_detections=int((known & ~on_video).sum()),
         empty_detections=_empty(detections.segments_s[known]),
         empty_instances=_empty(ground_truth.segments_s),

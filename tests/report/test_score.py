@@ -111,7 +111,7 @@ def test_no_detection_at_all_is_a_score_of_zero(tmp_path: Path, ground_truth: Pa
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [(("v_v", "run", 0, 1, 0.5), "share no video"), (("v", "Run", 0, 1, 0.5), "share no class")],
+    [(("u", "run", 0, 1, 0.5), "share no video"), (("v", "Run", 0, 1, 0.5), "share no class")],
 )
 def test_files_that_share_nothing_are_refused(
     tmp_path: Path, ground_truth: Path, row: tuple[str, str, float, float, float], message: str
