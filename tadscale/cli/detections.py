@@ -52,6 +52,7 @@ def add_to(commands: Commands) -> None:
 def _detect(options: argparse.Namespace, console: Console) -> int:
     if bool(options.videos) == bool(options.live):
         raise UserError("name videos, or a stream with --live, and not both")
+    _refuse_ignored(options)
     keep_freed_memory()
     if options.live:
         return _detect_live(options, console)
@@ -82,6 +83,21 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
         )
     prediction.raise_failures()
     return EXIT_OK
+
+
+def _refuse_ignored(options: argparse.Namespace) -> None:
+    """Options of videos say nothing about a stream, and the other way round. Raises `UserError`."""
+    if not options.live:
+        if options.hop is not None:
+            raise UserError("--hop is of --live alone: windows of videos stand where evaluation has them. Leave it out")
+        return
+    given = {"--html": options.html, "--json": options.json or None, "--top-k": options.top_k}
+    named = ", ".join(name for name, value in given.items() if value is not None)
+    if named:
+        raise UserError(
+            f"--live takes no {named}: it prints a line of JSON for each detection, all of them from --min-score on, for as "
+            "long as the stream lasts. Leave it out"
+        )
 
 
 def _detect_live(options: argparse.Namespace, console: Console) -> int:

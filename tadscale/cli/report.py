@@ -36,7 +36,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         inputs = read_files(detections, last, subset=chosen.subset, leave_out=options.leave_out)
         tiou = chosen.tiou
     else:
-        inputs, scored_at = read_run(last)
+        inputs, scored_at = read_run(last, subset=options.subset, leave_out=options.leave_out)
         tiou = chosen.tiou if options.protocol or options.tiou else scored_at
     diagnoses = [
         diagnose(

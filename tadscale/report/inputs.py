@@ -76,14 +76,16 @@ def read_files(
     )
 
 
-def read_run(url: str) -> tuple[Inputs, tuple[float, ...]]:
+def read_run(url: str, *, subset: str | None = None, leave_out: Sequence[str] = ()) -> tuple[Inputs, tuple[float, ...]]:
     """Read what a finished run's evaluation left, and the thresholds that it was scored at.
 
     Args:
         url: the run's folder, `STORAGE/NAME`.
+        subset: the one that is asked for; by default that of the evaluation, which left nothing of any other.
+        leave_out: classes that count on neither side.
 
     Raises:
-        UserError: it holds no scores, or no ground truth.
+        UserError: it holds no scores, or no ground truth, was evaluated on another subset, or lacks a class to be left out.
         StorageError: it cannot be reached.
     """
     if url.endswith(".json"):
@@ -97,8 +99,14 @@ def read_run(url: str) -> tuple[Inputs, tuple[float, ...]]:
             f"{url} is no folder of an evaluated run: {error}. Name STORAGE/NAME of a finished job; of a run from before "
             "evaluation kept its ground truth name the files: DETECTIONS.json ... GROUND_TRUTH.json."
         ) from error
-    [subset] = {video.subset for video in parse_ground_truth(truth.content, truth.url)}
-    inputs = read_files([join(folder, f"{name}.json") for name in scores], truth.url, subset=subset)
+    [evaluated] = {video.subset for video in parse_ground_truth(truth.content, truth.url)}
+    if subset is not None and normal_subset(subset) != evaluated:
+        raise UserError(
+            f"{url} was evaluated on the subset {evaluated!r} and holds nothing of {subset!r}: leave out --subset, or name "
+            "files of detections and the ground truth's"
+        )
+    files = [join(folder, f"{name}.json") for name in scores]
+    inputs = read_files(files, truth.url, subset=evaluated, leave_out=leave_out)
     return inputs, tuple(next(iter(scores.values()))["tiou"])
 
 

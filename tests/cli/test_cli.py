@@ -79,6 +79,19 @@ def test_report_writes_a_page_and_says_the_figures(files, tmp_path, capsys):
     assert "Error profile" in page.read_text()
 
 
+def test_report_of_a_run_hears_its_options(files, tmp_path, capsys):
+    evaluation = tmp_path / "run" / "evaluation"
+    evaluation.mkdir(parents=True)
+    (evaluation / "student.json").write_bytes(Path(files[0]).read_bytes())
+    (evaluation / "ground_truth.json").write_bytes(Path(files[1]).read_bytes())
+    (evaluation / "scores.json").write_text(json.dumps({"student": {"tiou": [0.3, 0.5]}}))
+    command = ["report", str(tmp_path / "run"), "--html", str(tmp_path / "page.html")]
+    assert main([*command, "--leave-out", "run"]) == 0
+    assert "student: average mAP 100.00" in capsys.readouterr().out
+    assert main([*command, "--subset", "train"]) == 1
+    assert "evaluated on the subset 'test'" in capsys.readouterr().err
+
+
 def test_rescore_is_read_by_score(files, tmp_path, capsys, monkeypatch):
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"results": {"a": [0.5, 0.1], "b": [0.9, 0.2]}, "class": ["jump", "run"]}))

@@ -67,3 +67,18 @@ def test_what_cannot_be_is_said(package: Path, tmp_path: Path, capsys: pytest.Ca
     assert "none.mp4 cannot be read" in capsys.readouterr().err
     assert main(["detect", str(package), "--live", str(tmp_path / "none.mp4"), "--hop", "99"]) == 1
     assert "must be 1 to that many" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--live", "b.ts", "--html", "page.html"], "--live takes no --html"),
+        (["--live", "b.ts", "--json", "--top-k", "0"], "--live takes no --json, --top-k"),
+        (["a.mp4", "--hop", "8"], "--hop is of --live alone"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", "nobody", *options]) == 1
+    assert message in capsys.readouterr().err

@@ -46,6 +46,30 @@ def test_a_run_without_its_ground_truth_says_what_to_name_instead(folder: Path) 
         read_run(str(folder))
 
 
+@pytest.fixture
+def run(folder: Path) -> str:
+    """What a run leaves that evaluated one detector."""
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "scores.json").write_text(json.dumps({"student": {"tiou": [0.5]}}))
+    (folder / "one" / "found.json").rename(folder / "evaluation" / "student.json")
+    (folder / "truth.json").rename(folder / "evaluation" / "ground_truth.json")
+    return str(folder)
+
+
+def test_classes_are_left_out_of_a_run_too(run: str) -> None:
+    assert read_run(run)[0].ground_truth.labels == ("jump", "unclear")
+    inputs, tiou = read_run(run, leave_out=["unclear"])
+    assert inputs.ground_truth.labels == ("jump",) and tiou == (0.5,)
+    with pytest.raises(ValueError, match="no class 'swim' to leave out"):
+        read_run(run, leave_out=["swim"])
+
+
+def test_another_subset_than_a_run_was_evaluated_on_is_refused(run: str) -> None:
+    assert read_run(run, subset="testing")[0].ground_truth.videos == ("v", "w")
+    with pytest.raises(ValueError, match="evaluated on the subset 'test' and holds nothing of 'validation'"):
+        read_run(run, subset="validation")
+
+
 def test_detections_alone_are_no_run(folder: Path) -> None:
     with pytest.raises(ValueError, match="compared with nothing: name the ground truth's file last"):
         read_run(str(folder / "one" / "found.json"))
