@@ -4,7 +4,9 @@ A file is refused at its first damage (`tadscale.data.decode`), for it can be me
 was lost on its way is passed over, the picture before it stands meanwhile, and the clock goes on.
 """
 
+import io
 import re
+import select
 from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, BinaryIO
@@ -115,13 +117,27 @@ def _opened(source: str | BinaryIO) -> Any:
 
 
 class _Forward:
-    """A pipe: it has no `seek`, and gives what has come, without waiting until a whole block is full."""
+    """A pipe: it has no `seek`, and gives what has come, without waiting until a whole block is full.
+
+    FFmpeg's own timeout does not end a read that Python waits in.
+    """
 
     def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
+        self._pipe, self._waits_on = pipe, _descriptor(pipe)
 
     def read(self, size: int) -> bytes:
+        # `read1` keeps nothing back that it has read: what has come is in the pipe, and not in a buffer before it.
+        if self._waits_on and not select.select(self._waits_on, [], [], SILENCE_S)[0]:
+            raise UnavailableVideo(f"{_name(self._pipe)} has been silent for {SILENCE_S:g} s")
         return self._pipe.read1(size)
+
+
+def _descriptor(pipe: Any) -> list[int]:
+    """What to wait on; nothing where bytes in memory stand for a pipe."""
+    try:
+        return [pipe.fileno()]
+    except (AttributeError, io.UnsupportedOperation):
+        return []
 
 
 def _name(source: str | BinaryIO) -> str:

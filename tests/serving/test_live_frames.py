@@ -65,6 +65,30 @@ def test_a_pipe_gives_frames_while_it_is_being_written(video: bytes) -> None:
     np.testing.assert_array_equal(np.stack(frames), expected(video))
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_pipe_that_falls_silent_ends_with_an_error(
+    video: bytes, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tadscale.serving.live_frames.SILENCE_S", 0.5)
+    read, write = os.pipe()
+    hung = threading.Timer(20, os.close, [write])  # else the test would hang with what it tests
+    hung.start()
+    stream = as_stream(video)
+    feeder = threading.Thread(target=os.write, args=(write, stream if begun else b""), daemon=True)
+    feeder.start()
+    frames = []
+    with os.fdopen(read, "rb") as pipe, pytest.raises(UnavailableVideo, match=r"the pipe has been silent for 0\.5 s"):
+        frames.extend(live_frames(pipe, WINDOW))
+    hung.cancel()
+    os.close(write)
+    assert bool(frames) == begun
+
+
+def test_bytes_in_memory_may_stand_for_a_pipe(video: bytes) -> None:
+    frames = list(live_frames(io.BytesIO(as_stream(video)), WINDOW))
+    np.testing.assert_array_equal(np.stack(frames), expected(video))
+
+
 def test_damage_is_passed_over_and_the_clock_goes_on(tmp_path: Path) -> None:
     video = clip(20.0)
     stream = bytearray(as_stream(video))
