@@ -2,6 +2,7 @@
 in a second."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -31,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _console() -> Console:
-    """Where output goes. A log file has no width: 120 columns hold every table here, 80 would fold them."""
+    """Where output goes. A log file has no width: 120 columns hold every table here, 80 would fold them.
+
+    What the terminal's encoding lacks is escaped, and so is what is no text: a file's name may be any bytes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     return Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 120)
 
 

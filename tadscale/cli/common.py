@@ -1,6 +1,7 @@
-"""What all commands share: exit codes, the type of their parsers, and how they show how far they are."""
+"""What all commands share: exit codes, the type of their parsers, pages, and how they show how far they are."""
 
 import argparse
+from pathlib import Path
 
 from rich.console import Console
 
@@ -16,3 +17,12 @@ Commands = argparse._SubParsersAction
 def counting(what: str, unit: str = "videos") -> CountProgress:
     """Shows on stderr how far a command is; what takes less than ten seconds shows nothing in a log."""
     return CountProgress(what, unit, Console(stderr=True, width=120, emoji=False))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write HTML, which says of itself that it is UTF-8; of a file's name that is none the bytes are escaped.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tadscale.data.annotations import detections_document
 from tadscale.data.folder import list_folder
-from tadscale.data.keys import VIDEO_SUFFIXES, video_key
+from tadscale.data.keys import VIDEO_SUFFIXES, as_text, video_key
 from tadscale.data.watched import Watch, unwatched
 from tadscale.errors import UserError
 from tadscale.metrics.tables import DetectionTable, index_of
@@ -64,7 +64,7 @@ def _named(videos: Sequence[VideoSource]) -> tuple[list[VideoSource], list[str]]
         found += _in_folder(video) if not isinstance(video, bytes) and os.path.isdir(video) else [(video, name)]
     times = Counter(name for _, name in found)
     names = [name if times[name] == 1 else source_name(source, index) for index, (source, name) in enumerate(found)]
-    return [source for source, _ in found], names
+    return [source for source, _ in found], [as_text(name) for name in names]
 
 
 def _in_folder(folder: str | Path) -> list[tuple[VideoSource, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.cli.allocator import keep_freed_memory
-from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands, counting
+from tadscale.cli.common import EXIT_INTERRUPTED, EXIT_OK, Commands, counting, write_page
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
 from tadscale.errors import UserError
 
@@ -69,7 +69,7 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
         )
     readable = READABLE_SCORE if options.min_score is None else options.min_score
     if options.html:
-        options.html.write_text(prediction_html(prediction, options.model, min_score=readable))
+        write_page(options.html, prediction_html(prediction, options.model, min_score=readable))
     if options.json:
         # A figure is over all detections: without the weak ones it was 31.61 for 32.21, and 0 for a young model.
         console.out(prediction_json(prediction, min_score=options.min_score or 0.0), highlight=False)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tadscale.cli.common import EXIT_OK, Commands
+from tadscale.cli.common import EXIT_OK, Commands, write_page
 from tadscale.cli.protocol import add_protocol_to, chosen_protocol
 
 
@@ -50,7 +50,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         )
         for name, table in inputs.detections.items()
     ]
-    options.html.write_text(diagnosis_html(diagnoses, f"Report of {', '.join(inputs.detections)}", inputs.source))
+    write_page(options.html, diagnosis_html(diagnoses, f"Report of {', '.join(inputs.detections)}", inputs.source))
     for one in diagnoses:
         console.print(f"{one.name}: average mAP {100 * one.result.average:.2f}", markup=False, highlight=False)
         for remark in one.remarks:

@@ -115,7 +115,7 @@ def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
         duration = entry.get("duration", entry.get("duration_second"))
         videos.append(
             AnnotatedVideo(
-                video=same_key(video),
+                video=_named(video, place),
                 subset=normal_subset(entry.get("subset", "")),
                 duration_s=None if duration is None else _number(duration, f"{place}.duration"),
                 segments=segments,
@@ -166,7 +166,8 @@ def parse_detections(document: Any, source: str) -> DetectionTable:
     """Understand detections that are already loaded; arguments and errors as in `parse_ground_truth`."""
     results = _section(document, "results", source)
     rows = list(_scored_rows(results, source))
-    videos, labels = tuple(map(same_key, results)), tuple(sorted({row[1] for row in rows}))
+    videos = tuple(_named(video, f"{source}: results[{video!r}]") for video in results)
+    labels = tuple(sorted({row[1] for row in rows}))
     return DetectionTable(
         videos=videos,
         labels=labels,
@@ -218,6 +219,13 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
             )
         spelt[video] = name
     return section
+
+
+def _named(video: str, place: str) -> str:
+    """The key of a video. Raises `UserError` where no file and no report could say it."""
+    if not is_unicode(video):
+        raise UserError(f"{place} has half a character of Unicode in its name: rename the video, or leave it out")
+    return same_key(video)
 
 
 def _scored_rows(results: Mapping[str, Any], source: str) -> Iterator[tuple[str, str, float, float, float]]:

@@ -38,6 +38,11 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def as_text(name: str) -> str:
+    """A name that can be written: of a file's that is not UTF-8 the bytes that are none are escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def video_key(name: str) -> str:
     """A name without the suffix of a video file, if it has one."""
     stem, dot, suffix = name.rpartition(".")

@@ -122,8 +122,9 @@ class QuarantineLedger:
         )
 
     def to_jsonl(self) -> str:
-        """One JSON object a line, in the order of discovery."""
-        return "".join(json.dumps(e._asdict(), ensure_ascii=False) + "\n" for e in self)
+        """One JSON object a line, in the order of discovery. Half a character of Unicode stays JSON's escape."""
+        lines = "".join(json.dumps(e._asdict(), ensure_ascii=False) + "\n" for e in self)
+        return lines.encode(errors="backslashreplace").decode()
 
     def load_jsonl(self, lines: str | Iterable[str]) -> None:
         """Enter what an earlier part of the run wrote with `to_jsonl`; known videos stay as they are."""

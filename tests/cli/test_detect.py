@@ -146,6 +146,28 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], monke
     assert json.loads(capsys.readouterr().out)["results"][long][0]["label"] == ":run:"
 
 
+def test_a_file_whose_name_is_not_utf_8_is_told_on_paper_and_on_the_terminal(
+    package: Path,  # noqa: F811
+    video: bytes,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, page, truth = tmp_path / "videos", tmp_path / "page.html", tmp_path / "truth.json"
+    folder.mkdir()
+    for name in (b"caf\xe9.mp4", b"a.mp4"):
+        (folder / os.fsdecode(name)).write_bytes(video)
+    command = ["detect", str(package), str(folder), "--min-score", "0.001"]
+    assert main([*command, "--html", str(page)]) == 0
+    assert "caf\\udce9" in capsys.readouterr().out and "caf\\udce9" in page.read_text(encoding="utf-8")
+    assert main([*command, "--json"]) == 0
+    (tmp_path / "found.json").write_text(printed := capsys.readouterr().out)
+    segment = json.loads(printed)["results"]["a"][0]
+    entry = {"subset": "test", "annotations": [{"label": segment["label"], "segment": segment["segment"]}]}
+    truth.write_text(json.dumps({"database": {"a": entry}}))
+    assert main(["score", str(tmp_path / "found.json"), str(truth)]) == 0
+    assert "outside the subset count as false positives: caf\\udce9" in capsys.readouterr().out
+
+
 def test_as_html() -> None:
     page = prediction_html(PREDICTION, "tiny", min_score=0.5)
     assert "<!DOCTYPE html>" in page and ">empty " in page and "run" in page and "jump" not in page

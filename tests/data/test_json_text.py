@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -69,6 +70,13 @@ def test_absurd_values_are_refused_with_their_place_and_in_few_words(annotation:
     with pytest.raises(UserError, match=r"database\['v'\].annotations\[0\]") as raised:
         parse_ground_truth(document, "gt.json")
     assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(("section", "parse"), [("database", parse_ground_truth), ("results", parse_detections)])
+def test_a_video_whose_name_is_no_text_is_refused(section: str, parse: Callable[[object, str], object]) -> None:
+    document = {section: {"\ud800": {"annotations": []} if section == "database" else []}}
+    with pytest.raises(UserError, match=r"x\.json: .*\['\\ud800'\] has half a character of Unicode in its name"):
+        parse(document, "x.json")
 
 
 def test_two_spellings_of_one_video_are_refused_and_one_is_read() -> None:

@@ -1,9 +1,11 @@
 """One rule for the names of videos: what a key is, how files spell it, how the members of a shard carry it."""
 
+import os
+
 import pytest
 from webdataset.tariterators import base_plus_ext
 
-from tadscale.data.keys import fault_of_key, key_of_member, member_name, same_key, spellings, video_key
+from tadscale.data.keys import as_text, fault_of_key, key_of_member, member_name, same_key, spellings, video_key
 
 KEYS = [
     "a_0.0_40.0",
@@ -52,6 +54,10 @@ def test_a_suffix_of_a_video_file_is_no_part_of_a_key() -> None:
         "v1", "v1", "a.b", "v1.0", ".mp4", "d/.mp4"
     ]  # fmt: skip
     assert same_key("e\u0301.mp4") == same_key("\u00e9")
+
+
+def test_every_name_can_be_written_somehow() -> None:
+    assert as_text(os.fsdecode(b"caf\xe9")) == "caf\\udce9" and as_text("caf\u00e9") == "caf\u00e9"
 
 
 def test_a_file_belongs_to_its_path_before_its_name() -> None:

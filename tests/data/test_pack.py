@@ -215,12 +215,13 @@ def test_one_bad_entry_loses_only_its_video(tmp_path: Path) -> None:
     database["1"]["annotations"][0]["segment"] = [0, 10**400]
     database["2"] = None
     database["3"]["note"] = "\ud800"
+    database["\ud800"] = database["0"]
     (tmp_path / "own.json").write_text(json.dumps({"database": database}))
     ledger = QuarantineLedger(BORNE)
     out = str(tmp_path / "again")
     packed = pack(str(tmp_path / "own"), str(tmp_path / "own.json"), out, ledger=ledger)
     assert [row.key for row in packed.manifest.rows] == ["0", "3"]
-    assert {entry.key for entry in ledger} == {"1", "2"}
+    assert {entry.key for entry in ledger} == {"1", "2", "\ud800"}
 
 
 def test_a_spent_budget_says_where_all_reasons_are_and_what_looks_wrong(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_json_lines_come_back() -> None:
     assert [(e.key, e.reason) for e in other] == [("b", "known before"), ("a", 'über "all"\nlines')]
 
 
+def test_a_key_that_is_no_text_can_be_written() -> None:
+    ledger, other = QuarantineLedger(), QuarantineLedger()
+    ledger.add(entry("\ud800", "no usable key"))
+    other.load_jsonl(ledger.to_jsonl().encode().decode())
+    assert [e.key for e in other] == ["\ud800"]
+
+
 @pytest.mark.parametrize("error", [DataError("why"), UndecodableVideo("why")])
 def test_data_errors_cross_process_borders(error: DataError) -> None:
     copy = pickle.loads(pickle.dumps(error))
