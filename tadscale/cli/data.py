@@ -74,8 +74,8 @@ def _lint(options: argparse.Namespace, console: Console) -> int:
 
 def _flow(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.flow_shards import write_flow
-    from tadscale.data.manifest import read_manifest
     from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+    from tadscale.data.source import open_videos
     from tadscale.flow.motion import build_motion
     from tadscale.runtime.jobs.job_file import load_job
 
@@ -87,7 +87,7 @@ def _flow(options: argparse.Namespace, console: Console) -> int:
     ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
     with counting("flow") as watch:
         manifest = write_flow(
-            read_manifest(job.data.url),
+            open_videos(job.data.url, job.data.training_sources),
             options.out,
             build_motion(job.motion),
             job.data.window,

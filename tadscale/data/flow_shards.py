@@ -55,7 +55,7 @@ def write_flow(
         QuarantineExceeded: more videos are bad than the ledger's budget allows.
         StorageError: the storage cannot be reached or refuses.
     """
-    if same_place(url, videos.url):
+    if any(same_place(url, folder) for folder in _folders(videos)):
         raise UserError(
             f"{url} is where the videos lie: the shards of flow have the same names and would take their place; choose "
             "another folder"
@@ -69,6 +69,11 @@ def write_flow(
     written = write_shards(samples, url, classes=videos.classes, ledger=ledger, overwrite=overwrite)
     note_motion(url, motion, window)
     return written
+
+
+def _folders(videos: Manifest) -> set[str]:
+    """Where the videos lie, and their manifest."""
+    return {videos.url, *(shard.rpartition("/")[0] for shard in set(videos.column("url").tolist()))}
 
 
 def flow_of_video(

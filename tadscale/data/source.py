@@ -10,6 +10,7 @@ from pydantic import Field
 from tadscale.config import Config
 from tadscale.data.manifest import Manifest, VideoRow, make_manifest, open_manifest, read_manifest
 from tadscale.data.segment_windows import segment_windows
+from tadscale.data.storage import same_place
 from tadscale.data.stored_rows import StoredRows
 from tadscale.data.windows import WindowConfig, WindowTable, tile
 from tadscale.errors import UserError
@@ -55,6 +56,22 @@ def open_sources(sources: Sequence[Source], *, verified: bool = True) -> Manifes
     _refuse_other_content(parts)
     classes = {label for part, source in zip(parts, sources, strict=True) if source.labelled for label in part.classes}
     return _joined(parts, sorted(classes))
+
+
+def open_videos(url: str, sources: Sequence[Source]) -> Manifest:
+    """One manifest over all videos that a job reads: those under its URL, of whatever subset, and its sources elsewhere.
+
+    Raises:
+        UserError, StorageError: see `open_sources`.
+    """
+    whole = read_manifest(url)
+    elsewhere = [source for source in sources if not same_place(source.url, url)]
+    if not elsewhere:
+        return whole
+    parts = [whole, *(_open(index, source, verified=True) for index, source in enumerate(elsewhere, start=1))]
+    _refuse_twins(parts)
+    _refuse_other_content(parts)
+    return _joined(parts, sorted({label for part in parts for label in part.classes}))
 
 
 def tile_sources(manifest: Manifest, config: WindowConfig) -> WindowTable:

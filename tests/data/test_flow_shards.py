@@ -176,3 +176,25 @@ def test_the_command_writes_what_a_job_can_name(shards, tmp_path, capsys):
     assert main(["data", "flow", str(path), out]) == 1  # never replaced unasked
     again = ["--set", "motion.name=precomputed", "--set", f"motion.flow_url={out}"]
     assert main(["data", "flow", str(path), str(tmp_path / "more"), *again]) == 1
+
+
+def test_the_flow_of_all_that_a_job_reads_is_computed(shards, tmp_path, capsys):
+    """Of its sources elsewhere, too: without it training on them stopped at the first video."""
+    more, out = str(tmp_path / "more"), str(tmp_path / "flow")
+    drawn = list(draw_videos(SPRITES))
+    renamed = [sample._replace(key=f"more/{sample.key}") for sample in drawn if sample.key != "train-00001"]
+    write_shards(renamed, more)
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"{{kind: teacher, name: x, storage: runs, data: {{url: {shards[0]}, "
+        f"sources: [{{url: {shards[0]}}}, {{url: {more}, labelled: false}}], "
+        "window: {frames: 16, stride_frames: 16, fps: 5, height: 32, width: 32}}, motion: {name: dis}}"
+    )
+    assert main(["data", "flow", str(path), more, "--overwrite"]) == 1
+    assert "is where the videos lie" in capsys.readouterr().err
+    assert main(["data", "flow", str(path), out]) == 0
+    trained = {"more/train-00000", "more/train-00002"}  # and of the other source no test videos
+    assert set(open_flow(out)) == set(open_flow(shards[1])) | trained
+    check_flow(out, read_manifest(more).subset("train"), WINDOW, QuarantineBudget(max_fraction=0))
+    assert main(["data", "preview", str(path), str(tmp_path / "clips"), "--videos", "5"]) == 0
+    assert (tmp_path / "clips" / "more_train-00002.png").exists()
