@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tadscale.cli.common import EXIT_OK, Commands
 from tadscale.cli.store import add_store_to, open_store
@@ -56,13 +57,13 @@ def jobs_table(jobs: "list[JobSeen]") -> Table:
         stage = job.current
         running = job.state == "running" and stage is not None
         table.add_row(
-            job.name,
+            Text(job.name),
             datetime.fromtimestamp(job.started_unix_s).strftime("%Y-%m-%d %H:%M"),
             job.state,
-            stage.name if stage else "",
+            Text(stage.name if stage else ""),
             _steps(stage) if stage else "",
             duration(stage.eta_s) if running and stage is not None and stage.eta_s is not None else "",
-            _says(job),
+            Text(_says(job)),  # of an error, brackets are no markup
         )
     return table
 
@@ -72,7 +73,7 @@ def stages_table(job: "JobSeen") -> Table:
     table = Table("stage", "state", "step", "loss", "windows/s", "waits for data", box=None, pad_edge=False)
     for stage in job.stages:
         table.add_row(
-            stage.name,
+            Text(stage.name),
             stage.status.lower(),
             _steps(stage),
             f"{stage.loss:.4g}" if stage.loss is not None else "",
