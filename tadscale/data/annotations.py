@@ -209,16 +209,21 @@ def _section(document: Any, key: str, source: str) -> Mapping[str, Any]:
             else "Pass ActivityNet JSON: ground truth has the key database, detections have the key results."
         )
         raise UserError(f'{source} has no object "{key}" at its top level. {hint}')
+    refuse_twins(section, f"{source}: {key}")
+    return section
+
+
+def refuse_twins(names: Iterable[str], place: str) -> None:
+    """Raise `UserError` where two names are one video; see `tadscale.data.keys`. `place` is what is indexed by them."""
     spelt: dict[str, str] = {}
-    for name in section:
+    for name in names:
         video = same_key(name)
         if video in spelt:
             raise UserError(
-                f"{source}: {key}[{spelt[video]!r}] and {key}[{name!r}] are one video: they differ in the suffix of a file "
-                "or in how Unicode is composed; keep one. Two files of one name need another name each"
+                f"{place}[{spelt[video]!r}] and {place.rpartition(': ')[2]}[{name!r}] are one video: they differ in the "
+                "suffix of a file or in how Unicode is composed; keep one. Two files of one name need another name each"
             )
         spelt[video] = name
-    return section
 
 
 def _named(video: str, place: str) -> str:

@@ -32,6 +32,12 @@ def test_the_form_with_a_list_of_classes() -> None:
         ),
         ({"results": {"v": [-2.0]}, "class": ["run"]}, "softmax"),
         ({"results": {"v": ["x"]}, "class": ["run"]}, "expected a number"),
+        ({"results": {"v": [10**400]}, "class": ["run"]}, r"results\['v'\] holds 1000+, expected a number"),
+        ({"results": {"v": [0.1]}, "class": [7]}, r'"class"\[0\] is 7, expected the name'),
+        ({"results": {"v": [0.1]}, "class": "r"}, '"class" is str, expected a list'),
+        ({"results": {"v": [0.1, 0.2]}, "class": ["run", "run"]}, "names 'run' twice"),
+        ({"results": {"v": [{"label": 7, "score": 1}]}}, r"results\['v'\]\[0\].label is 7, expected the name"),
+        ({"results": {"v": [0.1], "v.mp4": [0.2]}, "class": ["run"]}, r"\['v'\] and results\['v.mp4'\] are one video"),
     ],
 )
 def test_other_files_are_refused_with_the_place(document, message) -> None:
