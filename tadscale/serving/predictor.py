@@ -111,7 +111,7 @@ class Predictor:
             raise UserError(
                 f"{len(sources)} videos have the names {called}: give each its own name, and each video once"
             )
-        kept = self.spec.inference.nms.top_k if top_k is None else top_k
+        kept = self.spec.inference.nms.top_k if top_k is None else _at_least_one(top_k)
         prediction, allowed = Prediction(), access or Access.from_environment()
         for name, source in watched(list(zip(called, sources, strict=True)), watch):
             try:
@@ -132,7 +132,7 @@ class Predictor:
 
         Raises:
             DataError: the video cannot be decoded to its end.
-            ValueError: `top_k` is not positive.
+            UserError: `top_k` is not positive.
         """
         path = self._path if top_k is None else _keeping(self._path, top_k)
         duration_s = probe_video(video).duration_s
@@ -168,11 +168,17 @@ def detector_folder(directory: Path) -> Path:
 
 def _keeping(path: DetectionPath, top_k: int) -> DetectionPath:
     """The same path with another limit on a video's detections."""
-    if top_k < 1:
-        raise ValueError(f"top_k is {top_k}: at least one detection must be kept of a video")
     inference = path.inference
-    nms = inference.nms.model_copy(update={"top_k": top_k})
+    nms = inference.nms.model_copy(update={"top_k": _at_least_one(top_k)})
     return replace(path, inference=inference.model_copy(update={"nms": nms}))
+
+
+def _at_least_one(top_k: int) -> int:
+    if top_k < 1:
+        raise UserError(
+            f"top_k is {top_k}: at least one detection must be kept of a video; leave it out for the default"
+        )
+    return top_k
 
 
 class _OneVideo(NamedTuple):

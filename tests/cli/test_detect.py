@@ -95,6 +95,11 @@ def test_as_a_table() -> None:
     assert "jump" not in out.getvalue() and "run" in out.getvalue()
 
 
+def test_none_kept_of_a_video_is_refused(package: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert main(["detect", str(package), "any.mp4", "--top-k", "0"]) == 1
+    assert "top_k is 0: at least one detection must be kept" in capsys.readouterr().err
+
+
 def test_as_activitynet_json() -> None:
     text = prediction_json(PREDICTION)
     assert parse_detections(json.loads(text), "text").to_detections() == PREDICTION.detections
