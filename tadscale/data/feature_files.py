@@ -77,7 +77,7 @@ def _missing(videos: Manifest, url: str) -> list[int]:
             f"{at} is no JSON object of digests by key: it was overwritten; delete it, and the features with it"
         )
     digests = dict(zip(videos.column("key").tolist(), videos.column("video_sha256").tolist(), strict=True))
-    present = frozenset(list_folder(url).files)
+    present = frozenset(list_folder(url, hidden=True).files)
     replaced = {key for key, digest in digests.items() if noted.get(key, digest) != digest}
     for key in replaced:
         if file_of(key) in present:

@@ -16,40 +16,45 @@ class Folder(NamedTuple):
     """Links to nothing: what they stand for has not been fetched."""
 
 
-def list_folder(url: str) -> Folder:
-    """All files in a folder and below, without those in hidden folders; none if there is no such folder.
+def list_folder(url: str, *, hidden: bool = False) -> Folder:
+    """All files in a folder and below; none if there is no such folder.
+
+    Args:
+        url: a path or URL.
+        hidden: those whose name begins with a dot, too, and those in such folders: macOS leaves a `._a.mp4` beside an
+            `a.mp4` on foreign disks, which is no video.
 
     Raises:
         StorageError: the storage cannot be reached or refuses.
     """
     filesystem, path = open_filesystem(url)
     if "file" in filesystem.protocol:
-        return with_retry(lambda: _local(Path(path)), url)
+        return with_retry(lambda: _local(Path(path), hidden), url)
     inside = path.rstrip("/") + "/"
 
     def names() -> Folder:
         found = filesystem.find(path)
         below = [name.removeprefix(inside) for name in found if name.startswith(inside) and not name.endswith("/")]
-        return Folder(tuple(sorted(name for name in below if not _hidden(name))), ())
+        return Folder(tuple(sorted(name for name in below if hidden or not _hidden(name))), ())
 
     return with_retry(names, url)
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/")[:-1])
+    return any(part.startswith(".") for part in name.split("/"))
 
 
-def _local(root: Path) -> Folder:
-    paths = sorted(_walk(root))
+def _local(root: Path, hidden: bool) -> Folder:
+    paths = sorted(_walk(root, hidden))
     files = [path for path in paths if path.is_file()]
     broken = [path for path in paths if path.is_symlink() and not path.exists()]
     return Folder(*(tuple(path.relative_to(root).as_posix() for path in some) for some in (files, broken)))
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, hidden: bool) -> Iterator[Path]:
     for folder, below, names in os.walk(root, followlinks=True):
-        yield from (Path(folder, name) for name in names)
+        yield from (Path(folder, name) for name in names if hidden or not _hidden(name))
         above = {Path(folder).resolve(), *Path(folder).resolve().parents}
         below[:] = sorted(
-            name for name in below if not name.startswith(".") and Path(folder, name).resolve() not in above
+            name for name in below if (hidden or not _hidden(name)) and Path(folder, name).resolve() not in above
         )  # a link to a folder above goes round in circles

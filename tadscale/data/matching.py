@@ -27,7 +27,8 @@ def match_files(
 ) -> Matches:
     """Find the file of each annotated video: `KEY.mp4`, in a subfolder or not, see `tadscale.data.keys`.
 
-    A file of an unknown suffix is taken for a video that has no other: whether it is one, reading it will tell.
+    A file of an unknown suffix is taken for a video that has no other: whether it is one, reading it will tell. Of several
+    (`b.jpg`, `b.srt`) none is.
 
     Args:
         folder: what lies there.
@@ -40,13 +41,19 @@ def match_files(
     """
     keys = {same_key(name): video_key(name) for name in names}
     videos = [path for path in folder.files if path.rpartition(".")[2].lower() in suffixes]
-    found, strangers = _match(videos, keys, where)
+    by_key, strangers = _match(videos, keys)
+    found = {same: _only(paths, keys[same], where) for same, paths in by_key.items()}
     others = sorted(set(folder.files) - set(videos)) if suffixes is VIDEO_SUFFIXES else []
-    found |= _match(others, {same: key for same, key in keys.items() if same not in found}, where)[0]
+    unsure, _ = _match(others, {same: key for same, key in keys.items() if same not in found})
+    found |= {same: paths[0] for same, paths in unsure.items() if len(paths) == 1}
     if not found:
         raise UserError(_none_of(videos, keys.values(), where, suffixes))
-    broken = _match(folder.broken, keys, where)[0]
-    missing = {key: _reason(key, broken.get(same), where) for same, key in keys.items() if same not in found}
+    broken, _ = _match(folder.broken, keys)
+    missing = {
+        key: _reason(broken.get(same, []), unsure.get(same, []), where)
+        for same, key in keys.items()
+        if same not in found
+    }
     for key in list(missing)[:NAMED]:
         hint = nearest(key, map(video_key, strangers))
         missing[key] += f"; {hint}" if hint.startswith("did you mean") else ""
@@ -57,28 +64,31 @@ def _is_video(path: str) -> bool:
     return path.rpartition(".")[2].lower() in VIDEO_SUFFIXES
 
 
-def _match(paths: Iterable[str], keys: Mapping[str, str], where: str) -> tuple[dict[str, str], list[str]]:
-    """File by what spellings of a key have in common, and the files that are none of them."""
-    found: dict[str, str] = {}
+def _match(paths: Iterable[str], keys: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Files by what spellings of a key have in common, and the files that are none of them."""
+    found: dict[str, list[str]] = {}
     strangers = []
     for path in paths:
         stem = path if _is_video(path) or "." not in path.rpartition("/")[2] else path.rpartition(".")[0]
         same = next((same for same in spellings(stem) if same in keys), None)
         if same is None:
             strangers.append(path)
-        elif same in found:
-            raise UserError(
-                f"{where}: {found[same]} and {path} are both the video {keys[same]!r}: remove or rename one"
-            )
         else:
-            found[same] = path
+            found.setdefault(same, []).append(path)
     return found, strangers
 
 
-def _reason(key: str, broken: str | None, where: str) -> str:
-    if broken is not None:
-        return f"{broken} in {where} is a link to nothing: fetch what it stands for (git annex get, dvc pull)"
-    return f"annotated, but there is no file of it in {where}"
+def _only(paths: list[str], key: str, where: str) -> str:
+    if len(paths) > 1:
+        raise UserError(f"{where}: {paths[0]} and {paths[1]} are both the video {key!r}: remove or rename one")
+    return paths[0]
+
+
+def _reason(broken: list[str], unsure: list[str], where: str) -> str:
+    if broken:
+        return f"{broken[0]} in {where} is a link to nothing: fetch what it stands for (git annex get, dvc pull)"
+    of_unknown = f", only {' and '.join(unsure[:2])}, of which none says that it is a video" if unsure else ""
+    return f"annotated, but there is no file of it in {where}{of_unknown}"
 
 
 def _none_of(videos: list[str], keys: Iterable[str], where: str, suffixes: Collection[str]) -> str:

@@ -66,6 +66,7 @@ def test_a_folder_is_its_videos_called_as_packing_calls_them(
     for path in (folder / "kitchen" / "monday.mp4", folder / "garden.mkv", alone):
         path.write_bytes(video)
     (folder / "notes.txt").write_text("no video")
+    (folder / "._garden.mp4").write_text("what macOS leaves beside a file")
     found = detect(str(package), [str(folder), alone], device="cpu")
     assert list(found.duration_s) == ["garden", "kitchen/monday", "monday"]
     assert not found.failures

@@ -38,8 +38,8 @@ def lengths_s(folder: Path, keys: Sequence[str]) -> list[float]:
 
 
 def test_what_is_there_is_not_computed_again(tmp_path: Path) -> None:
-    videos = packed(tmp_path / "data", a=10, b=20)
-    assert computed(videos, tmp_path / "out") == 2
+    videos = packed(tmp_path / "data", **{"a": 10, "b": 20, ".hidden": 10})
+    assert computed(videos, tmp_path / "out") == 3
     assert computed(videos, tmp_path / "out") == 0
     (tmp_path / "out" / "b.npy").unlink()
     assert computed(videos, tmp_path / "out") == 1

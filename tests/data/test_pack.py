@@ -209,6 +209,28 @@ def test_what_is_no_video_is_named_with_its_file_and_near_names_are_told(tmp_pat
     assert "did you mean `High Jump`?" in ledger
 
 
+def test_what_lies_beside_a_missing_video_is_not_taken_for_it(tmp_path: Path) -> None:
+    files = {
+        "a.mp4": CLIP,
+        "b.jpg": b"its picture",
+        "b.srt": b"its words",
+        "c.jpg": b"a picture of a video without a file",
+    }
+    assert packed_keys(tmp_path, files, ["a", "b", "c"]) == ["a"]
+    ledger = read_bytes(join(str(tmp_path / "packed"), LEDGER_NAME)).decode()
+    assert "only b.jpg and b.srt, of which none says that it is a video" in ledger
+    assert "c.jpg: not a readable container" in ledger
+
+
+def test_hidden_files_are_no_videos(tmp_path: Path) -> None:
+    (tmp_path / "own" / "sub").mkdir(parents=True)
+    for name in ("._a.mp4", "sub/.b.mp4"):
+        (tmp_path / "own" / name).write_bytes(b"what macOS leaves on foreign disks")
+    assert packed_keys(tmp_path, {"a.mp4": CLIP, "sub/b.mp4": CLIP}, ["a", "b"]) == ["a", "b"]
+    packed = pack(str(tmp_path / "own"), str(tmp_path / "own.json"), str(tmp_path / "again"))
+    assert packed.strangers == ()
+
+
 def test_one_bad_entry_loses_only_its_video(tmp_path: Path) -> None:
     packed_keys(tmp_path, {f"{n}.mp4": CLIP for n in range(4)}, ["0", "1", "2", "3"])
     database = json.loads((tmp_path / "own.json").read_text())["database"]

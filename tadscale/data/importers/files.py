@@ -24,8 +24,7 @@ def published_files(annotations: Iterable[str]) -> list[str]:
     """
     found = []
     for url in annotations:
-        inside = [name for name in list_folder(url).files if not file_name(name).startswith(".")]
-        found += [join(url, name) for name in inside] or [url]
+        found += [join(url, name) for name in list_folder(url).files] or [url]
     return list(dict.fromkeys(found))
 
 
