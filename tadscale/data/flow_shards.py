@@ -1,12 +1,13 @@
 """Motion computed ahead of training: shards of flow pictures, under the keys of the videos that they belong to."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tadscale.data.decode import decode_frames
+from tadscale.data.decode import stream_frames
 from tadscale.data.encode import encode_lossless
 from tadscale.data.feature_files import annotation_of
 from tadscale.data.manifest import Manifest
@@ -81,11 +82,14 @@ def flow_of_video(
 ) -> Iterator[NDArray[np.uint8]]:
     """The flow pictures `[H, W, 3]` of a video, one for each sampled frame. Raises `UndecodableVideo`."""
     total = int(video_frames(duration_s, window.fps))
+    pictures = stream_frames(video, np.arange(total) / window.fps, window.size, window.crop())
+    held: list[NDArray[np.uint8]] = []
+    at = 0  # which frame is the first of those held
     for first in range(0, total, CHUNK_FRAMES):
         upto = min(first + CHUNK_FRAMES + 1, total)  # one more: flow leads to the next frame
         start = min(first, upto - 2) if total > 1 else first  # two at least: a pair
-        times_s = np.arange(start, upto) / window.fps
-        frames = torch.from_numpy(decode_frames(video, times_s, window.size, window.crop()))  # [n, H, W, 3]
+        held, at = [*held[start - at :], *itertools.islice(pictures, upto - at - len(held))], start
+        frames = torch.from_numpy(np.stack(held))  # [n, H, W, 3]
         if len(frames) == 1:
             frames = frames.expand(2, -1, -1, -1)
         with torch.inference_mode():
