@@ -17,6 +17,7 @@ from tadscale.data.shards import write_shards
 from tadscale.data.source import Source, open_sources
 from tadscale.data.sprites import class_names, draw_videos
 from tadscale.data.storage import list_names
+from tadscale.engine.autocast import UnderAutocast
 from tadscale.engine.batch import WindowBatch, teacher_columns
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.pretrain import TargetScale, pretrain_step
@@ -200,6 +201,7 @@ def _appearance_teacher(job: JobConfig, columns: Columns, classes: tuple[str, ..
 
 def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, ...]) -> tuple[float, int]:
     network = network_of(job, mode, classes).build(for_training=True).to(job.cluster.device)
+    called = UnderAutocast(network, torch.float32 if job.cluster.precision == "float32" else torch.bfloat16)
     engine = LocalEngine(network, job.optim)
     engine.set_lr(0.0)
     losses: StepFunction
@@ -212,7 +214,7 @@ def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, .
         losses = step_function(mode, Lesson(objective=objective, student=student, global_batch=1))
 
     def step() -> None:
-        engine.backward(losses(engine.model, batch)["loss"])
+        engine.backward(losses(called, batch)["loss"])
         engine.step()
 
     return seconds(step, job.cluster.device), sum(parameter.numel() for parameter in network.parameters())

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
+from tadscale.engine.autocast import in_float32
 from tadscale.engine.engine import NonFiniteGradient, TrainState, select, trained_parameters
 from tadscale.engine.optim import OptimConfig, build_optimizer, set_learning_rate
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, check_preset
@@ -165,9 +166,7 @@ class _Routed(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         outputs = self._engine(*inputs)
         self._hooks = [hook for value in tree_leaves(outputs) for hook in getattr(value, "_backward_hook_managers", ())]
-        # Under autocast the network's outputs are bfloat16, whose 8 bits are half a frame at frame 128: losses and segments
-        # are computed in float32.
-        return tree_map_only(Tensor, _in_float32, outputs)
+        return in_float32(outputs)
 
     @contextmanager
     def probing(self) -> Iterator[None]:
@@ -193,10 +192,6 @@ class _Routed(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         return self._engine.module.state_dict(*args, **kwargs)
-
-
-def _in_float32(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value
 
 
 def _complete(preset: Mapping[str, Any], config: OptimConfig, micro_batch: int) -> dict[str, Any]:
