@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,15 +66,18 @@ class MotionTeacher:
         window took here, `motion_us` `[n]`, microseconds, 0 where it was remembered, and when that was done,
         `motion_unix_s` `[n]`.
 
-        Threads may call at once: they upload side by side, and compute one at a time.
+        Threads may call at once: they upload side by side, and compute one at a time. Where a cache of the teacher's words
+        is asked first, what it lacks is uploaded when it is computed.
         """
         valid = columns["valid"]
         kept = self._memo is not None or self._cache is not None
         counts = np.zeros((len(valid), len(CacheCount())), np.int64)  # [n, 3]
         took_us = np.zeros(len(valid), np.int64)  # [n]
         if kept and valid.any():
+            rows = np.flatnonzero(valid).tolist()
+            ahead = {row: self._upload_of(columns, row) for row in rows if self._will_be_made(columns, row)}
             with self._computing:
-                added, counts[valid], took_us[valid] = self._remembered(columns, np.flatnonzero(valid))
+                added, counts[valid], took_us[valid] = self._remembered(columns, rows, ahead)
         else:
             frames, mask = columns[self._source][valid], columns["mask"][valid]
             if not valid.any():  # the shapes are the makers' to know: ask them about a blank window
@@ -91,14 +93,23 @@ class MotionTeacher:
         passed |= {"motion_us": took_us, "motion_unix_s": np.full(len(valid), time.time())}
         return passed | {name: _spread(value, valid) for name, value in added.items()}
 
-    def _remembered(self, columns: Columns, rows: NDArray[np.int64]) -> tuple[Columns, list[CacheCount], list[int]]:
+    def _will_be_made(self, columns: Columns, row: int) -> bool:
+        """Whether a window is certainly to be computed: no thread has made it yet, and there is no cache to be asked."""
+        return self._cache is None and self._memo is not None and int(columns["window"][row]) not in self._memo
+
+    def _upload_of(self, columns: Columns, row: int) -> Tensor:
+        return self._upload(columns[self._source][row : row + 1])
+
+    def _remembered(
+        self, columns: Columns, rows: Sequence[int], ahead: Mapping[int, Tensor]
+    ) -> tuple[Columns, list[CacheCount], list[int]]:
         """Window by window, for the teacher's last bits depend on how many share a batch: what is made does not depend on
-        what was remembered. And what the cache was asked for, and what it took, window by window."""
+        what was remembered. And what the cache was asked for, and what it took, window by window. Rows that were uploaded
+        `ahead` are not once more."""
         windows, counts, took_us = [], [], []
-        for row in rows.tolist():
-            one = slice(row, row + 1)
-            frames, mask = columns[self._source][one], columns["mask"][one]
-            recalled, window_us = self._recall(int(columns["window"][row]), partial(self._make_of, frames, mask))
+        for row in rows:
+            make = partial(self._make_of, columns, row, ahead.get(row))
+            recalled, window_us = self._recall(int(columns["window"][row]), make)
             windows.append(recalled)
             took_us.append(window_us)
             counts.append(self._cache.take_count() if self._cache is not None else CacheCount())
@@ -112,8 +123,9 @@ class MotionTeacher:
         recalled = timed() if self._memo is None else self._memo.recall(window, timed)
         return recalled, timed.took_us
 
-    def _make_of(self, frames: NDArray[Any], mask: NDArray[np.bool_]) -> Columns:
-        return self._make(self._upload(frames), mask)
+    def _make_of(self, columns: Columns, row: int, uploaded: Tensor | None) -> Columns:
+        frames = self._upload_of(columns, row) if uploaded is None else uploaded
+        return self._make(frames, columns["mask"][row : row + 1])
 
     def _make(self, frames: Tensor, mask: NDArray[np.bool_]) -> Columns:
         """Frames (or precomputed motion's pictures) `[v, T, H, W, 3]`, or flow features `[v, T, C]`, and `[v, T]` to the

@@ -19,6 +19,9 @@ class Upload:
 
     def __init__(self, device: str) -> None:
         self._device = torch.device(device)
+        if self._device.type == "cuda" and self._device.index is None:
+            # Here and now: which device is a thread's current one is that thread's own affair.
+            self._device = torch.device("cuda", torch.cuda.current_device())
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
 
     def __call__(self, array: NDArray[np.generic]) -> Tensor:

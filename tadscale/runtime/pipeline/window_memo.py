@@ -22,6 +22,10 @@ class WindowMemo:
         self._kept: dict[int, Columns] = {}
         self._keeping = threading.Lock()
 
+    def __contains__(self, window: int) -> bool:
+        """Whether a window's result is kept."""
+        return window in self._kept
+
     def recall(self, window: int, make: Callable[[], Columns]) -> Columns:
         """The result for a window: the one kept, or what `make` returns. Not to be written to."""
         if window in self._kept:

@@ -167,3 +167,15 @@ def test_threads_compute_one_at_a_time_and_alike(stage):
     for one, given in zip(found, packets, strict=True):
         alone = MotionTeacher(stage, "cpu", 1)(given)
         assert all(np.array_equal(one[name], alone[name]) for name in alone.keys() - MEASURED)
+
+
+@pytest.mark.parametrize("memo_bytes", [0, 1 << 30])
+def test_one_uploads_while_another_computes(stage, memo_bytes, monkeypatch):
+    motion = MotionTeacher(stage, "cpu", threads=1, memo_bytes=memo_bytes)
+    upload, locked = motion._upload, []
+    monkeypatch.setattr(motion, "_upload", lambda array: locked.append(motion._computing.locked()) or upload(array))
+    motion(packet([5, 6], [True, True]))
+    assert locked and not any(locked)
+    locked.clear()
+    motion(packet([5], [True]))
+    assert len(locked) == (0 if memo_bytes else 1)  # what is remembered is not uploaded
