@@ -27,6 +27,7 @@ from torch import nn
 
 from benchmarks.plain_actionformer import PlainActionFormer
 from tadscale.config import choices
+from tadscale.engine.autocast import UnderAutocast
 from tadscale.metrics.nms import NmsConfig, suppress
 from tadscale.models.heads import HeadConfig
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
@@ -114,8 +115,9 @@ def settings_of(name: str, size: Size) -> HeadSettings:
     return settings
 
 
-def contestant(name: str, size: Size, device: str) -> Contestant:
-    """An untrained head with random features and 15 segments a window."""
+def contestant(name: str, size: Size, device: str, dtype: torch.dtype = torch.float32) -> Contestant:
+    """An untrained head with random features and 15 segments a window; of another `dtype` its arithmetic alone, as in
+    training."""
     torch.manual_seed(0)
     settings = settings_of("actionformer" if name == PLAIN else name, size)
     dims = {"in_dim": size.in_dim, "num_classes": CLASSES, "stride_frames": STRIDE_FRAMES}
@@ -126,7 +128,7 @@ def contestant(name: str, size: Size, device: str) -> Contestant:
         network = settings.build(**dims).to(device)
     features = torch.randn(size.batch, size.in_dim, size.steps, device=device)
     mask = torch.ones(size.batch, size.steps, dtype=torch.bool, device=device)
-    forward = partial(network, features, mask)
+    forward = partial(UnderAutocast(network, dtype), features, mask)
     targets, objective = random_targets(size).to(device), build_objective(settings, CLASSES)
 
     def step() -> None:

@@ -1,6 +1,7 @@
 """The script for a GPU: its bound in time, its exit codes, and the parts that run without one."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from benchmarks.gpu import CUDA_TESTS, PARTS, Part, main, run_parts
 from benchmarks.motion_overlap import main as overlap
+from benchmarks.networks_gpu import tried
 
 OK = Part("quick", ("-c", "pass"))
 
@@ -29,6 +31,26 @@ def test_it_ends_in_time(capfd):
     assert run_parts((Part("slow", ("-c", "import time; time.sleep(60)")), OK), 1.0) == 1
     out = capfd.readouterr().out
     assert "cut off" in out and "no time left" in out
+
+
+def test_a_part_that_hangs_leaves_the_others_their_time_and_no_process_behind(capfd, tmp_path):
+    grandchild = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {!r}]); time.sleep(60)"
+    late = f"import time; time.sleep(3); open({str(tmp_path / 'alive')!r}, 'w')"
+    began = time.monotonic()
+    assert run_parts((Part("hangs", ("-c", grandchild.format(late)), most_s=1.5), OK), 30) == 1
+    assert time.monotonic() - began < 20
+    assert "cut off" in (out := capfd.readouterr().out) and out.count(" ok ") == 1
+    time.sleep(3)
+    assert not (tmp_path / "alive").exists()
+
+
+def test_a_row_that_fails_is_named_and_the_others_are_measured(capsys):
+    def broken() -> None:
+        raise ModuleNotFoundError("No module named 'scipy'")
+
+    assert not tried("tadtr", broken)
+    assert tried("tags", lambda: None)
+    assert "failed: ModuleNotFoundError: No module named 'scipy'" in capsys.readouterr().out
 
 
 def test_the_parts_are_there():
