@@ -53,7 +53,7 @@ def _address(facts: Facts | None) -> str:
 def _services(facts: Facts | None) -> Iterator[Line]:
     """The tracking store and the storage, and the clocks of those that speak HTTP."""
     uri = _tracking_uri(facts)
-    experiment = facts.job.tracking.experiment if facts else ""
+    experiment = facts.job.tracking.experiment if facts else None
     if uri:
         yield ask("tracking store", partial(services.tracking, uri, experiment))
     if facts is not None:

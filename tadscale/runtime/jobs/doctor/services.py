@@ -28,8 +28,8 @@ def cluster(address: str) -> Answer:
     return Answer(_of_skew(offer.skew_s), says)
 
 
-def tracking(uri: str, experiment: str) -> Answer:
-    """A note is written to the tracking store, and read back."""
+def tracking(uri: str, experiment: str | None) -> Answer:
+    """A note is written to the tracking store, and read back; in the experiment, if one is named and there."""
     started = time.monotonic()
     note_and_read(uri, experiment)
     return Answer("ok", f"{redact_text(uri)}: answered in {time.monotonic() - started:.2f} s")

@@ -24,8 +24,9 @@ def tracking(facts: Facts) -> Iterator[str]:
     yield from ()
 
 
-def note_and_read(uri: str, experiment: str) -> None:
-    """Write a tag to the experiment, or to MLflow's default one where it is still to be made, and read it back.
+def note_and_read(uri: str, experiment: str | None) -> None:
+    """Write a tag to the experiment, or to MLflow's default one where it is still to be made or none is named, and read it
+    back.
 
     A database that is still to be made is not made: its folder must be there to write to.
 
@@ -40,7 +41,7 @@ def note_and_read(uri: str, experiment: str) -> None:
     where = redact_text(uri)
     try:
         client = PatientClient(make_client(uri), where, patience_s=0.0)
-        found = find_experiment(client, experiment)
+        found = find_experiment(client, experiment) if experiment else None  # a server answers 400 to no name
         _note(client, found.experiment_id if found else DEFAULT_EXPERIMENT)
     except (UserError, OSError):
         raise

@@ -11,6 +11,7 @@ from tadscale.runtime.jobs.doctor import services
 from tadscale.runtime.jobs.doctor.examine import examine
 from tadscale.runtime.jobs.doctor.machine import _runs
 from tadscale.runtime.jobs.doctor.probe import Answer, ask
+from tests.mlflow_server import MlflowServer
 
 
 def test_a_probe_that_does_not_answer_is_left_in_time_and_one_that_fails_is_one_line():
@@ -36,6 +37,20 @@ def test_without_a_job_the_services_of_the_environment_are_asked(monkeypatch):
     assert lines["cluster"].status == "fail"
     assert "no Ray cluster answers" in lines["cluster"].says
     assert lines["tracking store"].status == "fail"
+
+
+def test_without_a_job_a_healthy_mlflow_server_is_ok(tmp_path, monkeypatch):
+    """Over HTTP: a database takes an experiment without a name for one that is not there, a server answers 400."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    server = MlflowServer(tmp_path)
+    try:
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        lines = {line.probe: line for line in examine()}
+    finally:
+        server.kill()
+    assert lines["tracking store"].status == "ok", lines["tracking store"].says
+    assert lines["clock of tracking store"].status == "ok"
 
 
 def test_a_fault_that_several_checks_stumble_over_is_told_once(tmp_path, monkeypatch):
