@@ -4,12 +4,11 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tadscale.runtime.jobs.doctor.probe import Answer
-from tadscale.runtime.jobs.preflight.storage import SPILL_LIMIT
+from tadscale.runtime.jobs.preflight.storage import SPILL_LIMIT, spill_folder
 from tadscale.runtime.tracking.provenance import code_version, hardware
 
 NEEDED = ("torch", "ray", "deepspeed", "mlflow", "av", "numpy", "pyarrow", "safetensors", "webdataset", "matplotlib")
@@ -63,7 +62,7 @@ def gpus() -> Answer:
 
 def object_store() -> Answer:
     """Shared memory for Ray's objects, and the disk that it spills to."""
-    spill = Path(tempfile.gettempdir())
+    spill = spill_folder()
     disk = shutil.disk_usage(spill)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     shared = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
@@ -72,7 +71,9 @@ def object_store() -> Answer:
         f"({disk.used / disk.total:.0%} full)"
     )
     if disk.used > SPILL_LIMIT * disk.total:
-        return Answer("fail", f"{says}: Ray spills nothing above {SPILL_LIMIT:.0%}; make room, or set RAY_TMPDIR")
+        return Answer(
+            "fail", f"{says}: Ray spills nothing above {SPILL_LIMIT:.0%}; make room, or set RAY_TMPDIR to another disk"
+        )
     if shared < STORE_SHARE * memory:
         return Answer(
             "warn",

@@ -1,12 +1,14 @@
 """The run's storage: written to and read back, and large enough."""
 
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 from tadscale.data.storage import Retry, StorageError, join, open_filesystem, read_bytes, remove, write_bytes
+from tadscale.runtime.cluster.address import LOCAL
+from tadscale.runtime.cluster.capacity import address_of
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.networks import ANY_CLASSES, parameters_of
 from tadscale.runtime.stage.spec import kept_epochs_of, network_of
@@ -69,8 +71,10 @@ def space(facts: Facts) -> Iterator[str]:
 
 
 def spilling(facts: Facts) -> Iterator[str]:
-    """Ray may put aside what does not fit into its memory, where it runs on this machine."""
-    folder = Path(tempfile.gettempdir())
+    """Ray may put aside what does not fit into its memory, where the job starts it on this machine."""
+    if address_of(facts.job.cluster) != LOCAL:
+        return
+    folder = spill_folder()
     usage = shutil.disk_usage(folder)
     if usage.used > SPILL_LIMIT * usage.total:
         yield (
@@ -79,11 +83,20 @@ def spilling(facts: Facts) -> Iterator[str]:
         )
 
 
+def spill_folder() -> Path:
+    """Where a Ray that is started here spills to: RAY_TMPDIR, TMPDIR or /tmp, or its nearest parent that is there."""
+    # Ray's own order: tempfile looks at TMPDIR, TEMP and TMP alone, and passes over a folder that is still to be made.
+    return _nearest(Path(os.environ.get("RAY_TMPDIR", os.environ.get("TMPDIR", "/tmp"))).absolute())
+
+
 def _is_local(url: str) -> bool:
     return "file" in open_filesystem(url)[0].protocol
 
 
 def _existing(url: str) -> Path:
     """The folder, or the nearest one above it that is there."""
-    path = Path(open_filesystem(url)[1])
+    return _nearest(Path(open_filesystem(url)[1]))
+
+
+def _nearest(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
