@@ -1,4 +1,4 @@
-"""Credentials in URLs: found and hidden, in whatever text they stand."""
+"""Credentials in URLs: found, hidden and left out, in whatever text they stand."""
 
 import re
 
@@ -12,6 +12,11 @@ _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?:[^:/\s@\"']*:(?!\d{1,
 def hide_credentials(text: str) -> str:
     """The text, `user:password@` of every URL in it replaced."""
     return _USERINFO.sub(lambda match: match["scheme"] + (f"{HIDDEN}@" if match[0].endswith("@") else ""), text)
+
+
+def drop_credentials(text: str) -> str:
+    """The text, `user:password@` of every URL in it left out."""
+    return _USERINFO.sub(r"\g<scheme>", text)
 
 
 def has_credentials(url: str) -> bool:

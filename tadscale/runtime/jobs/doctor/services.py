@@ -1,11 +1,13 @@
 """What a job leans on: the cluster, the tracking store, the storage, and how far their clocks are from ours."""
 
 import os
+import ssl
 import time
 from email.utils import parsedate_to_datetime
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from tadscale.credentials import drop_credentials
 from tadscale.runtime.cluster.address import LOCAL, ask_cluster
 from tadscale.runtime.jobs.doctor.probe import Answer, Status
 from tadscale.runtime.jobs.preflight.storage import write_and_read
@@ -44,18 +46,36 @@ def storage(url: str) -> Answer:
 
 
 def clock(url: str) -> Answer:
-    """How far the clock of an HTTP server is from this machine's, to a second: its answer says its time."""
+    """How far the clock of an HTTP server is from this machine's, to a second: its answer says its time.
+
+    A connection that TLS refuses is a warning: urllib knows nothing of the private CA that jobs may trust
+    (`REQUESTS_CA_BUNDLE`, `AWS_CA_BUNDLE`), nor of `MLFLOW_TRACKING_INSECURE_TLS`.
+
+    Raises:
+        URLError: nobody answers.
+    """
+    where = redact_text(url)
     asked = time.time()
     try:
-        with urlopen(url, timeout=HTTP_S) as answer:
-            date = answer.headers["Date"]
-    except HTTPError as refusal:  # an answer, too
-        date = refusal.headers["Date"]
+        date = _date(url)
+    except URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):
+            raise
+        return Answer("warn", f"{where} was not asked for its time: {error.reason}")
     middle = (asked + time.time()) / 2
     if not date:
-        return Answer("warn", f"{redact_text(url)} does not tell its time")
+        return Answer("warn", f"{where} does not tell its time")
     skew_s = abs(parsedate_to_datetime(date).timestamp() + 0.5 - middle)  # it leaves out fractions of a second
-    return Answer(_of_skew(skew_s), f"{redact_text(url)}: within {skew_s:.1f} s of this machine's")
+    return Answer(_of_skew(skew_s), f"{where}: within {skew_s:.1f} s of this machine's")
+
+
+def _date(url: str) -> str | None:
+    """The `Date` of an answer, a refusal included: credentials, which urllib takes for a host and port, are not sent."""
+    try:
+        with urlopen(drop_credentials(url), timeout=HTTP_S) as answer:
+            return answer.headers["Date"]
+    except HTTPError as refusal:
+        return refusal.headers["Date"]
 
 
 def _of_skew(skew_s: float) -> Status:
