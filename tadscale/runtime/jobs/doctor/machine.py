@@ -4,31 +4,30 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from tadscale.runtime.jobs.doctor.probe import Answer
+from tadscale.runtime.jobs.preflight.places import NEEDED
 from tadscale.runtime.jobs.preflight.storage import SPILL_LIMIT, spill_folder
 from tadscale.runtime.tracking.provenance import code_version, hardware
 
-NEEDED = ("torch", "ray", "deepspeed", "mlflow", "av", "numpy", "pyarrow", "safetensors", "webdataset", "matplotlib")
-OPTIONAL = ("s3fs", "opencv-python-headless", "numba", "triton")
+OPTIONAL = ("s3fs", "numba", "triton")
 SHARED_MEMORY = Path("/dev/shm")
 STORE_SHARE = 0.3  # of memory, which Ray takes for its object store
 
 
 def packages() -> Answer:
-    """What is installed, in which version."""
-    found, missing = [f"python {platform.python_version()}", f"tadscale {code_version()}"], []
-    for name in (*NEEDED, *OPTIONAL):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    lacking = [name for name in missing if name in NEEDED]
+    """What is installed, in which version: what jobs need, and what some use."""
+    owners = packages_distributions()  # by the name that is imported: cv2 is in opencv-python, too
+    versions = {name: _version(name, owners.get(name, [])) for name in (*NEEDED, *OPTIONAL) if find_spec(name)}
+    lacking = [name for name in NEEDED if name not in versions]
     if lacking:
         return Answer("fail", f"not installed: {', '.join(lacking)}; pip install 'tadscale[train]'")
-    return Answer("ok", ", ".join(found) + (f"; without {', '.join(missing)}" if missing else ""))
+    found = [f"python {platform.python_version()}", f"tadscale {code_version()}", *versions.values()]
+    without = [name for name in OPTIONAL if name not in versions]
+    return Answer("ok", ", ".join(found) + (f"; without {', '.join(without)}" if without else ""))
 
 
 def machine() -> Answer:
@@ -81,6 +80,12 @@ def object_store() -> Answer:
             "the disk; in containers, enlarge it (--shm-size, an emptyDir of medium Memory)",
         )
     return Answer("ok", says)
+
+
+def _version(module: str, distributions: list[str]) -> str:
+    """The distribution of a module with its version: the one that is named alike, if several hold parts of it."""
+    named = [module] if module in distributions else sorted(set(distributions))
+    return ", ".join(f"{name} {version(name)}" for name in named) or module
 
 
 def _runs(architecture: str, major: int, minor: int) -> bool:

@@ -9,7 +9,21 @@ from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.open_model import MODELS, parse_model
 from tadscale.runtime.stage.local_paths import is_relative, uploaded_folder
 
-NEEDED = ("torch", "ray", "deepspeed", "mlflow", "av", "cv2", "matplotlib", "pyarrow", "safetensors", "webdataset")
+NEEDED = (
+    "torch",
+    "ray",
+    "deepspeed",
+    "mlflow",
+    "av",
+    "cv2",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "safetensors",
+    "webdataset",
+    "matplotlib",
+)
+"""What a job imports, by the names that it imports; `tadscale doctor` looks for the same."""
 
 
 def packages(facts: Facts) -> Iterator[str]:
