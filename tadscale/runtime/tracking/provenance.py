@@ -3,12 +3,15 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import tadscale
 
 PACKAGES = ("torch", "ray", "deepspeed", "mlflow", "av", "numpy")
+# Where Ray looks, too: of cgroups, version 2 and 1. Without a limit the first holds `max`, the second a huge number.
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def code_version() -> str:
@@ -28,10 +31,18 @@ def hardware() -> str:
     """This machine in a few words, such as `16 CPUs, 125 GiB, 2 x NVIDIA H200`."""
     import torch
 
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     gpus = [f"{names.count(name)} x {name}" for name in sorted(set(names))] or ["no GPU"]
-    return ", ".join([f"{len(os.sched_getaffinity(0))} CPUs", f"{memory_gib:.0f} GiB", *gpus])
+    return ", ".join([f"{len(os.sched_getaffinity(0))} CPUs", f"{memory_bytes() / 2**30:.0f} GiB", *gpus])
+
+
+def memory_bytes() -> int:
+    """Memory in bytes that processes here may take: the machine's, or a container's limit if that is less."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or `max`: no limit
+            memory = min(memory, int(limit.read_text()))
+    return memory
 
 
 def provenance_tags() -> dict[str, str]:

@@ -5,7 +5,7 @@ import pytest
 
 import tadscale
 from tadscale.runtime.tracking import provenance
-from tadscale.runtime.tracking.provenance import code_version, provenance_tags
+from tadscale.runtime.tracking.provenance import code_version, hardware, memory_bytes, provenance_tags
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -38,3 +38,26 @@ def test_tags_name_code_packages_and_machine() -> None:
     assert "CPUs" in tags["tadscale.hardware"] and (
         "GPU" in tags["tadscale.hardware"] or " x " in tags["tadscale.hardware"]
     )
+
+
+@pytest.mark.parametrize(
+    ("limits", "gib"),
+    [
+        ({"memory.max": f"{2 << 30}\n"}, 2),
+        ({"memory.limit_in_bytes": f"{3 << 30}\n"}, 3),
+        ({"memory.max": "max\n"}, 16),
+        ({"memory.limit_in_bytes": "9223372036854771712\n"}, 16),
+        ({}, 16),
+    ],
+)
+def test_memory_is_what_the_container_may_take(
+    limits: dict[str, str], gib: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": (16 << 30) // 4096}
+    monkeypatch.setattr(provenance.os, "sysconf", pages.__getitem__)
+    for name, text in limits.items():
+        (tmp_path / name).write_text(text)
+    places = (tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes")
+    monkeypatch.setattr(provenance, "MEMORY_LIMITS", places)
+    assert memory_bytes() == gib << 30
+    assert f", {gib} GiB, " in hardware()

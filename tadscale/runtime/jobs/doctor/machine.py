@@ -1,6 +1,5 @@
 """This machine: packages, processors, GPUs, and the room that Ray's object store has."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -11,11 +10,11 @@ from pathlib import Path
 from tadscale.runtime.jobs.doctor.probe import Answer
 from tadscale.runtime.jobs.preflight.places import NEEDED
 from tadscale.runtime.jobs.preflight.storage import SPILL_LIMIT, spill_folder
-from tadscale.runtime.tracking.provenance import code_version, hardware
+from tadscale.runtime.tracking.provenance import code_version, hardware, memory_bytes
 
 OPTIONAL = ("s3fs", "numba", "triton")
 SHARED_MEMORY = Path("/dev/shm")
-STORE_SHARE = 0.3  # of memory, which Ray takes for its object store
+STORE_SHARE = 0.3  # of memory (in a container: of its limit), which Ray takes for its object store
 
 
 def packages() -> Answer:
@@ -63,7 +62,7 @@ def object_store() -> Answer:
     """Shared memory for Ray's objects, and the disk that it spills to."""
     spill = spill_folder()
     disk = shutil.disk_usage(spill)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ray_takes = int(STORE_SHARE * memory_bytes())
     shared = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else 0
     says = (
         f"{shared >> 20} MiB of shared memory, {disk.free >> 20} MiB free to spill to in {spill} "
@@ -73,10 +72,10 @@ def object_store() -> Answer:
         return Answer(
             "fail", f"{says}: Ray spills nothing above {SPILL_LIMIT:.0%}; make room, or set RAY_TMPDIR to another disk"
         )
-    if shared < STORE_SHARE * memory:
+    if shared < ray_takes:
         return Answer(
             "warn",
-            f"{says}: less shared memory than the {int(STORE_SHARE * memory) >> 20} MiB that Ray takes, so objects lie on "
+            f"{says}: less shared memory than the {ray_takes >> 20} MiB that Ray takes, so objects lie on "
             "the disk; in containers, enlarge it (--shm-size, an emptyDir of medium Memory)",
         )
     return Answer("ok", says)

@@ -1,6 +1,7 @@
 """What this machine has: the packages that jobs import, and the room that Ray has."""
 
 import importlib.util
+import shutil
 
 import pytest
 
@@ -35,3 +36,15 @@ def test_what_only_some_jobs_use_may_be_missing(monkeypatch):
     answer = machine.packages()
     assert answer.status == "ok"
     assert "; without s3fs, numba" in answer.says
+
+
+def test_shared_memory_is_compared_with_what_the_container_may_take(monkeypatch):
+    """Ray takes a share of the limit: on a machine of 1 TB, 700 MiB do for a container of 2 GiB."""
+    usage = type(shutil.disk_usage("/"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 0, 700 << 20))
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2 << 30)
+    assert machine.object_store().status == "ok"
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 1 << 40)
+    answer = machine.object_store()
+    assert answer.status == "warn"
+    assert "less shared memory than the 314572 MiB that Ray takes" in answer.says
