@@ -25,6 +25,7 @@ demo: setup ## Distil a flow teacher into an RGB student on built-in data, score
 	PATH="$(CURDIR)/$(BIN):$$PATH" jobs/distill.yaml
 
 smoke: setup ## The demo at a size that only proves that every stage runs
+	rm -rf runs/smoke
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/tadscale run jobs/distill.yaml --set name=smoke --set storage=runs/smoke \
 	  --set data.url=runs/smoke/data --set data.sprites.train=8 --set data.sprites.validation=2 --set data.sprites.test=4 \
 	  --set optim.epochs=1 --set tracking.registered_model=sprites-smoke
