@@ -121,6 +121,16 @@ def test_alerts_say_what_is_wrong_and_the_runbook_what_to_do() -> None:
         assert f"`{rule['alert']}`" in runbook
 
 
+def test_no_progress_says_after_how_long_it_fires() -> None:
+    """A step leaves the window first, and only then does the wait begin; a series that begins without a step only waits."""
+    (rule,) = [rule for rule in RULES if rule["alert"] == "TadscaleNoProgress"]
+    (window,) = map(int, re.findall(r"\[(\d+)m\]", rule["expr"]))
+    wait = int(rule["for"].removesuffix("m"))
+    says = f"for {window + wait} minutes ({wait} where a stage begins)"
+    assert says in rule["annotations"]["summary"]
+    assert says in (ROOT / "docs/operations.md").read_text()
+
+
 def test_what_a_summary_names_is_left_by_its_expression() -> None:
     kept: dict[str, set[str]] = {
         rule["alert"]: {label for name in metrics(rule["expr"]) for label in (OURS | KUBE_STATE).get(name, set())}
