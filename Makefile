@@ -14,12 +14,13 @@ PYTEST := $(BIN)/python -m pytest -rfEs
 
 setup: $(READY)
 
-# Torch comes first and pinned: left to the resolver, another package's wish pulls a build with CUDA in it.
+# Torch comes first and pinned: left to the resolver, another package's wish pulls a build with CUDA in it. And alone: what it
+# needs comes with the rest, in the versions that are pinned, which an index of builds does not have.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "tadscale needs Python 3.11 or later (Debian: apt install python3 python3-venv)"'
 	@$(PYTHON) -c 'import ensurepip, venv' || { echo "The system package python3-venv is missing (Debian: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch==2.13.0
+	$(BIN)/pip install --quiet --no-deps $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch==2.13.0
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[train,dev]'
 	touch $@
 
