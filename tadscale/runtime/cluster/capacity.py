@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from tadscale.config import Config
 from tadscale.errors import UserError
 from tadscale.runtime.cluster.address import LOCAL, check_listening
-from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset
+from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16, check_preset, precision_of
 from tadscale.runtime.cluster.node_groups import NodeGroups, Part
 from tadscale.runtime.cluster.patient_start import patient_start
 from tadscale.runtime.cluster.stopping import kept_handlers
@@ -186,8 +186,7 @@ class ClusterConfig(Config):
     @property
     def precision(self) -> str:
         """What networks compute in: weights and optimiser are float32 whatever it is. Raises as `preset`."""
-        autocast = self.preset().get("torch_autocast", {})
-        return str(autocast.get("dtype", "bfloat16")) if autocast.get("enabled") else "float32"
+        return precision_of(self.preset())
 
     def preset(self) -> dict[str, Any]:
         """DeepSpeed's settings. Raises `UserError` if the file is missing or asks for what is not supported."""

@@ -65,6 +65,11 @@ def _check_autocast(setting: Any) -> None:
         )
 
 
+def precision_of(preset: Mapping[str, Any]) -> str:
+    """What networks compute in under a preset that `check_preset` passed: `bfloat16`, however it is spelt, or `float32`."""
+    return "bfloat16" if _enabled(preset.get("torch_autocast")) else "float32"
+
+
 def _enabled(setting: Any) -> bool:
     """Whether a part of a preset is switched on: DeepSpeed's own default is off."""
     return bool(setting.get("enabled", False)) if isinstance(setting, Mapping) else bool(setting)

@@ -22,7 +22,7 @@ class Contents:
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder = folder
+        self._inside = f"{folder}/"
         self._known: dict[str, str] = {}
 
     def of(self, job: JobConfig) -> dict[str, str]:
@@ -36,7 +36,7 @@ class Contents:
         found = {url: self._at(url, _data_digest) for url in (job.data.url, *_sources(job))}
         appearance = job.student.appearance_teacher
         for url in (job.model.backbone.weights, job.teacher.url, appearance and appearance.url):
-            if url and not url.startswith(self._folder):
+            if url and not url.startswith(self._inside):
                 found[url] = self._at(url, lambda url: _network_digest(job, url))
         if job.motion.flow_url:
             found[job.motion.flow_url] = self._at(job.motion.flow_url, lambda _: motion_fingerprint(job.motion))

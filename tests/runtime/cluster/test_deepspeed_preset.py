@@ -3,7 +3,7 @@
 import pytest
 
 from tadscale.errors import UserError
-from tadscale.runtime.cluster.deepspeed_preset import check_preset
+from tadscale.runtime.cluster.deepspeed_preset import check_preset, precision_of
 
 
 @pytest.mark.parametrize("name", ["bf16", "bfloat16", "fp16", "amp"])
@@ -45,3 +45,18 @@ def test_autocast_that_is_off_may_say_anything():
 def test_what_is_no_preset_is_refused(preset):
     with pytest.raises(UserError, match="preset"):
         check_preset(preset)
+
+
+@pytest.mark.parametrize(
+    ("autocast", "precision"),
+    [
+        ({}, "float32"),
+        ({"torch_autocast": False}, "float32"),
+        ({"torch_autocast": {"enabled": False, "dtype": "bfloat16"}}, "float32"),
+        ({"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}, "bfloat16"),
+        ({"torch_autocast": {"enabled": True, "dtype": "bf16"}}, "bfloat16"),
+    ],
+)
+def test_a_preset_says_its_precision_however_it_spells_it(autocast, precision):
+    check_preset(autocast)
+    assert precision_of(autocast) == precision

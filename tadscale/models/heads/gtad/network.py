@@ -113,7 +113,7 @@ class GTADHead(Head):
         """Features of the nodes `[B, D, L]`, and whether a start and an end is there `[B, L, 2]`.
 
         In float32 also under autocast: with 8 bits a step may take another for its nearest, and the output jumps. cuDNN's
-        convolutions round float32 to 10 bits (TF32) unless they are told not to: 0.6 % of steps change a neighbour then.
+        convolutions round float32 to 10 bits (TF32) unless told not to: emulated, 0.6 % of steps change a neighbour.
         """
         valid = mask.unsqueeze(1).to(features.dtype)
         # Without data (`meta`, where shapes alone are asked for) there is no autocast that could be switched off.
