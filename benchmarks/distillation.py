@@ -54,7 +54,7 @@ from tadscale.network import Mode, load_network, save_network, spec_digest
 from tadscale.runtime.cluster.capacity import ENVIRONMENT
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import DISTILLING, network_of, settings_of
+from tadscale.runtime.stage.modes import DISTILLING, network_of, settings_of
 
 MALLOC = {name: value for name, value in ENVIRONMENT.items() if name.startswith("MALLOC_")}
 """Half of the time of a step went into page faults without it (two AMD EPYC cores without AVX-512)."""

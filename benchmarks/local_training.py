@@ -35,7 +35,7 @@ from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.network import Mode
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tadscale.segments import Detection, Segment
 from tadscale.serving.path import DetectionPath
 

@@ -24,7 +24,7 @@ from benchmarks.local_training import Mixture, Subset, Teachers, average_map, pr
 from tadscale.models.heads.objective import build_objective
 from tadscale.runtime.jobs.job_file import load_job
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import settings_of
+from tadscale.runtime.stage.modes import settings_of
 
 
 class Trial(NamedTuple):

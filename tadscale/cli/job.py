@@ -191,7 +191,7 @@ def _plan_job(options: argparse.Namespace, console: Console) -> int:
     from tadscale.runtime.planning.forecast import forecast, teacher_cache_forecast
     from tadscale.runtime.planning.rates import measure_rates
     from tadscale.runtime.planning.tables import forecast_lines, forecast_table
-    from tadscale.runtime.stage.spec import stage_modes
+    from tadscale.runtime.stage.modes import stage_modes
 
     job = load_job(options.job, options.set)
     if options.kubernetes:

@@ -20,7 +20,8 @@ from tadscale.network import Mode
 from tadscale.runtime.cluster.capacity import ENVIRONMENT, ClusterConfig
 from tadscale.runtime.cluster.patient_start import patient_start
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import Stage, StageResult, stage_of
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage, stage_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
 
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)

@@ -16,7 +16,7 @@ from tadscale.report.curves import plot_curves, read_log
 from tadscale.report.previews import with_previews
 from tadscale.report.timeline import Timeline, plot_timeline
 from tadscale.report.timeline_html import timeline_html
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.tracking.run import Run
 from tadscale.segments import Segment
 

@@ -22,7 +22,7 @@ from tadscale.runtime.evaluation.video_pass import Candidate
 from tadscale.runtime.stage.choice import Choice
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.tracking.run import Run
 from tadscale.segments import Segment
 

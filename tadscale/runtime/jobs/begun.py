@@ -4,8 +4,9 @@ from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.storage import join, list_names
 from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.modes import DISTILLING, stage_modes
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import DISTILLING, stage_modes, stage_of
+from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.training.resume import IDENTITY_NAME, check_identity, check_stored
 
 

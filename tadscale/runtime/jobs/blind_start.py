@@ -6,7 +6,8 @@ import logging
 from tadscale.data.storage import read_bytes
 from tadscale.engine.pretrain import PretrainConfig, unlearned
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage
 
 _OF_MOTION = "; or set student.distill.backbone_delay=0, as it is for every start that is known to know no motion"
 

@@ -38,7 +38,8 @@ from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.spec import Stage, StageResult, planned_stages, with_contents
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage, planned_stages, with_contents
 from tadscale.runtime.tracking.curves import RECORDED_TAG, StageCurves
 from tadscale.runtime.tracking.fetching import fetch_metrics
 from tadscale.runtime.tracking.journal import DRIVER, Journal

@@ -14,7 +14,7 @@ from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.tracking.run import Run
 
 

@@ -8,7 +8,7 @@ from tadscale.runtime.cluster.capacity import ClusterConfig, DataPlane
 from tadscale.runtime.pipeline.packets import windows_per_packet
 from tadscale.runtime.planning.rates import EpochWindows, Rates
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import DISTILLING, settings_of, stage_modes
+from tadscale.runtime.stage.modes import DISTILLING, settings_of, stage_modes
 
 PACKET_CPU_S = 0.06  # Ray's CPU time for a packet, over all its processes (2 cores of an AMD EPYC)
 STAGE_START_S = 12.0  # until the first step: processes, imports, the first packets (the same machine)

@@ -13,7 +13,7 @@ import yaml
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.cluster.node_groups import NodeGroups
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_modes
+from tadscale.runtime.stage.modes import stage_modes
 
 GROUPS = NodeGroups(fetch="data", motion="motion", training="train")
 WORKER_GROUPS = "/spec/rayClusterSpec/workerGroupSpecs"

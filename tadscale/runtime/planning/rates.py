@@ -30,8 +30,9 @@ from tadscale.network import Mode, NetworkSpec
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import Columns, PacketLayout
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.modes import DISTILLING, network_of, settings_of
 from tadscale.runtime.stage.plan_spec import PlanSpec, open_plan
-from tadscale.runtime.stage.spec import DISTILLING, Stage, network_of, settings_of
+from tadscale.runtime.stage.spec import Stage
 
 REPEATS = 5  # after one that warms up; the median counts
 ANY_SCALE = TargetScale(motion_std=1.0, colour_mean=(0.0, 0.0, 0.0), colour_std=(1.0, 1.0, 1.0))  # costs the same

@@ -15,7 +15,7 @@ from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.retrain.incumbent import Incumbent, teacher_of
 from tadscale.runtime.retrain.spec import RetrainConfig
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tadscale.runtime.stage.teacher_fit import check_fit
 from tadscale.serving.predictor import detector_folder
 

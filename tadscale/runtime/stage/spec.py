@@ -1,8 +1,8 @@
-"""One training stage: what it is asked, what decides its result, what it gives back, and where its files lie."""
+"""One training stage: what it is asked, and what decides its result."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -14,52 +14,12 @@ from tadscale.data.windows import WindowConfig
 from tadscale.engine.optim import OptimConfig, without_start
 from tadscale.engine.start import is_published, start_digest
 from tadscale.engine.steps import StudentConfig, delayed
-from tadscale.flow.motion import motion_channels
-from tadscale.models.config import ModelConfig
 from tadscale.network import Mode, NetworkSpec, read_spec
-from tadscale.runtime.stage.candidate_epochs import candidate_epochs
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
+from tadscale.runtime.stage.modes import DISTILLING, architecture, kept_epochs_of, network_of, settings_of, stage_modes
 from tadscale.runtime.stage.plan_spec import PlanSpec
-from tadscale.runtime.stage.stopwatch import TimeSplit
-
-DISTILLING: tuple[Mode, ...] = ("conventional", "decomposed")
-"""Modes that learn from a teacher."""
-
-
-class StageFiles:
-    """Where a stage's files lie: everything under its own folder, so that a run can be moved as it is."""
-
-    if TYPE_CHECKING:  # a setting of the one, a property of the other
-
-        @property
-        def url(self) -> str:
-            """Folder of the stage."""
-
-    @property
-    def weights_url(self) -> str:
-        """Folder of the trained network: the averaged weights and their description."""
-        return join(self.url, "weights")
-
-    def epoch_url(self, epoch: int) -> str:
-        """Folder of the network as it was after an epoch, counted from 1, where it was kept."""
-        return join(self.url, "epochs", f"epoch-{epoch:04d}")
-
-    @property
-    def log_url(self) -> str:
-        """Its log, once it is finished: JSON lines, one a step: losses, rates, every rank's first and last position of the
-        plan."""
-        return join(self.url, "log.jsonl")
-
-    @property
-    def log_parts_url(self) -> str:
-        """Folder of its log's parts, while it is not finished."""
-        return join(self.url, "log")
-
-    @property
-    def quarantine_url(self) -> str:
-        """Its quarantine ledger: JSON lines, one a bad video; the file exists even if there was none."""
-        return join(self.url, "quarantine.jsonl")
+from tadscale.runtime.stage.result import StageFiles
 
 
 class Stage(StageFiles, Config):
@@ -271,96 +231,3 @@ def _unread(
         appearance_url=appearance_url,
         start_url=start_url,
     )
-
-
-def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
-    """The job as the stage of a mode has it: the pretext has a schedule of its own, and shorter windows side by side; the
-    teacher may have another rate and warm-up."""
-    if mode == "teacher":
-        return job.model_copy(update={"optim": _of_teacher(job)})
-    if mode != "pretrain" or job.pretrain is None:
-        return job
-    window = job.data.window.tiled()  # a pretext asks for no segments
-    window = window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
-    data = job.data.model_copy(update={"window": window})
-    return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
-
-
-def kept_epochs_of(job: JobConfig, mode: Mode) -> tuple[int, ...]:
-    """Epochs before the last whose weights a stage keeps, counted from 1: where one of them may be chosen."""
-    if job.evaluate.select == "last" or mode == "pretrain":
-        return ()
-    return candidate_epochs(settings_of(job, mode).optim.epochs, job.evaluate.candidates)[:-1]
-
-
-def _of_teacher(job: JobConfig) -> OptimConfig:
-    own = {"lr": job.teacher.lr, "warmup_epochs": job.teacher.warmup_epochs}
-    return job.optim.model_copy(update={name: value for name, value in own.items() if value is not None})
-
-
-def architecture(model: ModelConfig, mode: Mode) -> ModelConfig:
-    """What of the settings makes a mode's network: a start's place is no part of it, how branches are put together is a
-    student's alone, and a pretext has a backbone and no more."""
-    defaults = ModelConfig()
-    backbone = model.backbone.model_copy(update={"weights": None})
-    if mode == "pretrain":
-        return defaults.model_copy(update={"backbone": backbone})
-    student_only = {name: getattr(defaults, name) for name in ("fusion", "shared_branch_head")}
-    return model.model_copy(update={"backbone": backbone} | ({} if mode == "decomposed" else student_only))
-
-
-def stage_modes(job: JobConfig) -> list[Mode]:
-    """The stages that a job trains, in order: who is needed comes first. None if it only evaluates."""
-    wanted: dict[Mode, bool] = {
-        "pretrain": job.pretrain is not None and job.kind in ("pretrain", "distill"),
-        "teacher": job.teacher.url is None and job.kind in ("teacher", "distill"),
-        "baseline": job.baseline and job.kind == "distill",
-        job.student.mode: job.kind == "distill",
-    }
-    return [mode for mode, is_wanted in wanted.items() if is_wanted]
-
-
-def network_of(job: JobConfig, mode: Mode, classes: tuple[str, ...]) -> NetworkSpec:
-    """The network that a job trains in a mode."""
-    return NetworkSpec(
-        mode=mode,
-        model=architecture(job.model, mode),
-        in_channels=input_channels(job, mode),
-        classes=classes,
-        window=settings_of(job, mode).data.window,
-        inference=job.evaluate.inference,
-    )
-
-
-def input_channels(job: JobConfig, mode: Mode) -> int:
-    """Channels of what a mode's network reads, or of the motion that a pretext predicts."""
-    return motion_channels(job.motion) if mode in ("teacher", "pretrain") else job.data.window.frame_shape[-1]
-
-
-class StageResult(StageFiles, Config):
-    """What a finished stage reports; also its `result.json`, which leaves out where it lies."""
-
-    url: str
-    """Folder of the stage, wherever it lies now."""
-    steps: int
-    """Optimiser steps of the whole plan."""
-    losses: dict[str, float]
-    """Of the last step."""
-    quarantined: int
-    """Bad videos met."""
-    seconds: TimeSplit
-    """Where the time went."""
-    restarts: int
-    """Times that the worker group was started again."""
-    plan_digest: str
-    """Which window was trained at which step."""
-    manifest_digest: str
-    """The training data."""
-    network_sha256: str = ""
-    """Digest of the trained network's description; empty in results of earlier versions."""
-    epochs: int = 0
-    """Passes over the windows; 0 in results of earlier versions."""
-    data_plane: str = "ray"
-    """Who read the data, `ray` or `embedded`: it decides nothing of the result. Earlier versions had Ray Data alone."""
-    kept_epochs: dict[int, str] = {}
-    """Digests of the descriptions of the networks that were kept after earlier epochs, by epoch."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
-from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.training.resume import IDENTITY_NAME, RESULT_NAME, finished_stage, is_begun, is_finished
 
 

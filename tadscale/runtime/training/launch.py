@@ -25,7 +25,8 @@ from tadscale.runtime.cluster.stopping import Preempted, StopToken, kept_handler
 from tadscale.runtime.pipeline.dataset import PipelineSpec, PlanDataConfig
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
-from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.failed import TrainingFailed
 from tadscale.runtime.training.monitor import Summary, start_monitor

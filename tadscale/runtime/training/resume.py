@@ -10,7 +10,8 @@ from tadscale.data.storage import join, list_names, read_text, write_bytes
 from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, Mode, read_spec
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, StageResult, with_contents
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage, with_contents
 from tadscale.runtime.training.checkpoints import CheckpointStore
 
 RESULT_NAME = "result.json"

@@ -14,7 +14,7 @@ from tadscale.runtime.evaluation import choose_epochs as choosing
 from tadscale.runtime.evaluation import score_models as scoring
 from tadscale.runtime.evaluation.detect_videos import VideosDetected
 from tadscale.runtime.stage.choice import choice_line, last_weights
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.segments import Detection
 from tests.runtime.conftest import changed, save_untrained

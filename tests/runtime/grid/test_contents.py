@@ -3,7 +3,7 @@
 from tadscale.network import save_network
 from tadscale.runtime.grid.contents import Contents
 from tadscale.runtime.grid.spec import load_grid
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tests.runtime.grid.conftest import cell_of
 
 

@@ -9,7 +9,7 @@ import pytest
 from tadscale.engine.pretrain import LAST_STEPS, PretrainConfig
 from tadscale.engine.steps import DistillConfig, StudentConfig
 from tadscale.runtime.jobs.blind_start import warn_of_blind_start
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.stopwatch import TimeSplit
 
 DELAYED, AT_ONCE = None, 0.0

@@ -11,7 +11,7 @@ from tadscale.runtime.jobs.named_models import named_appearance_teacher, with_na
 from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import TeacherConfig
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 

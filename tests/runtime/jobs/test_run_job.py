@@ -14,7 +14,8 @@ from tadscale.gate.config import GateConfig
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.jobs import run_job as module
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import StageResult, stage_of
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 from tadscale.runtime.tracking.track import track_job

@@ -14,7 +14,7 @@ from tadscale.report.model_card import model_card
 from tadscale.runtime.models.describe_model import describe_model
 from tadscale.runtime.stage.choice import last_weights
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tests.serving.tiny import SPEC, clip
 

@@ -10,7 +10,7 @@ from tadscale.network import read_spec, save_network, spec_digest
 from tadscale.runtime.models import publish as publishing
 from tadscale.runtime.models.publish import publish
 from tadscale.runtime.stage.choice import last_weights, weights_of_epoch
-from tadscale.runtime.stage.spec import StageResult
+from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tests.runtime.conftest import save_untrained
 from tests.serving.tiny import SPEC, student_weights

@@ -3,7 +3,7 @@
 import pytest
 
 from tadscale.runtime.planning.rates import EpochWindows, measure_rates
-from tadscale.runtime.stage.spec import stage_modes
+from tadscale.runtime.stage.modes import stage_modes
 from tests.runtime.jobs.preflight.conftest import job, not_connected, stored  # noqa: F401
 
 

@@ -24,7 +24,7 @@ from tadscale.runtime.retrain import run_training
 from tadscale.runtime.retrain.run_retrain import run_retrain
 from tadscale.runtime.retrain.spec import load_retrain
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.tracking.track import track_job
 from tadscale.serving.predictor import PACKAGED_AT

@@ -22,7 +22,7 @@ from tadscale.runtime.retrain.derive import Derived, derived_job
 from tadscale.runtime.retrain.incumbent import Incumbent, teacher_of
 from tadscale.runtime.retrain.run_name import run_name
 from tadscale.runtime.retrain.spec import load_retrain
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tests.runtime.retrain.conftest import draw
 
 CHAMPION: Any = SimpleNamespace(name="tiny", version=3, tags={})

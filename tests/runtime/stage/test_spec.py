@@ -7,8 +7,8 @@ from tadscale.engine.steps import DELAY, DistillConfig, StudentConfig
 from tadscale.models.backbones.small3d import Small3dConfig
 from tadscale.models.config import ModelConfig
 from tadscale.models.heads.actionformer.network import ActionFormerConfig
-from tadscale.runtime.stage.job import JobConfig, TeacherConfig
-from tadscale.runtime.stage.spec import stage_modes, stage_of
+from tadscale.runtime.stage.job import TeacherConfig
+from tadscale.runtime.stage.spec import stage_of
 from tests.runtime.conftest import ONE_WORKER, changed, save_untrained
 
 HEAD = ActionFormerConfig(dim=8, levels=2, heads=2, stem_blocks=1)
@@ -59,13 +59,6 @@ def test_what_starts_from_what(stages, tmp_path):
     file.write_bytes(b"weights")
     assert stage_of(job, "teacher", start_url=str(file)).start_url == str(file)
     assert stage_of(job, "pretrain", start_url=str(file)).start_url is None
-
-
-def test_a_job_that_names_its_teacher_trains_none(stages):
-    job: JobConfig = stages["teacher"].job
-    assert stage_modes(job) == ["teacher", "baseline", "decomposed"]
-    named = job.model_copy(update={"teacher": TeacherConfig(url="elsewhere"), "baseline": False})
-    assert stage_modes(named) == ["decomposed"]
 
 
 def test_a_backbone_that_starts_from_nothing_learns_at_the_rate_of_the_rest(make_stage, tmp_path):

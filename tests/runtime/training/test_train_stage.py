@@ -16,7 +16,8 @@ from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, StageResult
+from tadscale.runtime.stage.result import StageResult
+from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.tracking.journal import JournalReader
 from tests.runtime.conftest import ONE_WORKER, TWO_WORKERS, changed, save_untrained
 from tests.runtime.pipeline.test_fetch import damage

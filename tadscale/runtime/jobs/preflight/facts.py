@@ -9,7 +9,7 @@ from tadscale.data.sprites import SUBSETS, SpritesConfig, class_names, write_scr
 from tadscale.network import Mode
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.spec import DISTILLING, stage_modes
+from tadscale.runtime.stage.modes import DISTILLING, stage_modes
 from tadscale.runtime.tracking.track import resolve_tracking_uri
 
 SCRIPTED = 64  # videos of a subset that is still to be drawn: enough to see whether anything happens in them

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tadscale.network import NetworkSpec
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.stage.spec import Stage, network_of, planned_stages
+from tadscale.runtime.stage.modes import network_of
+from tadscale.runtime.stage.spec import Stage, planned_stages
 
 ANY_CLASSES = ("a", "b")  # their number changes the last layer alone
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tadscale.data.plan import Plan
 from tadscale.data.source import training_windows
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.stage.spec import settings_of
+from tadscale.runtime.stage.modes import settings_of
 
 
 def shares(facts: Facts) -> Iterator[str]:

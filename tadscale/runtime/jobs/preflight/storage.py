@@ -11,7 +11,7 @@ from tadscale.runtime.cluster.address import LOCAL
 from tadscale.runtime.cluster.capacity import address_of
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.networks import ANY_CLASSES, parameters_of
-from tadscale.runtime.stage.spec import kept_epochs_of, network_of
+from tadscale.runtime.stage.modes import kept_epochs_of, network_of
 
 PROBE = b"tadscale was here, and could have removed this\n"
 IMPATIENT = Retry(attempts=2)

@@ -14,7 +14,7 @@ from tadscale.runtime.jobs.preflight.checks import CHECKS, findings
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import network_of
+from tadscale.runtime.stage.modes import network_of
 from tadscale.runtime.tracking.track import track_job
 from tadscale.serving.predictor import PACKAGED_AT
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
