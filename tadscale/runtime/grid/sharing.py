@@ -10,7 +10,7 @@ from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.stage.job import JobConfig, TeacherConfig
 from tadscale.runtime.stage.spec import Stage, planned_stages
 from tadscale.runtime.training.adopt import adopt
-from tadscale.runtime.training.resume import is_finished
+from tadscale.runtime.training.resume import finished_as_set
 
 
 def with_shared_teachers(cells: Sequence[Cell]) -> list[Cell]:
@@ -29,7 +29,7 @@ def with_shared_teachers(cells: Sequence[Cell]) -> list[Cell]:
         others = equal.of(teacher) if teacher else []
         if teacher is None or len(others) < 2:
             return cell
-        shared = next((other for other in others if is_finished(other)), others[0]).weights_url
+        shared = next((other for other in others if finished_as_set(other)), others[0]).weights_url
         if shared == teacher.weights_url:
             return cell
         named = {"teacher": TeacherConfig(url=shared)}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tadscale.data.storage import join, list_names, read_bytes, write_bytes
 from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.spec import Stage
-from tadscale.runtime.training.resume import IDENTITY_NAME, RESULT_NAME, finished_stage, is_begun, is_finished
+from tadscale.runtime.training.resume import IDENTITY_NAME, RESULT_NAME, finished_as_set, is_begun
 
 
 def adopt(stage: Stage, equals: Iterable[Stage]) -> str | None:
@@ -25,7 +25,7 @@ def adopt(stage: Stage, equals: Iterable[Stage]) -> str | None:
     if is_begun(stage.url):
         return None
     for other in equals:
-        result = finished_stage(other.url) if is_finished(other) else None
+        result = finished_as_set(other)
         if result is not None and set(stage.kept_epochs) <= result.kept_epochs.keys():
             _copy(result, stage)
             return other.url

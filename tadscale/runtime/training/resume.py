@@ -100,19 +100,20 @@ def finished_stage(url: str) -> StageResult | None:
     return _read_result(text, url) if text else None
 
 
-def is_finished(stage: Stage) -> bool:
-    """Whether its folder holds this very stage, with its settings, data and what it rests on as they are now, finished.
+def finished_as_set(stage: Stage) -> StageResult | None:
+    """The result in its folder, where that holds this very stage, with its settings, data and what it rests on as they are
+    now, finished.
 
     Raises:
         StorageError: the storage cannot be reached.
     """
     drawn = all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources)
     if not drawn or RESULT_NAME not in list_names(stage.url):
-        return False
+        return None
     try:
-        return check_stored(with_contents(stage), open_plan(stage.plan)[1]) is not None
+        return check_stored(with_contents(stage), open_plan(stage.plan)[1])
     except UserError:  # other settings, damaged, or what it rests on is gone
-        return False
+        return None
 
 
 def is_begun(url: str) -> bool:

@@ -18,7 +18,13 @@ from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, stage_of
 from tadscale.runtime.training.checkpoints import CheckpointStore
-from tadscale.runtime.training.resume import check_identity, check_stored, finished_stages, is_finished, note_identity
+from tadscale.runtime.training.resume import (
+    check_identity,
+    check_stored,
+    finished_as_set,
+    finished_stages,
+    note_identity,
+)
 from tests.runtime.conftest import changed, finish, save_untrained
 
 
@@ -211,11 +217,11 @@ def test_a_stage_does_not_go_on_in_another_precision(make_stage, tmp_path):
 
 def test_a_stage_is_finished_if_it_is_this_one_and_its_data_are_these(make_stage, tmp_path):
     stage = make_stage(tmp_path / "run")
-    assert not is_finished(stage)
+    assert not finished_as_set(stage)
     finish(stage)
-    assert is_finished(stage)
+    assert finished_as_set(stage)
     longer = stage.job.optim.model_copy(update={"epochs": 4})
-    assert not is_finished(changed(stage, optim=longer))
+    assert not finished_as_set(changed(stage, optim=longer))
     finish(stage, "of other videos")
-    assert not is_finished(stage)
-    assert not is_finished(changed(stage, data={"url": str(tmp_path / "not drawn yet")}))
+    assert not finished_as_set(stage)
+    assert not finished_as_set(changed(stage, data={"url": str(tmp_path / "not drawn yet")}))
