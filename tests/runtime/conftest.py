@@ -44,6 +44,13 @@ def save_untrained(stage: Stage, folder: Path, seed: int) -> str:
     return str(folder)
 
 
+def result_of(url: str, **changes: Any) -> StageResult:
+    """What a stage that was finished under a URL reports; what is not changed means nothing."""
+    facts = {"steps": 8, "losses": {}, "quarantined": 0, "seconds": TimeSplit(), "restarts": 0}
+    digests = {"plan_digest": "p", "manifest_digest": "m", "network_sha256": "n"}
+    return StageResult.model_validate({"url": url} | facts | digests | changes)
+
+
 def finish(stage: Stage, plan_digest: str = "", kept_epochs: tuple[int, ...] = ()) -> StageResult:
     """Leave what a finished stage does, of a network that learned nothing."""
     from tadscale.network import spec_digest
@@ -56,15 +63,9 @@ def finish(stage: Stage, plan_digest: str = "", kept_epochs: tuple[int, ...] = (
     Path(stage.log_url).write_text('{"step": 8}\n')
     Path(stage.quarantine_url).write_text("")
     note_identity(stage)
-    result = StageResult(
-        url=stage.url,
-        steps=8,
-        losses={},
-        quarantined=0,
-        seconds=TimeSplit(),
-        restarts=0,
+    result = result_of(
+        stage.url,
         plan_digest=plan_digest or open_plan(stage.plan)[1].digest,
-        manifest_digest="m",
         network_sha256=spec_digest(stage.weights_url),
         kept_epochs={epoch: spec_digest(stage.epoch_url(epoch)) for epoch in kept_epochs},
     )

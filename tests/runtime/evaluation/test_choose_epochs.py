@@ -15,9 +15,8 @@ from tadscale.runtime.evaluation import score_models as scoring
 from tadscale.runtime.evaluation.detect_videos import VideosDetected
 from tadscale.runtime.stage.choice import choice_line, last_weights
 from tadscale.runtime.stage.result import StageResult
-from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.segments import Detection
-from tests.runtime.conftest import changed, save_untrained
+from tests.runtime.conftest import changed, result_of, save_untrained
 
 EPOCHS = (1, 2, 3)
 BEST = {"validation": 2, "test": 1}
@@ -44,9 +43,7 @@ def stages(make_stage, job, tmp_path) -> dict[str, StageResult]:
     results = {}
     for mode in ("teacher", "baseline"):
         stage = make_stage(tmp_path / "run", mode, data={"url": job.data.url})
-        facts = {"steps": 9, "losses": {}, "quarantined": 0, "seconds": TimeSplit(), "restarts": 0}
-        digests = {"plan_digest": "p", "manifest_digest": "m"}
-        bare = StageResult(url=stage.url, epochs=EPOCHS[-1], **facts, **digests)
+        bare = result_of(stage.url, epochs=EPOCHS[-1])
         urls = [*map(bare.epoch_url, EPOCHS[:-1]), bare.weights_url]
         kept = {epoch: spec_digest(save_untrained(stage, url, epoch)) for epoch, url in zip(EPOCHS, urls, strict=True)}
         last = {"network_sha256": kept.pop(EPOCHS[-1])}

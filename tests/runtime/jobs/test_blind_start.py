@@ -9,8 +9,7 @@ import pytest
 from tadscale.engine.pretrain import LAST_STEPS, PretrainConfig
 from tadscale.engine.steps import DistillConfig, StudentConfig
 from tadscale.runtime.jobs.blind_start import warn_of_blind_start
-from tadscale.runtime.stage.result import StageResult
-from tadscale.runtime.stage.stopwatch import TimeSplit
+from tests.runtime.conftest import result_of
 
 DELAYED, AT_ONCE = None, 0.0
 
@@ -27,12 +26,8 @@ def warned(make_stage, tmp_path, caplog):
         losses = [blind | {"motion": 0.5 * one, "colour": 2.0 * other} for one, other in [(1.0, 1.0)] * 40 + ends]
         Path(stage.url).mkdir(parents=True, exist_ok=True)
         Path(stage.log_url).write_text("".join(json.dumps({"losses": each}) + "\n" for each in losses))
-        digests = {"plan_digest": "p", "manifest_digest": "m"}
-        result = StageResult(
-            url=stage.url, steps=60, losses={}, quarantined=0, seconds=TimeSplit(), restarts=0, **digests
-        )
         with caplog.at_level(logging.WARNING):
-            warn_of_blind_start(stage, result)
+            warn_of_blind_start(stage, result_of(stage.url, steps=60))
         return [record.getMessage() for record in caplog.records]
 
     return warn

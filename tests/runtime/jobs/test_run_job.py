@@ -14,11 +14,10 @@ from tadscale.gate.config import GateConfig
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.jobs import run_job as module
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.spec import stage_of
-from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.tracking.run import PARENT_TAG, Run
 from tadscale.runtime.tracking.track import track_job
+from tests.runtime.conftest import result_of
 from tests.runtime.jobs.preflight.conftest import changed, sound, stored  # noqa: F401
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.runtime.training.test_monitor import RECORD
@@ -70,17 +69,7 @@ def test_a_stage_that_is_over_is_sent_to_its_record_once(storage, monkeypatch): 
     Path(stage.url).mkdir(parents=True)
     Path(stage.log_url).write_text(json.dumps(asdict(RECORD) | {"valid": 2}) + "\n")
     Path(stage.quarantine_url).write_text("")
-    result = StageResult(
-        url=stage.url,
-        steps=4,
-        losses={},
-        quarantined=0,
-        seconds=TimeSplit(),
-        restarts=0,
-        plan_digest="p",
-        manifest_digest="m",
-        network_sha256="n",
-    )
+    result = result_of(stage.url, steps=4)
     monkeypatch.setattr(module, "train_stage", lambda *arguments: result)
     sent = []
     log_bytes = Run.log_bytes

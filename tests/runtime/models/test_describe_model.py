@@ -1,7 +1,6 @@
 """The card of a trained model answers what a consumer asks, from the job and its data."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from tadscale.report.model_card import model_card
 from tadscale.runtime.models.describe_model import describe_model
 from tadscale.runtime.stage.choice import last_weights
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.result import StageResult
-from tadscale.runtime.stage.stopwatch import TimeSplit
+from tests.runtime.conftest import result_of
 from tests.serving.tiny import SPEC, clip
 
 
@@ -34,8 +32,7 @@ def job(tmp_path: Path) -> JobConfig:
 
 
 def card(job: JobConfig, network: NetworkSpec) -> str:
-    facts: dict[str, Any] = {"steps": 7, "losses": {}, "quarantined": 0, "seconds": TimeSplit(), "restarts": 0}
-    stage = StageResult(url="", plan_digest="p", manifest_digest="m", network_sha256="n", **facts)
+    stage = result_of("", steps=7)
     score = MeanAveragePrecision(
         tiou=(0.3, 0.5), labels=SPEC.classes, per_class=np.full((2, 2), 0.5), instances=np.array([1, 1])
     )
