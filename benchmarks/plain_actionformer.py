@@ -40,12 +40,12 @@ class Layer(nn.Module):
 
     def __init__(self, in_dim: int, dim: int, bias: bool) -> None:
         super().__init__()
-        self.conv = MaskedConv(in_dim, dim, 3, padding=1, bias=bias)
+        self.conv = nn.Conv1d(in_dim, dim, 3, padding=1, bias=bias)
         self.norm = ChannelNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`[B, C, L]` to `[B, D, L]`."""
-        return F.relu(self.norm(self.conv(x, mask)))
+        """`[B, C, L]` to `[B, D, L]`; masked at the end, for the norm fills what the convolution left empty."""
+        return F.relu(self.norm(self.conv(x))) * mask
 
 
 class WindowAttention(nn.Module):
@@ -159,7 +159,8 @@ class PlainActionFormer(nn.Module):
             x, mask = block(x, mask)
             levels.append(x)
             masks.append(mask)
-        return [norm(level) for norm, level in zip(self.level_norms, levels, strict=True)], masks
+        seen = zip(self.level_norms, levels, masks, strict=True)
+        return [norm(level) * mask for norm, level, mask in seen], masks
 
     def _places(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Place and stride of every moment in sampled frames, `[P, 1]` each."""

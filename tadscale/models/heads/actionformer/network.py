@@ -111,9 +111,7 @@ class ActionFormerHead(Head):
 
     def _predict(self, levels: list[Tensor], masks: list[Tensor]) -> Predictions:
         """All levels' moments from their maps `[B, L_l, D]` and masks `[B, L_l]`."""
-        maps = JoinedLevels.of(
-            [norm(x) * mask.unsqueeze(2) for norm, x, mask in zip(self.level_norms, levels, masks, strict=True)]
-        )
+        maps = JoinedLevels.of([norm(x) for norm, x in zip(self.level_norms, levels, strict=True)], masks)
         points = self._points(levels)  # [P, 2]
         lengths = [x.shape[1] for x in levels]
         scales = torch.cat([scale.expand(length, 1) for scale, length in zip(self.scales, lengths, strict=True)])

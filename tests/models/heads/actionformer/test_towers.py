@@ -23,4 +23,14 @@ def test_no_level_reads_its_neighbours():
             torch.nn.init.normal_(weight)  # an offset that fills the gaps
     levels = [torch.randn(2, steps, 16).double() for steps in (9, 5, 1)]
     expected = torch.cat([alone(tower, level) for level in levels], dim=1)
-    torch.testing.assert_close(tower(JoinedLevels.of(levels)), expected)
+    masks = [torch.ones(level.shape[:2], dtype=torch.bool) for level in levels]
+    torch.testing.assert_close(tower(JoinedLevels.of(levels, masks)), expected)
+
+
+def test_steps_that_do_not_exist_say_nothing():
+    torch.manual_seed(0)
+    tower = Tower(16, 3).double()
+    torch.nn.init.normal_(tower[1].norm.bias)  # an offset that fills them
+    level, mask = torch.randn(1, 9, 16).double(), torch.arange(9).unsqueeze(0) < 6
+    found = tower(JoinedLevels.of([level], [mask]))[:, :6]
+    torch.testing.assert_close(found, alone(tower, level[:, :6]))
