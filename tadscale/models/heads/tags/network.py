@@ -112,15 +112,16 @@ class TagsHead(Head):
         A segment is the run of the snippet's mask around the snippet at one threshold. Its score is the snippet's class
         probability times the IoU of the run with the mask. The authors multiply by the mean of the mask within the run,
         which is the higher the more of the action a high threshold leaves out: 90.4 average mAP where IoU has 95.0
-        (drawn features, the same weights; at tIoU .7, 78.6 and 88.1). Of snippets with the same run the best speaks.
+        (drawn features, the same weights; at tIoU .7, 78.6 and 88.1). Of the same run the best snippet speaks, cut
+        nearest the middle: a lower cut puts its ends further out (mAP at tIoU .95 on the sprites' test videos 66.4 where the
+        lowest cut is kept, 74.4 so; nothing changes at .8 and below).
         """
         mask = predictions["mask"]
         masks = torch.sigmoid(predictions["masks"].float()) * mask.unsqueeze(1)  # [B, L, L]
         classes = predictions["logits"].float().softmax(dim=2)[..., :-1] * mask.unsqueeze(2)  # [B, L, K]
-        scores, segments = [], []
-        for threshold in self.mask_thresholds:
-            runs = runs_around(masks, threshold)
-            score = classes * runs.overlaps.unsqueeze(2)  # [B, L, K]
-            scores.append(score * best_of_equal(runs, score.amax(dim=2)).unsqueeze(2))
-            segments.append(runs.segments * self.stride_frames)
-        return torch.cat(scores, dim=1), torch.cat(segments, dim=1)
+        thresholds = sorted(self.mask_thresholds, key=lambda threshold: abs(threshold - 0.5))
+        cuts = [runs_around(masks, threshold) for threshold in thresholds]
+        scores = torch.cat([classes * runs.overlaps.unsqueeze(2) for runs in cuts], dim=1)  # [B, T L, K]
+        best = best_of_equal(torch.cat([runs.steps for runs in cuts], dim=1), scores.amax(dim=2), masks.shape[2])
+        segments = torch.cat([runs.segments for runs in cuts], dim=1) * self.stride_frames
+        return scores * best.unsqueeze(2), segments

@@ -43,18 +43,24 @@ def runs_around(masks: Tensor, threshold: float) -> Runs:
     return Runs(torch.stack([before, after], dim=2), torch.stack(ends, dim=2).clamp(min=0.0), overlaps)
 
 
-def best_of_equal(runs: Runs, quality: Tensor) -> Tensor:
-    """The snippet of best quality among those with the same run, the first of equals: `[B, L]` to bool `[B, L]`.
+def best_of_equal(steps: Tensor, quality: Tensor, length: int) -> Tensor:
+    """Which of the candidates with the same run is of best quality, the first of equals: `[B, C]` to bool `[B, C]`.
 
-    All snippets of an action say the same segment, and a window keeps its 200 best detections: an action of 40 steps
-    would fill them alone at five thresholds (ours; the authors' code takes the 10 best snippets and drops what is
-    equal).
+    All snippets of an action say the same segment, at every threshold, and a window keeps its 200 best detections: an action
+    of 40 steps would fill them alone (ours; the authors' code takes the 10 best snippets and drops what is equal).
+
+    Args:
+        steps: `[B, C, 2]` the low steps between which each lies, as `Runs` has them.
+        quality: `[B, C]`, not negative.
+        length: steps of the window.
     """
-    same = (runs.steps.unsqueeze(2) == runs.steps.unsqueeze(1)).all(dim=3)  # [B, L, L]
-    mine, others = quality.unsqueeze(2), quality.unsqueeze(1)
-    place = torch.arange(quality.shape[1], device=quality.device)
-    better = (others > mine) | ((others == mine) & (place < place.unsqueeze(1)))  # [B, L, L]
-    return ~(same & better).any(dim=2)
+    run = (steps[..., 0] + 1) * (length + 1) + steps[..., 1]  # [B, C], a number for each of the window's runs
+    best = quality.new_zeros(len(run), (length + 1) ** 2).scatter_reduce(1, run, quality, "amax")
+    count = quality.shape[1]
+    place = torch.arange(count, device=run.device).expand_as(run)
+    of_best = torch.where(quality == best.gather(1, run), place, count)
+    first = run.new_full(best.shape, count).scatter_reduce(1, run, of_best, "amin")
+    return first.gather(1, run) == place
 
 
 def _crossing(masks: Tensor, low: Tensor, high: Tensor, threshold: float) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tadscale.models.heads.tags.runs import Runs, best_of_equal, runs_around
+from tadscale.models.heads.tags.runs import best_of_equal, runs_around
 
 
 def slow_run(mask: list[float], snippet: int, threshold: float) -> tuple[float, float, float] | None:
@@ -66,9 +66,10 @@ def test_a_share_of_a_step_moves_the_boundary(boundary):
 
 def test_of_equal_runs_the_best_remains():
     generator = torch.Generator().manual_seed(0)
-    steps = torch.randint(0, 3, (2, 12, 2), generator=generator)
+    steps = torch.randint(-1, 2, (2, 12, 2), generator=generator)
+    steps[..., 1] += 4  # -1 and 5 are beyond the window
     quality = torch.randint(0, 4, (2, 12), generator=generator).float()  # equals occur
-    kept = best_of_equal(Runs(steps, steps.float(), quality), quality)
+    kept = best_of_equal(steps, quality, length=5)
     for b in range(2):
         best: dict[tuple[int, int], int] = {}
         for t in range(12):

@@ -100,6 +100,15 @@ def test_score_is_the_class_probability_times_the_iou_of_run_and_mask(head):
     assert found.segments_frames[0, 0] < 10 * STRIDE_FRAMES < found.segments_frames[0, 1]
 
 
+def test_a_run_that_every_threshold_finds_is_one_detection_with_the_ends_of_the_middle_cut(head):
+    predictions = predict(head)
+    covered = (torch.arange(STEPS) >= 3) & (torch.arange(STEPS) < 7)
+    predictions["masks"] = torch.where(covered, 20.0, -20.0).expand(2, STEPS, STEPS)
+    scores, segments = head.moments(predictions)
+    found = segments[0][scores[0].amax(dim=1) > 0]
+    assert found.tolist() == [pytest.approx([2.5 * STRIDE_FRAMES, 6.5 * STRIDE_FRAMES])]
+
+
 def test_imitating_is_zero_at_a_soft_teacher(head):
     teacher = predict(head)
     assert OBJECTIVE.imitate(teacher, teacher).abs().max() < 1e-5
