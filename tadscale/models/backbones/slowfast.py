@@ -177,5 +177,6 @@ class SlowFastR50(Backbone):
         return pyslowfast_normalised(frames)
 
     def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
-        """See `Backbone`: PySlowFast's SlowFast. The zoo's oldest files (.pkl) are Caffe2's, which PySlowFast converts."""
+        """See `Backbone`: PyTorchVideo's files, which PySlowFast's model zoo lists (.pyth), and what PySlowFast itself
+        saves. The zoo's other files of this network (.pkl) are Caffe2's, which PySlowFast converts."""
         return load_canonical(self, tensors, where, first=("slow.conv1.weight", "fast.conv1.weight"), hint=HINT)

@@ -81,11 +81,12 @@ VIDEO_PART = (
 VIDEO_RESNET: Rules = ((rf"({VIDEO_PART})", r"\1"), (rf"fc\.{PARAMETER}", None))
 # One classifier of actions, or one of actions and one of whether there is any; a layer, or a layer in a sequence.
 TSP: Rules = ((rf"features\.({VIDEO_PART})", r"\1"), (rf"fc[12]?\.(?:\d+\.)?{PARAMETER}", None))
-# The shifted layer is wrapped, and its own name comes after `net`: the first convolution of a block, or the whole block.
+# The shifted layer is wrapped, and its own name comes after `net`: the first convolution of a block. Where it is the whole
+# block (TSM's place "block"), what the skip connection carries is shifted too: another network, of which no rule knows.
 TSM_RESNET: Rules = (
     (rf"base_model\.((?:conv1|bn1)\.{PARAMETER})", r"\1"),
     (
-        rf"base_model\.(layer[1-4]\.\d+)(?:\.net)?\.((?:conv|bn)[123]|downsample\.[01])(?:\.net)?\.{PARAMETER}",
+        rf"base_model\.(layer[1-4]\.\d+)\.((?:conv|bn)[123]|downsample\.[01])(?:\.net)?\.{PARAMETER}",
         r"\1.\2.\3",
     ),
     (rf"(?:base_model\.fc|new_fc)\.{PARAMETER}", None),
@@ -149,6 +150,23 @@ def _slowfast() -> Iterator[tuple[str, str | None]]:
     yield rf"s([1-4])_fuse\.bn\.{PARAMETER}", r"fuse\1.bn.\2"
 
 
+def _pytorchvideo_slowfast() -> Iterator[tuple[str, str | None]]:
+    """Block 0 is the stem, 1 to 4 the stages, each with its pathways, 0 slow and 1 fast, and what fuses them behind it."""
+    parts = {"branch1_conv": "downsample.0", "branch1_norm": "downsample.1"}
+    parts |= {f"branch2.conv_{letter}": f"conv{n}" for n, letter in enumerate("abc", 1)}
+    parts |= {f"branch2.norm_{letter}": f"bn{n}" for n, letter in enumerate("abc", 1)}
+    for number, prefix in enumerate(("slow", "fast")):
+        for part, canonical in {"conv": "conv1", "norm": "bn1"}.items():
+            yield rf"blocks\.0\.multipathway_blocks\.{number}\.{part}\.{PARAMETER}", rf"{prefix}.{canonical}.\1"
+        for part, canonical in parts.items():
+            place = rf"blocks\.([1-4])\.multipathway_blocks\.{number}\.res_blocks\.(\d+)"
+            yield rf"{place}\.{re.escape(part)}\.{PARAMETER}", rf"{prefix}.layer\1.\2.{canonical}.\3"
+    for block in range(4):
+        for part, canonical in {"conv_fast_to_slow": "conv", "norm": "bn"}.items():
+            yield rf"blocks\.{block}\.multipathway_fusion\.{part}\.{PARAMETER}", rf"fuse{block + 1}.{canonical}.\1"
+    yield rf"blocks\.6\.proj\.{PARAMETER}", None
+
+
 PYSLOWFAST_HEAD: Rules = ((rf"head\.projection\.{PARAMETER}", None),)
 LAYOUTS = (
     Layout("torchvision's ResNets", r"layer1\.0\.conv1\.weight", RESNET),
@@ -161,5 +179,8 @@ LAYOUTS = (
     Layout("VideoMAE's ViT", r"blocks\.0\.attn\.q_bias", VIDEOMAE),
     Layout("VideoMAE's ViT before fine-tuning", r"encoder\.blocks\.0\.attn\.q_bias", VIDEOMAE_PRETRAINED),
     Layout("PySlowFast's SlowFast", r"s1\.pathway1_stem\.conv\.weight", (*_slowfast(), *PYSLOWFAST_HEAD)),
+    Layout(
+        "PyTorchVideo's SlowFast", r"blocks\.0\.multipathway_blocks\.1\.conv\.weight", tuple(_pytorchvideo_slowfast())
+    ),
     Layout("PySlowFast's C2D, I3D, Slow", r"s1\.pathway0_stem\.conv\.weight", (*_pathway(0, ""), *PYSLOWFAST_HEAD)),
 )

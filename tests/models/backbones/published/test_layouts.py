@@ -125,6 +125,11 @@ def without(head, names):
     return {name for name in names if not name.startswith(head)}
 
 
+SLOWFAST = {f"{path}.{name}" for path in ("slow", "fast") for name in without("fc.", RESNET50)} | {
+    name for n in range(1, 5) for name in conv_and_norm(f"fuse{n}.conv", f"fuse{n}.bn")
+}
+
+
 def test_the_lists_here_are_as_long_as_the_files():
     assert (len(RESNET18), len(RESNET50), len(torchvision_mobilenet())) == (122, 320, 314)
 
@@ -157,9 +162,15 @@ def test_video_resnets_keep_their_names_and_tsps_are_such(names, tensors, heads)
     assert canonical(wrapped) == ("TSP's R(2+1)D", set(names))
 
 
-@pytest.mark.parametrize("wrapped", [r"layer\d\.\d+", "nothing"])
-def test_tsm_with_whole_blocks_shifted_or_without_shift_is_a_resnet(wrapped):
-    assert canonical(tsm(RESNET50, wrapped=wrapped)) == ("TSM's ResNets", without("fc.", RESNET50))
+def test_tsm_without_shift_is_a_resnet():
+    assert canonical(tsm(RESNET50, wrapped="nothing")) == ("TSM's ResNets", without("fc.", RESNET50))
+
+
+def test_tsm_with_whole_blocks_shifted_is_another_network():
+    names = tsm(RESNET50, wrapped=r"layer\d\.\d+")
+    layout = detect_layout(names, where="net.pth")
+    assert layout.name == "TSM's ResNets"
+    assert "base_model.layer1.0.net.conv1.weight" in layout.unmatched(names)
 
 
 def test_mobilenets_have_torchvisions_names():
@@ -185,10 +196,29 @@ def test_pyslowfast_of_one_pathway_is_a_resnet():
 def test_slowfast_is_two_resnets_and_what_fuses_them():
     fuse = [name for n in range(1, 5) for name in conv_and_norm(f"s{n}_fuse.conv_f2s", f"s{n}_fuse.bn")]
     names = [*pyslowfast_resnet50(0), *pyslowfast_resnet50(1), *fuse, *linear("head.projection")]
-    name, found = canonical(names)
-    expected = {f"{path}.{name}" for path in ("slow", "fast") for name in without("fc.", RESNET50)}
-    expected |= {name for n in range(1, 5) for name in conv_and_norm(f"fuse{n}.conv", f"fuse{n}.bn")}
-    assert (name, found) == ("PySlowFast's SlowFast", expected)
+    assert canonical(names) == ("PySlowFast's SlowFast", SLOWFAST)
+
+
+def pytorchvideo_slowfast():
+    names = linear("blocks.6.proj")
+    for pathway in (0, 1):
+        stem = f"blocks.0.multipathway_blocks.{pathway}"
+        names += conv_and_norm(f"{stem}.conv", f"{stem}.norm")
+        for block, count in zip(range(1, 5), [3, 4, 6, 3], strict=True):
+            for n in range(count):
+                stem = f"blocks.{block}.multipathway_blocks.{pathway}.res_blocks.{n}"
+                for letter in "abc":
+                    names += conv_and_norm(f"{stem}.branch2.conv_{letter}", f"{stem}.branch2.norm_{letter}")
+                if n == 0:
+                    names += conv_and_norm(f"{stem}.branch1_conv", f"{stem}.branch1_norm")
+    for block in range(4):
+        stem = f"blocks.{block}.multipathway_fusion"
+        names += conv_and_norm(f"{stem}.conv_fast_to_slow", f"{stem}.norm")
+    return names
+
+
+def test_pytorchvideos_slowfast_is_the_same():
+    assert canonical(pytorchvideo_slowfast()) == ("PyTorchVideo's SlowFast", SLOWFAST)
 
 
 def test_i3d_keeps_its_names():
@@ -208,7 +238,7 @@ def test_no_file_bears_the_marks_of_two_layouts_that_stand_in_the_wrong_order():
     files = [RESNET50, video, [f"features.{name}" for name in video], tsm(RESNET50), torchvision_mobilenet()]
     files += [tsm_mobilenet(()), inception_i3d()]
     files += [videomae("", "fc_norm"), videomae("encoder.", "norm")]
-    files += [pyslowfast_resnet50(0) + pyslowfast_resnet50(1), pyslowfast_resnet50(0)]
+    files += [pyslowfast_resnet50(0) + pyslowfast_resnet50(1), pytorchvideo_slowfast(), pyslowfast_resnet50(0)]
     assert [detect_layout(names, where="net.pth") for names in files] == list(LAYOUTS)
 
 
