@@ -4,6 +4,7 @@ What is read: `.safetensors`, and pickles by torch's own weights-only reader. Tr
 are, so a state dict is looked for under the usual keys, and prefixes that wrappers leave are taken off.
 """
 
+import argparse
 import hashlib
 import io
 import pickle
@@ -28,6 +29,9 @@ PREFIXES = ("module.", "model.", "backbone.")
 """What data parallelism and frameworks put before every name."""
 COUNTER = "num_batches_tracked"
 """Counts batch norm's batches. Files from before torch 0.4.1 lack it, and nothing reads it at inference."""
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
+"""What checkpoints hold beside tensors and plain values (VideoMAE, TSP: the options of their training). Opening one runs no
+code: it takes attributes, no more."""
 NAMED_PROBLEMS = 3
 # What torch's reader raises at files with some bytes changed (6,000 of them), and safetensors' one error.
 DAMAGE = (
@@ -174,7 +178,8 @@ class _Refused(Exception):
 
 def _unpickle(data: bytes) -> Any:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own text advises to open the file with code allowed: only the name in it is passed on.
         if named := re.search(r"Unsupported (?:global|class)[^\n]*?GLOBAL (\S+)", str(error)):

@@ -1,5 +1,6 @@
 """Files of weights as others publish them: what is read, what is refused, and how they fit a network."""
 
+import argparse
 import collections
 import copy
 import hashlib
@@ -62,6 +63,11 @@ def test_a_prefix_of_some_names_is_part_of_the_network():
     state = {"module.backbone.stem": torch.zeros(1), "module.head": torch.zeros(1)}
     assert list(without_prefixes(state)) == ["backbone.stem", "head"]
     assert without_prefixes({}) == {}
+
+
+def test_the_options_of_a_training_are_harmless():
+    document = {"model": STATE, "args": argparse.Namespace(lr=0.1, layers=["a"])}
+    assert_is_the_state(read_weights(pickled(document), "net.pth", where="net.pth").tensors)
 
 
 class Bomb:
