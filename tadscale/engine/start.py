@@ -2,6 +2,7 @@
 
 import logging
 
+import torch
 from torch import Tensor
 
 from tadscale import weights
@@ -11,6 +12,7 @@ from tadscale.models.backbones.base import Backbone
 from tadscale.network import NetworkSpec, read_spec, read_weights
 
 BACKBONE = "backbone."
+COLOURS = 3
 FILES = (*weights.PICKLES, weights.SAFETENSORS)
 
 log = logging.getLogger(__name__)
@@ -52,23 +54,25 @@ def load_start(backbone: Backbone, url: str) -> None:
         raise UserError(
             f"model.backbone.weights: {url} was trained as {spec.mode}, on motion: an RGB backbone cannot start from it"
         )
-    _check_shift(backbone, spec, url)
     match = weights.match_weights(backbone, _backbone_of(read_weights(url, spec)))
     if not match.complete:
         raise UserError(
             f"model.backbone.weights: the backbone in {url} is another one than this job's ({match.problems()}): use its "
             "settings, or another start"
         )
+    _check_unseen(backbone, spec, url)
     backbone.load_state_dict(match.tensors)
 
 
-def _check_shift(backbone: Backbone, spec: NetworkSpec, url: str) -> None:
-    """Weights fit either direction of temporal shift, and mean another network in the other."""
-    theirs, ours = (getattr(which, "shift_first", None) for which in (spec.model.backbone, backbone))
-    if theirs and ours and theirs != ours:
+def _check_unseen(backbone: Backbone, spec: NetworkSpec, url: str) -> None:
+    """Refuse settings in which the weights fit and mean another network: a temporal shift that runs the other way."""
+    with torch.device("meta"):
+        theirs = spec.model.backbone.build(COLOURS).unseen
+    if differing := {name: value for name, value in theirs.items() if backbone.unseen.get(name, value) != value}:
+        wanted = " ".join(f"model.backbone.{name}={value}" for name, value in differing.items())
         raise UserError(
-            f"model.backbone.weights: the backbone in {url} takes its first channels from the {theirs} frame, this job's "
-            f"from the {ours} one: set model.backbone.shift_first={theirs}"
+            f"model.backbone.weights: the backbone in {url} was trained with other settings, which its weights do not show "
+            f"and with which they mean another network: set {wanted}"
         )
 
 

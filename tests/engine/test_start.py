@@ -71,15 +71,22 @@ def test_a_pickle_of_more_than_tensors_is_refused(published, tmp_path):
         loaded(plain)
 
 
-def test_a_network_whose_channels_shift_the_other_way_starts_none(tmp_path):
-    """Its weights fit, and would see every clip played backwards."""
+@pytest.mark.parametrize(
+    ("theirs", "ours", "remedy"),
+    [
+        (TsmR18Config(width=8, shift_first="previous"), TsmR18Config(width=8), "shift_first=previous"),
+        (TsmMobileNetV2Config(padding="tensorflow"), TsmMobileNetV2Config(), "padding=tensorflow"),
+        (TsmMobileNetV2Config(), TsmMobileNetV2Config(normalisation="signed_unit"), "normalisation=imagenet"),
+        (TsmMobileNetV2Config(shift=False), TsmMobileNetV2Config(), "shift=False"),
+    ],
+)
+def test_weights_that_fit_and_would_mean_another_network_start_none(tmp_path, theirs, ours, remedy):
+    """A shift the other way, for one: it would see every clip played backwards."""
     spec = NetworkSpec(
-        mode="baseline",
-        model=ModelConfig(backbone=TsmR18Config(width=8, shift_first="previous"), dim=8),
-        classes=("a",),
-        window=WindowConfig(frames=16),
+        mode="baseline", model=ModelConfig(backbone=theirs, dim=8), classes=("a",), window=WindowConfig(frames=16)
     )
     save_network(str(tmp_path), spec, spec.build().state_dict())
-    with pytest.raises(UserError, match=r"set model\.backbone\.shift_first=previous"):
-        load_start(TsmR18Config(width=8).build(3), str(tmp_path))
-    load_start(spec.model.backbone.build(3), str(tmp_path))
+    with pytest.raises(UserError, match=rf"set model\.backbone\.{remedy}$"):
+        load_start(ours.build(3), str(tmp_path))
+    load_start(theirs.build(3), str(tmp_path))
+    load_start(theirs.model_copy(update={"stride": 4}).build(3), str(tmp_path))

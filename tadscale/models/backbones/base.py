@@ -38,6 +38,12 @@ class Backbone(nn.Module):
         """
         return (self.maps(video),)
 
+    @property
+    def unseen(self) -> dict[str, object]:
+        """Settings that decide what it computes and show in none of its weights, by name. Frames a step are not among them:
+        weights learned at one rate are good at another."""
+        return {}
+
     def forward(self, video: Tensor) -> Tensor:
         """`[B, C_in, T, H, W]` to `[B, out_channels, ceil(T / stride)]`."""
         return self.maps(video).mean(dim=(3, 4))

@@ -143,7 +143,7 @@ class TsmMobileNetV2(Backbone):
         self.stride = settings.stride
         self._normalisation = settings.normalisation
         self._checkpoints = settings.checkpoint
-        self.shift_first = settings.shift_first
+        self._unseen = {name: getattr(settings, name) for name in ("shift", "shift_first", "normalisation", "padding")}
         first = settings.shift_first if settings.shift else None
         self.features = nn.ModuleList([_Layers(settings, 0).activated(in_channels, STEM, 3, 2)])
         before = STEM
@@ -154,6 +154,11 @@ class TsmMobileNetV2(Backbone):
                 self.features.append(InvertedResidual(layers, before, channels, **shape, first=first))
                 before = channels
         self.features.append(_Layers(settings, STAGES - 1).activated(before, LAST, 1))
+
+    @property
+    def unseen(self) -> dict[str, object]:
+        """See `Backbone`."""
+        return self._unseen
 
     def maps(self, video: Tensor) -> Tensor:
         """See `Backbone`: a 32nd of the picture a side, averaged over `stride` frames."""

@@ -188,7 +188,7 @@ class TsmResNet(Backbone):
     ) -> None:
         super().__init__()
         self._depth, self._imagenet, self._saving = depth, imagenet, saving
-        self.shift_first = first
+        self._shift_first = first
         self.stride = stride
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = norm(width)
@@ -202,6 +202,11 @@ class TsmResNet(Backbone):
             self.add_module(f"layer{stage}", nn.ModuleList(blocks))
             before = channels
         self.out_channels = before
+
+    @property
+    def unseen(self) -> dict[str, object]:
+        """See `Backbone`."""
+        return {"shift_first": self._shift_first}
 
     def maps(self, video: Tensor) -> Tensor:
         """See `Backbone`: a 32nd of the picture a side, averaged over `stride` frames."""
