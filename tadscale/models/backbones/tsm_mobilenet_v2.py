@@ -5,7 +5,7 @@ Shift Module, ICCV 2019: the blocks with a skip connection shift inside the resi
 way. Parameter names are torchvision's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -35,6 +35,7 @@ BOTTLENECKS = (
     (6, 320, 1, 1),
 )
 STAGES = len(BOTTLENECKS) + 2
+TENSORFLOW_EPS = 1e-3  # added to the variances of its MobileNetV2
 HINT = "give MobileNetV2's weights at width 1.0, or choose the backbone that the file is of"
 
 
@@ -141,7 +142,7 @@ class TsmMobileNetV2(Backbone):
     def __init__(self, in_channels: int, settings: TsmMobileNetV2Config) -> None:
         super().__init__()
         self.stride = settings.stride
-        self._normalisation = settings.normalisation
+        self._normalisation, self._tensorflow = settings.normalisation, settings.padding == "tensorflow"
         self._checkpoints = settings.checkpoint
         self._unseen = {name: getattr(settings, name) for name in ("shift", "shift_first", "normalisation", "padding")}
         first = settings.shift_first if settings.shift else None
@@ -173,5 +174,21 @@ class TsmMobileNetV2(Backbone):
         return imagenet_normalised(frames) if self._normalisation == "imagenet" else super().normalise(frames)
 
     def load_published(self, tensors: Mapping[str, Tensor], where: str) -> Match:
-        """See `Backbone`: torchvision's MobileNetV2, and TSM's with or without shift."""
-        return load_canonical(self, tensors, where, first="features.0.0.weight", hint=HINT)
+        """See `Backbone`: torchvision's MobileNetV2, TSM's with or without shift, and TensorFlow's under those names."""
+        match = load_canonical(self, tensors, where, first="features.0.0.weight", hint=HINT)
+        if self._tensorflow:
+            _widen(norm for norm in self.modules() if isinstance(norm, nn.BatchNorm2d))
+        return match
+
+
+def _widen(norms: Iterable[nn.BatchNorm2d]) -> None:
+    """Add to variances what TensorFlow's network added before it took roots, over what is added here.
+
+    Norms that were folded into gain and bias have variances of 1, and nothing was added to them. Left out where variances
+    are as small as e^-5 it costs half of a feature's size.
+    """
+    for norm in norms:
+        variance = norm.running_var
+        assert variance is not None
+        if not variance.eq(1).all():
+            variance.add_(TENSORFLOW_EPS - norm.eps)

@@ -152,6 +152,29 @@ def test_pictures_are_normalised_as_the_starts_were():
     torch.testing.assert_close(signed, frames.permute(0, 4, 1, 2, 3) / 127.5 - 1)
 
 
+@pytest.mark.parametrize("folded", [False, True])
+def test_tensorflows_norms_add_what_they_did_to_variances(folded):
+    """A thousandth, and not torch's 1e-5; nothing where they are folded into gain and bias."""
+    tensors = shaken(Plain("tensorflow")).state_dict()
+    for name in [name for name in tensors if name.endswith("running_var")]:
+        gain = name.replace("running_var", "weight")
+        tensors[name] = torch.ones_like(tensors[name]) if folded else tensors[name] / 100
+        tensors[gain] = tensors[gain] * tensors[name].sqrt()  # what comes out is of the size of what went in
+    ours = TsmMobileNetV2Config(padding="tensorflow", shift=False, stride=1).build(3)
+    ours.load_published(tensors, "net.pth")
+    plain = Plain("tensorflow")
+    plain.load_state_dict(tensors)
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-5 if folded else 1e-3
+    video = pictures(frames=1).double()
+    with torch.no_grad():
+        expected = plain.double()(video[:, :, 0]).unsqueeze(2)
+        torch.testing.assert_close(
+            ours.double().maps(video), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+        )
+
+
 def test_real_weights_load_whole_and_see_what_the_plain_network_sees(shared_data):
     path = shared_data / "weights" / WEIGHTS
     if not path.is_file():
