@@ -98,7 +98,8 @@ def _extract(options: argparse.Namespace, console: Console) -> int:
     annotations = join(options.out, "annotations.json")
     write_annotations(videos, annotations)
     flow = f" --flow {join(options.out, 'flow')}" if "flow" in found else ""
-    described = f"--stride {found['rgb'].stride} --offset 0 --video-fps {job.data.window.fps!r}{flow}"
+    rgb = found["rgb"]
+    described = f"--stride {rgb.stride} --offset {rgb.offset:g} --video-fps {job.data.window.fps!r}{flow}"
     command = f"tadscale data features {join(options.out, 'rgb')} {annotations} URL {described}"
     console.print(f"next       {command}", markup=False, highlight=False, soft_wrap=True)
     return EXIT_OK

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tadscale.data.windows import WindowConfig, read_frames, video_frames
 from tadscale.errors import UserError
@@ -23,7 +24,7 @@ def extract_rows(
     device: str,
     motion: Motion | None = None,
 ) -> NDArray[np.float32]:
-    """The features of a video, row `r` at its sampled frame `r * backbone.stride`.
+    """The features of a video, row `r` at its sampled frame `r * backbone.stride + backbone.offset`.
 
     The backbone sees chunks of a window's length and keeps the middle half of each, so that no row but the video's first and
     last ones is next to padding.
@@ -52,10 +53,15 @@ def extract_rows(
     total, kept, parts = int(video_frames(duration_s, window.fps)), 2 * context, []
     for first in range(0, total, kept):
         start, last = max(0, first - context), min(total, first + kept)
-        frames = torch.from_numpy(read_frames(video, start, min(total, last + context) - start, window))[None].to(
-            device
-        )
+        count = min(total, last + context) - start
+        frames = _whole_steps(torch.from_numpy(read_frames(video, start, count, window))[None].to(device), stride)
         seen = frames if motion is None else window_motion(motion, frames, [frames.shape[1]])
         steps = backbone(as_input(backbone, seen))[0].float().cpu().numpy().T  # [L, C]
         parts.append(steps[(first - start) // stride : -(-(last - start) // stride)])
     return np.concatenate(parts).astype(np.float32)
+
+
+def _whole_steps(frames: Tensor, stride: int) -> Tensor:
+    """Frames `[1, T, H, W, 3]`, the last standing still to the end of its step: padding on both sides, such as I3D's, would
+    else put all rows of an odd end some frames aside of the others."""
+    return torch.cat([frames, frames[:, -1:].expand(-1, -frames.shape[1] % stride, -1, -1, -1)], dim=1)

@@ -9,6 +9,7 @@ from tadscale.data.windows import WindowConfig, read_frames
 from tadscale.engine.extract import extract_rows
 from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.i3d import I3dConfig
 
 LENGTH_S = 9.5
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
@@ -43,6 +44,16 @@ def test_chunks_give_what_the_whole_video_gives(video: bytes, stride: int, motio
     whole = backbone(backbone.normalise(frames) if made is None else made(frames))[0].numpy().T
     assert rows.shape == (-(-total // stride), 2)
     assert np.allclose(rows, whole, atol=1e-6)
+
+
+def test_an_end_of_odd_length_does_not_move_rows(video: bytes) -> None:
+    """I3D pads on both sides, by how long what it sees is: 45 frames, and the same 45 with 3 more."""
+    torch.manual_seed(0)
+    backbone = I3dConfig(width=8).build(3).eval()
+    window = WINDOW.model_copy(update={"frames": 64})
+    rows, longer = (extract_rows(backbone, video, length, window, device="cpu") for length in (9.0, 9.5))
+    assert (len(rows), len(longer)) == (6, 6)
+    assert np.abs(rows[:2] - longer[:2]).mean() < 0.02 * np.abs(np.diff(longer, axis=0)).mean()
 
 
 def test_a_window_without_room_for_context_is_refused(video: bytes) -> None:

@@ -21,6 +21,9 @@ class Backbone(nn.Module):
     """Channels of a feature vector."""
     stride: int
     """Temporal stride r: frames per feature step."""
+    offset: float = 0.0
+    """Frames from a step's first one to the middle of what it sees, in windows of whole steps: step i is of frame
+    `i * stride + offset`. Heads place step i at frame `i * stride`, and learn the rest, which is the same everywhere."""
 
     def maps(self, video: Tensor) -> Tensor:
         """The last maps before space is averaged away, `[B, out_channels, ceil(T / stride), h, w]`."""

@@ -111,10 +111,11 @@ class Inception(nn.Module):
 class I3d(Backbone):
     """I3D to its last module, averaged over space alone.
 
-    The original averages over two steps of time as well, before it classifies: a detector wants them apart.
+    The original averages over two steps of time as well, before it classifies: a detector wants them apart. Each of the
+    three layers that halve the time pads after the last frame more than before the first, whence the offset.
     """
 
-    stride = 8
+    stride, offset = 8, 5.0
 
     def __init__(self, in_channels: int, settings: I3dConfig) -> None:
         super().__init__()

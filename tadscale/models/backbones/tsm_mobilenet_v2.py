@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
-from tadscale.models.backbones.pooling import pool_time
+from tadscale.models.backbones.pooling import middle_frame, pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
@@ -141,7 +141,7 @@ class TsmMobileNetV2(Backbone):
 
     def __init__(self, in_channels: int, settings: TsmMobileNetV2Config) -> None:
         super().__init__()
-        self.stride = settings.stride
+        self.stride, self.offset = settings.stride, middle_frame(settings.stride)
         self._normalisation, self._tensorflow = settings.normalisation, settings.padding == "tensorflow"
         self._checkpoints = settings.checkpoint
         self._unseen = {name: getattr(settings, name) for name in ("shift", "shift_first", "normalisation", "padding")}

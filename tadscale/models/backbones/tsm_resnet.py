@@ -16,7 +16,7 @@ from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
 from tadscale.models.backbones.initial import keep_variances
-from tadscale.models.backbones.pooling import pool_time
+from tadscale.models.backbones.pooling import middle_frame, pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
@@ -189,7 +189,7 @@ class TsmResNet(Backbone):
         super().__init__()
         self._depth, self._imagenet, self._saving = depth, imagenet, saving
         self._shift_first = first
-        self.stride = stride
+        self.stride, self.offset = stride, middle_frame(stride)
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = norm(width)
         kind, stages = STAGES[depth]

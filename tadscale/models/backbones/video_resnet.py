@@ -20,7 +20,7 @@ from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.checkpointing import through
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm3d
 from tadscale.models.backbones.initial import keep_variances
-from tadscale.models.backbones.pooling import pool_time
+from tadscale.models.backbones.pooling import middle_frame, pool_time
 from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import kinetics_normalised
 from tadscale.models.backbones.published.settings import PublishedSettings
@@ -143,6 +143,7 @@ class VideoResNet(Backbone):
                 before = channels
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.out_channels, self._averaged = before, rest
+        self.offset = middle_frame(rest) * settings.stride / rest
         if self._published:
             keep_variances(self, [last_convolution(block) for block in self.modules() if isinstance(block, Block)])
 

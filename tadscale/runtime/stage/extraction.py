@@ -14,7 +14,7 @@ from tadscale.engine.extract import extract_rows
 from tadscale.engine.start import load_start, start_digest
 from tadscale.errors import UserError
 from tadscale.flow.motion import build_motion
-from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.base import Backbone, BackboneSettings
 from tadscale.network import load_network, spec_digest
 from tadscale.runtime.stage.job import JobConfig
 
@@ -24,9 +24,11 @@ class Extractor(NamedTuple):
 
     compute: Compute
     stride: int
-    """Sampled frames from one row to the next; row 0 is at the first."""
+    """Sampled frames from one row to the next."""
+    offset: float
+    """Sampled frame at the middle of row 0."""
     identity: str
-    """Weights and sampling, by content."""
+    """Network, weights and sampling, by content."""
 
 
 def extractors(job: JobConfig) -> dict[str, Extractor]:
@@ -42,7 +44,7 @@ def extractors(job: JobConfig) -> dict[str, Extractor]:
         raise UserError("features come from a trained backbone: name its weights in model.backbone.weights")
     backbone = job.model.backbone.build(3)
     load_start(backbone, url)
-    rgb = _extractor(backbone, job.data.window, device, f"{job.model.backbone.name} {start_digest(url)}")
+    rgb = _extractor(backbone, job.data.window, device, f"{_described(job.model.backbone)} {start_digest(url)}")
     return (
         {"rgb": rgb} if job.teacher.url is None else {"rgb": rgb, "flow": _of_teacher(job, job.teacher.url, rgb.stride)}
     )
@@ -80,4 +82,9 @@ def _extractor(
 
     identity = f"{made_by}, {window.frames} frames of {window.height}x{window.width} at {window.fps:g} fps"
     identity += ", cropped" if window.resize == "crop" else ""
-    return Extractor(compute, backbone.stride, identity)
+    return Extractor(compute, backbone.stride, backbone.offset, identity)
+
+
+def _described(settings: BackboneSettings) -> str:
+    """All that decides what a backbone computes besides its weights: a temporal shift shows in none of them."""
+    return settings.model_dump_json(exclude={"weights", "checkpoint"})

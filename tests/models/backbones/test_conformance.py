@@ -67,6 +67,17 @@ def test_the_stride_is_known_before_anything_is_built(settings: BackboneSettings
     assert feature_stride(settings) == settings.build(3).stride == settings.build(2).stride
 
 
+def test_a_step_is_of_the_frames_around_its_offset(settings: BackboneSettings) -> None:
+    """Where the input moves a step, in the mean over frames weighted by how much."""
+    backbone = settings.build(3).double().eval()
+    video = torch.randn(1, 3, 128, 32, 32, dtype=torch.double, requires_grad=True)
+    step = 72 // backbone.stride  # far from the ends, and in the middle of a clip of 16
+    [slope] = torch.autograd.grad(backbone(video)[0, :, step].square().sum(), video)
+    weight = slope.square().sum(dim=(0, 1, 3, 4))
+    middle = float((weight * torch.arange(128)).sum() / weight.sum())
+    assert middle == pytest.approx(step * backbone.stride + backbone.offset, abs=1.0)
+
+
 def test_stages_say_their_channels_and_the_last_are_its_maps(settings: BackboneSettings) -> None:
     backbone = settings.build(3).eval()
     if type(backbone).maps is Backbone.maps:

@@ -142,7 +142,7 @@ class Vit(Backbone):
     first, and a detector wants them apart.
     """
 
-    stride = TUBELET
+    stride, offset = TUBELET, (TUBELET - 1) / 2
 
     def __init__(self, in_channels: int, settings: VitConfig) -> None:
         super().__init__()
