@@ -30,7 +30,7 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
 
     A detection of a class keeps it and is multiplied by that class's score, if the class is among the video's best; else
     it is dropped. Where the one label of all detections is no class of the scores they know no class (`proposal`, `action`),
-    and each becomes one of every best class.
+    and each becomes one of every best class. A class that has no score in a video is none of its best, however few are.
 
     Args:
         detections: with classes of the scores alone, or with none of them.
@@ -55,6 +55,8 @@ def with_video_scores(detections: DetectionTable, scores: VideoScores, top_k: in
         _check_one_label(detections, scores)
         row = np.repeat(np.arange(len(video)), best.shape[1])
         chosen = best[video].reshape(-1)
+    scored = scores.score[video[row], chosen] > 0
+    row, chosen = row[scored], chosen[scored]
     return replace(
         detections,
         labels=scores.labels,

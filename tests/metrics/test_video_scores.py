@@ -34,6 +34,15 @@ def test_more_classes_than_there_are_is_all_of_them() -> None:
     assert len(with_video_scores(found(("v", "proposal", 0, 10, 0.8)), SCORES, 9)) == 3
 
 
+def test_a_class_that_was_not_scored_is_none_of_the_best() -> None:
+    """A file of the classification task may name one class a video; `w` has no score of `jump`."""
+    assert [label for _, label, *_ in rows(with_video_scores(found(("w", "proposal", 0, 10, 0.8)), SCORES, 9))] == [
+        "swim",
+        "run",
+    ]
+    assert len(with_video_scores(found(("w", "jump", 0, 10, 0.8)), SCORES, 9)) == 0
+
+
 def test_videos_without_scores_and_half_known_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"1 of the videos .* \['x'\]"):
         with_video_scores(found(("x", "jump", 0, 1, 0.5)), SCORES, 2)
