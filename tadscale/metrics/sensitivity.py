@@ -2,7 +2,9 @@
 
 Source: DETAD (Alwassel, Caba Heilbron, Escorcia, Ghanem, ECCV 2018), sections "Average-mAP Sensitivity" and "False Negative
 Analysis". Its own figures are at tIoU .5 for THUMOS14 and the mean over .5:.05:.95 for ActivityNet; here they are means over
-whatever thresholds the detections were matched at.
+whatever thresholds the detections were matched at. The authors' code differs in two points: a detection that matches another
+bucket's instance at one threshold is left out at all of them (up to .03 mAP_N apart on real detections, nothing at one
+threshold), and instances without length or longer than their video are no ground truth; here they are, as for mAP.
 """
 
 from dataclasses import dataclass
