@@ -26,7 +26,8 @@ from tadscale.models.temporal import ChannelNorm
 
 class GTADConfig(HeadSettings):
     """Anchor-based, on a graph of time steps. The published THUMOS14 setting: dim 256, 32 paths of width 4, 3 neighbours,
-    32 places and 4 context places, map_dim 512 and then 128, max_duration 64 of windows of 256 steps, every duration."""
+    32 places and 4 context places (16 and 16 in the authors' code), map_dim 512 and then 128, max_duration 64 of windows of
+    256 steps, every duration."""
 
     name: Literal["gtad"] = "gtad"
     """G-TAD (Xu et al., CVPR 2020)."""
