@@ -17,7 +17,11 @@ from tadscale.runtime.training.checkpoints import CheckpointStore
 RESULT_NAME = "result.json"
 IDENTITY_NAME = "stage.json"
 ABSENT = "not there"  # of a setting that another version has
-BEFORE = {"student.distill.backbone_delay": 0.0, "model.backbone.shift_first": "previous"}
+BEFORE = {
+    "student.distill.backbone_delay": 0.0,
+    "model.backbone.shift_first": "previous",
+    "model.head.matching_class_weight": 2.0,
+}
 """What stages did that lack a setting whose default is something else: it came later, and not to them."""
 UNWRITTEN = "precision"
 """What earlier versions did not write down, and so cannot be compared with theirs."""
@@ -134,7 +138,8 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
     and a new setting does by default what was done before it."""
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
     was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
-    was = {name: value for name, value in BEFORE.items() if name in wanted} | was
+    parts = {name.rpartition(".")[0] for name in was}
+    was = {name: value for name, value in BEFORE.items() if name in wanted and name.rpartition(".")[0] in parts} | was
     if UNWRITTEN not in was:
         wanted.pop(UNWRITTEN)
     if stage.mode == "pretrain":

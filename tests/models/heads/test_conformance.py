@@ -220,7 +220,12 @@ def test_fusing_predictions_with_themselves_changes_nothing(head: Head, objectiv
 
 
 def test_every_parameter_learns(head: Head, objective: Objective) -> None:
-    objective.loss(head(*inputs()), truth()).sum().backward()
+    """In the second step at the latest: what is before a layer that begins at zero has no gradient in the first."""
+    optimizer = torch.optim.SGD(head.parameters(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        objective.loss(head(*inputs()), truth()).sum().backward()
+        optimizer.step()
     assert [name for name, p in head.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 

@@ -48,6 +48,9 @@ class TadTRConfig(HeadSettings):
     """Parts of a segment whose features decide its actionness."""
     class_weight: PositiveFloat = 2.0
     """Weight of the focal class loss, as published."""
+    matching_class_weight: PositiveFloat = 6.0
+    """The same where queries are matched with actions, as in the authors' code: who is sure of the class answers, though
+    another's segment is nearer."""
     extent_weight: NonNegativeFloat = 5.0
     """Weight of the L1 distance of centre and width, in windows, as published."""
     tiou_weight: NonNegativeFloat = 2.0
@@ -90,6 +93,12 @@ class TadTRHead(Head):
         self.classify = nn.ModuleList(nn.Linear(dim, num_classes) for _ in self.decoder)
         self.refine = nn.ModuleList(_perceptron(dim, dim, 2) for _ in self.decoder)
         self.fit = _perceptron(config.bins * dim, dim, 1)
+        for layers in self.refine:
+            # Every query begins with its own segment, as published. Else layers begin by throwing queries about, and with
+            # some seeds a fifth of the motions was never learned: teachers of 51 and 47 average mAP, 59 and 66 so.
+            *_, last = layers.children()
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
         for last in self.classify:
             # Start at a score of 0.01 everywhere (Lin et al. 2017, sec. 3.3): negatives must not swamp the first steps.
             nn.init.constant_(last.bias, -math.log(99.0))  # type: ignore[arg-type]

@@ -44,7 +44,8 @@ class TadTRObjective(Objective):
         return self._settings.class_weight * classes.sum(dim=1) + extents.sum(dim=1)
 
     def matching_cost(self, logits: Tensor, segments: Tensor, frames: Tensor, targets: Targets) -> Tensor:
-        """What it costs a query to answer for an action: what its losses would change by, nearly, `[B, Q, N]`.
+        """What it costs a query to answer for an action, `[B, Q, N]`: its distance from it, and what its class loss would
+        change by, at a weight of its own.
 
         The class part is the focal loss as a positive less that as a negative (Zhu et al., ICLR 2021).
         """
@@ -52,7 +53,7 @@ class TadTRObjective(Objective):
         change = sigmoid_focal(logits, one) - sigmoid_focal(logits, 0 * one)  # [B, Q, K]
         labels = targets.labels.clamp(min=0).unsqueeze(1).expand(-1, logits.shape[1], -1)  # [B, Q, N]
         distance = self._segment_distance(segments.unsqueeze(2), targets.segments_frames.unsqueeze(1), frames)
-        return self._settings.class_weight * change.gather(2, labels) + distance
+        return self._settings.matching_class_weight * change.gather(2, labels) + distance
 
     def _segment_distance(self, first: Tensor, second: Tensor, frames: Tensor) -> Tensor:
         """Weighted L1 of centre and width, in windows, and 1 - tIoU; `[B, ..., 2]` twice, broadcast, to `[B, ...]`."""

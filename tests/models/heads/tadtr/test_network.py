@@ -36,9 +36,7 @@ def test_queries_start_evenly_and_at_several_widths():
 
 
 def test_a_layer_refines_the_segments_of_the_one_before(head):
-    for last in head.refine:  # nothing to refine but in the second layer, where widths double in odds
-        torch.nn.init.zeros_(last[-1].weight)
-        torch.nn.init.zeros_(last[-1].bias)
+    # At the start nothing refines: but here the second layer, where widths double in odds.
     head.refine[1][-1].bias.data[1] = 2.0
     segments = predict(head)["segments"][0] / 80  # [M, Q, 2] in windows
     centre, width = segments.mean(dim=-1), segments[..., 1] - segments[..., 0]

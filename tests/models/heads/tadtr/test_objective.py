@@ -12,7 +12,9 @@ from tadscale.models.heads.tadtr.network import TadTRConfig
 from tadscale.models.heads.tadtr.objective import TadTRObjective
 
 CLASSES, LAYERS, QUERIES, FRAMES = 3, 2, 5, 80.0
-SETTINGS = TadTRConfig(class_weight=3.0, extent_weight=5.0, tiou_weight=1.5, actionness_weight=2.0)
+SETTINGS = TadTRConfig(
+    class_weight=3.0, matching_class_weight=7.0, extent_weight=5.0, tiou_weight=1.5, actionness_weight=2.0
+)
 OBJECTIVE = TadTRObjective(SETTINGS, CLASSES)
 
 
@@ -56,13 +58,13 @@ def quality(logit: float, score: float) -> float:
     return -((score - p) ** 2) * (score * math.log(p) + (1 - score) * math.log(1 - p))
 
 
-def test_the_cost_is_what_the_loss_changes_by(targets):
+def test_the_cost_is_the_distance_and_what_the_class_loss_changes_by_at_a_weight_of_its_own(targets):
     given = predictions()
     logits, segments = given["logits"][:, 0], given["segments"][:, 0]
     cost = OBJECTIVE.matching_cost(logits, segments, given["frames"], targets)
     for b, q, n in [(0, 0, 0), (0, 3, 1), (1, 1, 0), (1, 4, 2)]:
         logit = float(logits[b, q, targets.labels[b, n]])
-        expected = 3.0 * (focal(logit, True) - focal(logit, False))
+        expected = 7.0 * (focal(logit, True) - focal(logit, False))
         expected += segment_distance(segments[b, q].tolist(), targets.segments_frames[b, n].tolist())
         assert float(cost[b, q, n]) == pytest.approx(expected)
 
