@@ -9,6 +9,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+FINEST = 100_000
+"""Denominators of rates are no larger, which is far finer than anyone writes a rate. At a thousandth 6.6667 became 20/3, and
+after 200 s pictures were asked for a moment before they came."""
+
 
 def encode_h264(frames: NDArray[np.uint8], fps: float, *, gop_s: float = 2.0, crf: int = 23) -> bytes:
     """Encode frames as an MP4 file, twice the same frames giving twice the same bytes.
@@ -66,7 +70,7 @@ def _encode(
     pixels: str,
     quality: dict[str, str],
 ) -> bytes:
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = Fraction(fps).limit_denominator(FINEST)
     gop_frames = max(1, round(gop_s * float(rate)))
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:

@@ -146,10 +146,14 @@ def blank_flow(url: str, config: WindowConfig, frames: int) -> NDArray[Any]:
 def cut_flow(
     video: Video, start_frames: int, valid_frames: int, config: WindowConfig, draw: AugmentDraw = NO_AUGMENT
 ) -> NDArray[Any]:
-    """Cut a window out of flow that has been fetched. Raises `UndecodableVideo`, `UnreadableFeatures`."""
+    """Cut a window out of flow that has been fetched. Raises `UndecodableVideo`, `UnreadableFeatures`.
+
+    Pictures are asked for in the middle of their time: at its edge a rate that was rounded, however finely, decides at some
+    time for the one before.
+    """
     if config.features is not None:
         return _cut_features(whole_bytes(video), start_frames, valid_frames, config.frames)
-    times_s = np.arange(start_frames, start_frames + valid_frames) / config.fps  # [valid]
+    times_s = np.arange(start_frames + 0.5, start_frames + valid_frames) / config.fps  # [valid]
     pictures = np.full((config.frames, config.height, config.width, 3), ZERO, np.uint8)  # [T, H, W, 3]
     try:
         view = decode_view(video, times_s, config, draw)

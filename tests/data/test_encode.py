@@ -15,7 +15,10 @@ def test_same_frames_same_bytes() -> None:
     assert encode_h264(numbered(30), 10) != encode_h264(numbered(30), 10, crf=40)
 
 
-@pytest.mark.parametrize(("fps", "gop_s", "every"), [(10, 2.0, 20), (25, 1.0, 25), (29.97, 2.0, 60), (5, 0.01, 1)])
+@pytest.mark.parametrize(
+    ("fps", "gop_s", "every"),
+    [(10, 2.0, 20), (25, 1.0, 25), (29.97, 2.0, 60), (30000 / 1001, 2.0, 60), (5, 0.01, 1), (6.6667, 3.0, 20)],
+)
 def test_key_frames_stand_every_gop(fps: float, gop_s: float, every: int) -> None:
     video = encode_h264(numbered(70), fps, gop_s=gop_s)
     with av.open(io.BytesIO(video)) as container:

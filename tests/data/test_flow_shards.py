@@ -10,6 +10,7 @@ import torch
 from tadscale.cli import main
 from tadscale.data.augment import Augment, AugmentDraw
 from tadscale.data.decode import decode_frames
+from tadscale.data.encode import encode_lossless
 from tadscale.data.flow_shards import CHUNK_FRAMES, flow_of_video, write_flow
 from tadscale.data.flow_windows import check_flow, cut_flow, load_flow, open_flow
 from tadscale.data.manifest import read_manifest
@@ -49,6 +50,15 @@ def test_a_window_holds_the_flow_that_would_be_computed(shards):
         computed = DIS(torch.from_numpy(frames)[None])  # [1, 2, T, H, W]
         read = precomputed(torch.from_numpy(load_flow(flow, row.key, int(start), int(valid), WINDOW))[None])
         assert (read - computed)[:, :, : valid - 1].abs().max() <= 0.5 / 127 + 1e-6
+
+
+def test_pictures_stay_in_step_where_a_rate_was_rounded():
+    """Written at 6.66 a second and read at 6.6667: after 300 pictures it is a third of one off."""
+    pictures = np.zeros((300, 8, 8, 3), np.uint8)
+    pictures[:] = (np.arange(300) % 256).astype(np.uint8)[:, None, None, None]
+    window = WINDOW.model_copy(update={"fps": 6.6667, "frames": 300, "height": 8, "width": 8})
+    cut = cut_flow(encode_lossless(pictures, 8, 8, 6.66), 0, 300, window)
+    assert np.array_equal(cut[:, 0, 0, 0], pictures[:, 0, 0, 0])
 
 
 def test_flow_of_cropped_pictures_is_that_of_the_cropped_frames_and_of_no_others(shards, tmp_path):
