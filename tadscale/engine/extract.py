@@ -55,7 +55,7 @@ def extract_rows(
         start, last = max(0, first - context), min(total, first + kept)
         count = min(total, last + context) - start
         frames = _whole_steps(torch.from_numpy(read_frames(video, start, count, window))[None].to(device), stride)
-        seen = frames if motion is None else window_motion(motion, frames, [frames.shape[1]])
+        seen = frames if motion is None else window_motion(motion, frames, [count])
         steps = backbone(as_input(backbone, seen))[0].float().cpu().numpy().T  # [L, C]
         parts.append(steps[(first - start) // stride : -(-(last - start) // stride)])
     return np.concatenate(parts).astype(np.float32)
