@@ -36,10 +36,11 @@ class Solver(Protocol):
 class Tvl1:
     """TV-L1 optical flow: total variation of the flow + lambda * |brightness difference|, coarse to fine.
 
-    The algorithm is that of Sanchez Perez, Meinhardt-Llopis and Facciolo, IPOL 2013, without a stopping test. Our choices: a
-    pyramid of factor 1/2 and bilinear warping (both for speed); a data term whose gradient is the mean of both frames'
-    (Wedel et al., *An Improved Algorithm for TV-L1 Optical Flow*, 2009, blend them too; it widens the range of
-    displacements that converge), and which is switched off where the flow points outside the picture. No median filter.
+    The algorithm is that of Sanchez Perez, Meinhardt-Llopis and Facciolo, IPOL 2013, without a stopping test. Our choices:
+    bilinear warping, for speed; pictures as they are, neither smoothed nor stretched to the whole range of grey before, so
+    that lambda weighs less in pictures of little contrast; a data term whose gradient is the mean of both frames' (Wedel et
+    al., *An Improved Algorithm for TV-L1 Optical Flow*, 2009, blend them too; it widens the range of displacements that
+    converge). No median filter.
 
     Args:
         config: see `Tvl1Config`.
