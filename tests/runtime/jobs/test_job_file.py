@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tadscale.config import Config
+from tadscale.data.annotations import normal_subset
 from tadscale.errors import UserError
 from tadscale.runtime.grid.spec import file_schema, is_grid, load_grid
 from tadscale.runtime.jobs.job_file import load_job
@@ -163,6 +164,13 @@ def test_jobs_that_come_with_the_project_hold_and_can_be_executed(path):
     load_any(path)
     assert path.read_text().startswith("#!/usr/bin/env -S python -m tadscale run\n")
     assert os.access(path, os.X_OK)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_jobs_call_subsets_as_packing_writes_them(path):
+    data = getattr(load_any(path), "data", None)
+    names = [data.train_subset, data.test_subset, data.validation_subset] if data else []
+    assert [normal_subset(name) for name in names] == names
 
 
 def test_the_expected_jobs_are_there():
