@@ -13,6 +13,7 @@ from tadscale.segments import Segment
 
 MOMENTS = re.compile(r"moments_(train|val|test|test_unannotated)\.json")
 NOT_PRIMARY = "labels that are not primary, left out"
+NONE_PRIMARY = "clips without a primary label, left out"
 
 
 class _Object(NamedTuple):
@@ -64,13 +65,15 @@ class Ego4dMqImporter(Importer):
 
     def _take(self, clip: _Object, subset: str, collected: Collected) -> None:
         uid, start_s = str(clip.value("clip_uid")), clip.seconds("video_start_sec")
+        labels = [entry for annotator in clip.objects("annotations") for entry in annotator.objects("labels")]
+        kept = [entry for entry in labels if entry.value("primary") or not self.primary_only]
+        others = (str(entry.value("label")) for entry in labels if entry not in kept)
+        collected.corrections[NOT_PRIMARY] += [f"{uid}: {label!r}" for label in others]
+        if labels and not kept:  # as in the authors' conversion: something happens in it, and it is no background
+            collected.corrections[NONE_PRIMARY].append(uid)
+            return
         collected.declare(uid, subset, clip.place, clip.seconds("video_end_sec") - start_s)
-        for annotator in clip.objects("annotations"):
-            for entry in annotator.objects("labels"):
-                label = str(entry.value("label"))
-                if self.primary_only and not entry.value("primary"):
-                    collected.corrections[NOT_PRIMARY].append(f"{uid}: {label!r}")
-                    continue
-                # Rounded to a microsecond: the difference of two times is off by a few bits.
-                start, end = (round(entry.seconds(key) - start_s, 6) for key in ("video_start_time", "video_end_time"))
-                collected.add(uid, Segment(label, start, end))
+        for entry in kept:
+            # Rounded to a microsecond: the difference of two times is off by a few bits.
+            start, end = (round(entry.seconds(key) - start_s, 6) for key in ("video_start_time", "video_end_time"))
+            collected.add(uid, Segment(str(entry.value("label")), start, end))

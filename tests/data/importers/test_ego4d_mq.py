@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tadscale.data.importers.corrections import CLIPPED, TWICE, WITHHELD
-from tadscale.data.importers.ego4d_mq import NOT_PRIMARY
+from tadscale.data.importers.ego4d_mq import NONE_PRIMARY, NOT_PRIMARY
 from tadscale.errors import UserError
 from tadscale.segments import Segment
 from tests.data.importers import by_key, counts, import_files
@@ -46,6 +46,22 @@ def test_times_count_from_the_start_of_the_clip(tmp_path: Path) -> None:
         "c2": ("validation", [Segment("read", 1, 2)]),
     }
     assert counts(imported) == {NOT_PRIMARY: 1, TWICE: 1, CLIPPED: 1, WITHHELD: 1}
+
+
+def test_a_clip_without_a_primary_label_is_left_out_and_one_without_any_is_background(tmp_path: Path) -> None:
+    """The authors' own conversion removes it: something happens there."""
+    clips = [
+        clip("c1", 0, 9, [label("walk", 1, 2, False)]),
+        clip("c2", 0, 9, []),
+        clip("c3", 0, 9, [label("read", 1, 3)]),
+    ]
+    imported = import_files(tmp_path, "ego4d_mq", {"moments_train.json": moments("train", *clips)})
+    assert sorted(by_key(imported)) == ["c2", "c3"]
+    assert counts(imported)[NONE_PRIMARY] == 1
+    everything = import_files(
+        tmp_path, "ego4d_mq", {"moments_train.json": moments("train", *clips)}, primary_only=False
+    )
+    assert sorted(by_key(everything)) == ["c1", "c2", "c3"]
 
 
 def test_all_labels_by_a_setting(tmp_path: Path) -> None:
