@@ -7,6 +7,7 @@
 | partly outside the video | clipped to it |
 | wholly outside the video | left out |
 | a stated length that is none | taken as unknown |
+| no segment of a video that can be used | the video is left out: the action is somewhere, and it is no background |
 | a label of a whole video that is missing or broken | the video is left out |
 | a whole subset without segments | its annotations are withheld: the videos are left out, for they are not background |
 
@@ -31,6 +32,7 @@ CLIPPED = "segments partly outside their video, clipped"
 OUTSIDE = "segments wholly outside their video, left out"
 NO_LENGTH = "stated lengths that are none, not believed"
 UNMEASURED = "videos that cannot be read, whose label lasts as long as they do, left out"
+UNUSABLE = "videos none of whose segments can be used, left out"
 WITHHELD = "videos of a subset whose annotations are not public, left out"
 
 
@@ -71,6 +73,9 @@ def _corrected(
             corrections[UNMEASURED].append(video.video)
             continue
         segments = tuple(_usable(replace(video, duration_s=duration_s), corrections))
+        if video.segments and not segments:
+            corrections[UNUSABLE].append(video.video)
+            continue
         yield replace(video, duration_s=duration_s, segments=segments)
 
 

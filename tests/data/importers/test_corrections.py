@@ -11,6 +11,7 @@ from tadscale.data.importers.corrections import (
     REVERSED,
     TWICE,
     UNMEASURED,
+    UNUSABLE,
     WITHHELD,
     correct,
 )
@@ -82,6 +83,14 @@ def test_a_subset_without_any_segment_is_withheld_and_a_video_without_is_backgro
         ("background", "train"),
     ]
     assert collected.corrections[WITHHELD] == ["secret (test)"]
+
+
+def test_a_video_none_of_whose_segments_can_be_used_is_no_background() -> None:
+    collected = one_video((1, 2))
+    collected.declare("w", "train", "a.txt:2", 10.0)
+    collected.add("w", Segment("run", 0, 0))
+    assert [video.video for video in correct(collected, {})] == ["v"]
+    assert collected.corrections[UNUSABLE] == ["w"]
 
 
 def test_what_cannot_be_corrected_is_an_error() -> None:
