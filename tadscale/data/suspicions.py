@@ -15,6 +15,7 @@ SLACK_S, SLACK = 1.0, 0.05
 BEYOND = 3.0
 """Times that end this much later than the videos (in the median) are taken for another unit."""
 SHOWN = 3
+AMBIGUOUS = "Ambiguous"
 
 
 class _Span(NamedTuple):
@@ -51,7 +52,7 @@ class Suspicions:
 
     def warnings(self) -> list[str]:
         """One line a kind; none if nothing is remarkable."""
-        return [line for line in (self._other_files(), self._other_unit(), *self._twins()) if line]
+        return [line for line in (self._other_files(), self._other_unit(), self._ambiguous(), *self._twins()) if line]
 
     def _compare(self, video: AnnotatedVideo, info: VideoInfo) -> None:
         stated = video.duration_s
@@ -81,6 +82,14 @@ class Suspicions:
                     f"longest video lasts {duration_s.max():.1f} s"
                 )
         return ""
+
+    def _ambiguous(self) -> str:
+        if not self._labels[AMBIGUOUS]:
+            return ""
+        return (
+            f"{self._labels[AMBIGUOUS]} segments are {AMBIGUOUS!r}, which is a class now: THUMOS14 calls so what is hard to "
+            "call action or none, and the field leaves it out (`tadscale data import thumos14` sets it aside)"
+        )
 
     def _twins(self) -> list[str]:
         alike: dict[str, list[str]] = defaultdict(list)

@@ -41,6 +41,11 @@ def test_another_length_than_stated_is_told_with_both() -> None:
     assert warning.endswith("; ...")
 
 
+def test_ambiguous_segments_are_told_to_be_a_class() -> None:
+    [warning] = warnings({"annotations": [*segments((0, 1)), *segments((1, 2), (3, 4), label="Ambiguous")]})
+    assert warning.startswith("2 segments are 'Ambiguous', which is a class now")
+
+
 def test_labels_that_differ_by_case_or_blanks_are_told_with_their_number() -> None:
     rows = [*segments((0, 1)), *segments((1, 2), (2, 3), label="A "), *segments((4, 5), label="a b")]
     [warning] = warnings({"annotations": rows}, {"annotations": segments((4, 5), label="c")})
