@@ -20,6 +20,12 @@ def add_features(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument("--stride", required=True, metavar="FRAMES", help="of the video, from one row to the next")
     parser.add_argument("--offset", required=True, metavar="FRAMES", help="to the middle of row 0: half a clip")
     parser.add_argument("--video-fps", required=True, metavar="FPS", help="that the videos were read at")
+    parser.add_argument(
+        "--stated-fps",
+        metavar="check|follow|ignore",
+        help="where annotations state another rate for a video: leave it out (default), bring its rows to --video-fps, or "
+        "pay no heed",
+    )
     parser.add_argument("--flow", metavar="FOLDER", help="the flow features, where they are files of their own")
     parser.add_argument(
         "--rgb-channels", metavar="N", help="of files that hold RGB and flow side by side: RGB's, which come first"
@@ -43,7 +49,7 @@ def _features(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.split import parse_split
     from tadscale.runtime.jobs.settings import parse_options
 
-    named = ("stride", "offset", "video_fps", "rgb_channels")
+    named = ("stride", "offset", "video_fps", "rgb_channels", "stated_fps")
     given = [f"{name}={getattr(options, name)}" for name in named if getattr(options, name) is not None]
     budget = [] if options.budget is None else [f"max_fraction={options.budget}"]
     with counting("packing") as watch:

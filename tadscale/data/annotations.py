@@ -40,6 +40,8 @@ class AnnotatedVideo:
     """None where the file does not say."""
     segments: tuple[Segment, ...]
     """In the file's order, those without length included (`usable_segments` leaves them out)."""
+    fps: float | None = None
+    """Frames a second of the video; None where the file does not say, or says what is no rate."""
 
     @property
     def usable_segments(self) -> tuple[Segment, ...]:
@@ -119,9 +121,19 @@ def parse_ground_truth(document: Any, source: str) -> list[AnnotatedVideo]:
                 subset=normal_subset(entry.get("subset", "")),
                 duration_s=None if duration is None else _number(duration, f"{place}.duration"),
                 segments=segments,
+                fps=_stated_fps(entry),
             )
         )
     return videos
+
+
+def _stated_fps(entry: Mapping[str, Any]) -> float | None:
+    """The frame rate that an entry states, as ActionFormer's annotations do; None where it states none that can be one."""
+    try:
+        fps = float(entry["fps"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    return fps if math.isfinite(fps) and fps > 0 else None
 
 
 def normal_subset(name: object) -> str:
@@ -192,7 +204,8 @@ def ground_truth_document(videos: Iterable[AnnotatedVideo]) -> dict[str, Any]:
     database = {}
     for video in videos:
         annotations = [{"label": label, "segment": [start_s, end_s]} for label, start_s, end_s in video.segments]
-        known = {} if video.duration_s is None else {"duration": video.duration_s}
+        facts = {"duration": video.duration_s, "fps": video.fps}
+        known = {name: fact for name, fact in facts.items() if fact is not None}
         database[video.video] = {"subset": video.subset, **known, "annotations": annotations}
     return {"version": "tadscale", "database": database, "taxonomy": []}
 

@@ -1,8 +1,9 @@
 """Published features, a `.npy` file for each video, and their annotations, into shards."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ ROWS_APART = 2  # flow has one frame less than its video, so that it may end a r
 REACH_SLACK = 0.1  # of a video's length; a wrong stride or frame rate is off by a quarter and more
 REACH_SLACK_S = 5.0
 SIDE_BY_SIDE = 2048  # I3D's two times 1024; a ResNet-50 has as many of RGB alone
-FPS_SLACK = 0.005  # 29.97 passes for 30: half a second in eight minutes
+TINY = 1e-6  # of a row: what rounding may take
+FPS_SLACK = 1e-4  # how a rate is written: 29.97 is 30000 / 1001, and not 30, which is 1.7 s off after half an hour
 
 
 class FeatureFiles(Config):
@@ -41,6 +43,11 @@ class FeatureFiles(Config):
     """Frames a second that the videos were read at."""
     rgb_channels: PositiveInt | None = None
     """Where a file holds RGB and flow side by side: how many of its first channels are RGB."""
+    stated_fps: Literal["check", "follow", "ignore"] = "check"
+    """What it means where annotations state another frame rate for a video. `check`: its features cannot be of `video_fps`,
+    and it is left out. `follow`: features were computed at each video's own rate (THUMOS14's published ones), and its rows
+    are interpolated to where those of `video_fps` lie. `ignore`: they are of `video_fps` all the same, for the videos were
+    brought to it before."""
 
 
 def pack_features(
@@ -147,7 +154,7 @@ class _Reader:
             except DataError as error:
                 reason = reason or f"{path}: {error.reason}"
             else:
-                facts = self.files.model_dump(exclude={"rgb_channels"})
+                facts = self.files.model_dump(exclude={"rgb_channels", "stated_fps"})
                 return FeatureRows(channels=rows.rgb.shape[1], **facts), rows.flow.shape[1]
         raise UserError(f"{self.directory}: none of {len(paths)} files holds usable features, such as {reason}")
 
@@ -163,7 +170,8 @@ class _Reader:
                 yield sample
 
     def _sample(self, key: str, path: str, features: FeatureRows, flow_channels: int) -> VideoSample:
-        rows, entry = self._read(key, path), self.entries[key]
+        entry = self.entries[key]
+        rows = self._timed(self._read(key, path), entry, features)
         channels = rows.rgb.shape[1], rows.flow.shape[1]
         if channels != (features.channels, flow_channels):
             raise DataError(
@@ -174,6 +182,24 @@ class _Reader:
         self.suspicions.see(key, entry, info)
         flow = npy_bytes(rows.flow) if flow_channels else b""
         return VideoSample(key, npy_bytes(rows.rgb), entry, RGB_SUFFIX, info, flow)
+
+    def _timed(self, rows: _Rows, entry: Mapping[str, Any], features: FeatureRows) -> _Rows:
+        """Rows where those of the data set lie. Raises `DataError` where their frame rate is another, or not known."""
+        mode = self.files.stated_fps
+        if mode == "ignore":
+            return rows
+        fps = _number(entry["fps"], "fps") if "fps" in entry else None
+        if mode == "follow":
+            if fps is None or not fps > 0:
+                raise DataError("its annotation states no fps, and --stated-fps follow goes by it")
+            own = features.model_copy(update={"video_fps": fps})
+            return _Rows(*(interpolated(kind, own, features) for kind in rows))
+        if fps is not None and abs(fps - features.video_fps) > FPS_SLACK * features.video_fps:
+            raise DataError(
+                f"{fps:g} frames a second, and the data set's features are of {features.video_fps:g}; computed at each "
+                "video's own rate, they are packed with --stated-fps follow, at one rate for all with --stated-fps ignore"
+            )
+        return rows
 
     def _read(self, key: str, path: str) -> _Rows:
         rgb = _usable(parse_rows(read_bytes(join(self.directory, path))), "")
@@ -193,6 +219,22 @@ class _Reader:
         return _Rows(rgb[:common], flow[:common])
 
 
+def interpolated(rows: NDArray[np.floating], own: FeatureRows, wanted: FeatureRows) -> NDArray[np.floating]:
+    """Rows `[T, C]` of a video at its own frame rate, linearly interpolated to where rows of the wanted rate lie.
+
+    The first may lie a little before what there is, and repeats it; the last is the last within.
+    """
+    if own.video_fps == wanted.video_fps:
+        return rows
+    last = len(rows) - 1
+    count = max(1, math.floor(wanted.to_rows(own.to_seconds(float(last))) + TINY) + 1)
+    place = own.to_rows(wanted.to_seconds(np.arange(count, dtype=np.float64))).clip(0, last)  # [count]
+    low = np.minimum(place.astype(np.int64), max(0, last - 1))
+    share = (place - low)[:, None].astype(np.float32)
+    between = rows[low] * (1 - share) + rows[np.minimum(low + 1, last)] * share
+    return between.astype(rows.dtype)
+
+
 def _usable(rows: NDArray[np.floating], kind: str) -> NDArray[np.floating]:
     """Half and single precision as they are, double as single. Raises `DataError` where a value is none."""
     with np.errstate(over="ignore"):
@@ -209,11 +251,8 @@ def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> f
     """How long the annotations say that a video is, else where its last clip ends.
 
     Raises:
-        DataError: its rows end far from there, or it was read at another frame rate: what they are said to be is wrong.
+        DataError: its rows end far from there: what they are said to be is wrong.
     """
-    fps = _number(entry.get("fps", features.video_fps), "fps")  # as ActionFormer's annotations have it
-    if abs(fps - features.video_fps) > FPS_SLACK * features.video_fps:
-        raise DataError(f"{fps:g} frames a second, and the data set's features are of {features.video_fps:g}")
     reach_s = features.to_seconds(float(rows - 1)) + features.offset / features.video_fps
     stated = _stated(entry)
     duration_s = reach_s if stated is None else _number(stated, "duration")

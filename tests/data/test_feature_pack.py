@@ -11,7 +11,7 @@ import webdataset as wds
 
 from tadscale.cli import main
 from tadscale.data.augment import Augment
-from tadscale.data.feature_pack import FeatureFiles, pack_features
+from tadscale.data.feature_pack import FeatureFiles, interpolated, pack_features
 from tadscale.data.features import FeatureRows, parse_rows
 from tadscale.data.flow_windows import blank_flow, check_flow, load_flow
 from tadscale.data.lint import lint
@@ -214,13 +214,45 @@ def test_a_wrong_stride_is_noticed(tmp_path: Path, annotations: str):
 def test_a_video_of_another_frame_rate_is_left_out(tmp_path: Path, annotations: str):
     """Its rows would lie at other times than the data set's: a fifth off, at 25 for 30."""
     document = json.loads(Path(annotations).read_text())
-    for key, fps in {"a": 25.0, "b": 29.97, "c.1": 30.0}.items():
+    for key, fps in {"a": 29.97, "b": 30.001, "c.1": 30.0}.items():
         document["database"][key]["fps"] = fps
     Path(annotations).write_text(json.dumps(document))
     rgb, ledger = write_features(tmp_path / "rgb", 6), QuarantineLedger(QuarantineBudget(max_fraction=0.5))
     packed = pack_features(str(rgb), annotations, str(tmp_path / "shards"), FILES, ledger=ledger)
     assert packed.manifest.column("key").tolist() == ["b", "c.1"]
-    assert [entry.reason for entry in ledger] == ["a.npy: 25 frames a second, and the data set's features are of 30"]
+    [entry] = ledger
+    assert entry.reason.startswith("a.npy: 29.97 frames a second, and the data set's features are of 30; computed at")
+    heedless = FILES.model_copy(update={"stated_fps": "ignore"})
+    assert len(pack_features(str(rgb), annotations, str(tmp_path / "all"), heedless).manifest) == 3
+
+
+@pytest.mark.parametrize("fps", [25.0, 29.97, 50.0])
+def test_rows_of_another_rate_come_to_lie_where_those_of_the_data_set_do(fps: float):
+    """Features that say the time they are of, as ActionFormer's code has it: (row * stride + offset) / fps."""
+    own, wanted = ROWS.model_copy(update={"video_fps": fps}), ROWS
+    rows = np.float32((np.arange(200) * own.stride + own.offset) / fps)[:, None]
+    found = interpolated(rows, own, wanted)
+    times = (np.arange(len(found)) * wanted.stride + wanted.offset) / wanted.video_fps
+    assert np.abs(found[:, 0] - times)[1:].max() < 1e-4  # the first lies before what there is at a lower rate
+    assert 0 <= rows[-1, 0] - times[-1] < wanted.stride / wanted.video_fps
+    assert np.array_equal(interpolated(rows, wanted, wanted), rows)
+
+
+def test_features_at_each_videos_own_rate(tmp_path: Path, annotations: str):
+    document = json.loads(Path(annotations).read_text())
+    for key, fps in {"a": 29.97, "b": 30.0}.items():
+        document["database"][key]["fps"] = fps
+    Path(annotations).write_text(json.dumps(document))
+    rgb, ledger = write_features(tmp_path / "rgb", 6), QuarantineLedger(QuarantineBudget(max_fraction=0.5))
+    files = FILES.model_copy(update={"stated_fps": "follow"})
+    packed = pack_features(str(rgb), annotations, str(tmp_path / "shards"), files, ledger=ledger)
+    assert [entry.reason for entry in ledger] == [
+        "c.1.npy: its annotation states no fps, and --stated-fps follow goes by it"
+    ]
+    rows, held = np.load(rgb / "a.npy"), load_window(packed.manifest.row(0), 0, 64, WINDOW).frames
+    assert packed.manifest.features == ROWS
+    expected = interpolated(rows, ROWS.model_copy(update={"video_fps": 29.97}), ROWS)[:64]
+    assert not np.array_equal(held, rows[:64]) and np.array_equal(held, expected)
 
 
 def test_bad_files_lose_only_themselves(tmp_path: Path, annotations: str):

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tadscale.data.annotations import AnnotatedVideo, normal_subset
 from tadscale.data.keys import same_key
@@ -32,7 +32,9 @@ class Collected:
     def __contains__(self, video: str) -> bool:
         return same_key(video) in self._videos
 
-    def declare(self, video: str, subset: str, place: str, duration_s: float | None = None) -> None:
+    def declare(
+        self, video: str, subset: str, place: str, duration_s: float | None = None, fps: float | None = None
+    ) -> None:
         """A video that there is, with or without segments; it may be declared again.
 
         Args:
@@ -40,13 +42,14 @@ class Collected:
             subset: as published.
             place: file and line, for the error.
             duration_s: its length, where the files state it.
+            fps: its frames a second, likewise.
 
         Raises:
             UserError: it is in another subset already.
         """
         subset, key = normal_subset(subset), same_key(video)
         known = self._videos.setdefault(
-            key, AnnotatedVideo(video=key, subset=subset, duration_s=duration_s, segments=())
+            key, AnnotatedVideo(video=key, subset=subset, duration_s=duration_s, segments=(), fps=fps)
         )
         self._segments.setdefault(key, [])
         if known.subset != subset:
@@ -68,6 +71,4 @@ class Collected:
     def videos(self) -> Iterator[AnnotatedVideo]:
         """All videos with their segments, as the files have them."""
         for key, video in self._videos.items():
-            yield AnnotatedVideo(
-                video=key, subset=video.subset, duration_s=video.duration_s, segments=tuple(self._segments[key])
-            )
+            yield replace(video, segments=tuple(self._segments[key]))

@@ -39,7 +39,7 @@ def collect_json(
                     f"{place}: another file has this video, too: give each version of the annotations alone"
                 )
             subset = subset_of(video.video, place) if subset_of else video.subset
-            collected.declare(video.video, subset, place, video.duration_s)
+            collected.declare(video.video, subset, place, video.duration_s, video.fps)
             for segment in video.segments:
                 collected.add(video.video, segment)
     return collected

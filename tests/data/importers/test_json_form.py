@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tadscale.data.annotations import ground_truth_document
 from tadscale.data.importers.corrections import CLIPPED, OUTSIDE, WITHHELD
 from tadscale.errors import UserError
 from tadscale.segments import Segment
@@ -38,6 +39,14 @@ def test_subsets_lengths_and_corrections(tmp_path: Path, name: str) -> None:
     }
     assert counts(imported) == {CLIPPED: 1, OUTSIDE: 1, WITHHELD: 2}
     assert imported.classes == ("Rock climbing",)
+
+
+def test_a_stated_frame_rate_is_carried_on(tmp_path: Path) -> None:
+    """Features that were computed at each video's own rate are timed by it."""
+    database = {key: entry("training", (1, 2)) | {"fps": fps} for key, fps in {"a": 29.97, "b": "25", "c": "?"}.items()}
+    imported = import_files(tmp_path, "activitynet13", {"a.json": document(**database)})
+    written = ground_truth_document(imported.videos)["database"]
+    assert [written[key].get("fps") for key in "abc"] == [29.97, 25.0, None]
 
 
 @pytest.mark.parametrize(
