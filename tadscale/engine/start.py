@@ -9,10 +9,10 @@ from tadscale import weights
 from tadscale.data.storage import read_bytes
 from tadscale.errors import UserError
 from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.published.loading import COLOURS
 from tadscale.network import NetworkSpec, read_spec, read_weights
 
 BACKBONE = "backbone."
-COLOURS = 3
 FILES = (*weights.PICKLES, weights.SAFETENSORS)
 
 log = logging.getLogger(__name__)

@@ -67,8 +67,8 @@ class Ego4dMqImporter(Importer):
         uid, start_s = str(clip.value("clip_uid")), clip.seconds("video_start_sec")
         labels = [entry for annotator in clip.objects("annotations") for entry in annotator.objects("labels")]
         kept = [entry for entry in labels if entry.value("primary") or not self.primary_only]
-        others = (str(entry.value("label")) for entry in labels if entry not in kept)
-        collected.corrections[NOT_PRIMARY] += [f"{uid}: {label!r}" for label in others]
+        others = [entry for entry in labels if self.primary_only and not entry.value("primary")]
+        collected.corrections[NOT_PRIMARY] += [f"{uid}: {str(entry.value('label'))!r}" for entry in others]
         if labels and not kept:  # as in the authors' conversion: something happens in it, and it is no background
             collected.corrections[NONE_PRIMARY].append(uid)
             return

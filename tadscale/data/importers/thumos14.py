@@ -13,12 +13,12 @@ from tadscale.data.importers.collected import Collected
 from tadscale.data.importers.files import matching
 from tadscale.data.importers.json_form import JSON, collect_json
 from tadscale.data.importers.thumos_text import read_class_file, thumos_subset
+from tadscale.data.suspicions import AMBIGUOUS
 from tadscale.errors import UserError
 from tadscale.segments import Segment
 
 TEXT = re.compile(r"(?P<label>[A-Za-z]+)_(?P<subset>val|test)\.txt")
 EXPECTED = "CLASS_val.txt, CLASS_test.txt (the official folders), or a JSON file"
-AMBIGUOUS = "Ambiguous"
 KEPT_OUT = "ambiguous segments, kept out"
 AMBIGUOUS_ALONE = "videos with ambiguous segments alone, left out"
 ON_A_HAIRCUT, NOT_ITS_OWN = "video_test_0000270", "video_test_0001496"
