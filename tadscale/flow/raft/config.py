@@ -23,10 +23,10 @@ class RaftConfig(Config):
     variant: Variant = "small"
     """`small`: 1.0 million parameters. `large`: 5.3 million, more exact, three times the time (on a CPU)."""
     weights: str | None = None
-    """Path of the weights, a `.pth` or `.safetensors` file with torchvision's names, on every machine that computes motion
-    and where the job is started.
-    torchvision publishes `raft_small_C_T_V2-01064c6d.pth` and `raft_large_C_T_SKHT_V2-ff5fadd5.pth`. Nothing is
-    downloaded."""
+    """Path of the weights, a `.pth` or `.safetensors` file with torchvision's names or the authors', on every machine that
+    computes motion and where the job is started. torchvision publishes `raft_small_C_T_V2-01064c6d.pth` and
+    `raft_large_C_T_SKHT_V2-ff5fadd5.pth`, the authors `raft-small.pth`, and `raft-things.pth`, `raft-sintel.pth` and
+    `raft-kitti.pth` of the large variant. Nothing is downloaded."""
     updates: int = Field(default=12, ge=1)
     """How often the flow is updated. The weights were trained with 12; fewer are faster and less exact."""
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from tadscale.errors import UserError
 from tadscale.flow.estimator import check_pairs
 from tadscale.flow.raft.config import PUBLISHED, RaftConfig
+from tadscale.flow.raft.layout import torchvision_name
 from tadscale.flow.raft.network import RaftNetwork
 from tadscale.flow.raft.operations import MIN_SIDE_PX, STRIDE
 from tadscale.weights import match_weights, read_weights
@@ -66,11 +67,11 @@ def load_network(config: RaftConfig) -> tuple[RaftNetwork, str]:
     weights = read_weights(config.weights_bytes(), str(config.weights), f"motion.raft.weights {config.weights}")
     with torch.device("meta"):  # draws no random numbers: the caller's random state is left as it was
         network = RaftNetwork(config.variant)
-    match = match_weights(network, weights.tensors)
+    match = match_weights(network, weights.tensors, torchvision_name)
     if not match.complete:
         raise UserError(
             f"motion.raft.weights {config.weights} are not those of RAFT {config.variant}: {match.problems()}. They are "
-            "perhaps of the other variant, or have the names of the authors' own code: set motion.raft.variant, or give "
+            "perhaps of the other variant, or of a network that is not RAFT: set motion.raft.variant, or give "
             f"torchvision's {PUBLISHED[config.variant]}"
         )
     floats = {name: value.float() if value.is_floating_point() else value for name, value in match.tensors.items()}

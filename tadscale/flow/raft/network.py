@@ -5,7 +5,8 @@ a recurrent unit updates the flow again and again, each time from the correlatio
 (3.3). The last flow is brought to full size. Sections and equations are the paper's.
 
 Parameters have the names and shapes of torchvision's `raft_small` and `raft_large`, and mean the same, so that weights
-published for those can be loaded. Where they depart from the paper's figures, they follow the authors' code.
+published for those can be loaded; those of the authors' code are renamed (`layout`). Where they depart from the paper's
+figures, they follow that code.
 """
 
 from dataclasses import dataclass
