@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tadscale.data.folder import Folder
 from tadscale.data.keys import VIDEO_SUFFIXES, same_key, spellings, video_key
+from tadscale.data.storage import join, read_bytes
 from tadscale.errors import UserError, nearest
 
 NAMED = 5
@@ -28,16 +29,17 @@ def match_files(
     """Find the file of each annotated video: `KEY.mp4`, in a subfolder or not, see `tadscale.data.keys`.
 
     A file of an unknown suffix is taken for a video that has no other: whether it is one, reading it will tell. Of several
-    (`b.jpg`, `b.srt`) none is.
+    (`b.jpg`, `b.srt`) none is. Copies of one file are one: HACS's downloader stores a video once for each of its classes.
 
     Args:
         folder: what lies there.
         names: of the videos in the annotations.
-        where: what to call the folder in errors.
+        where: the folder, a path or URL.
         suffixes: lower case, of the files that are meant.
 
     Raises:
-        UserError: two files are one video, or none is any.
+        UserError: two files that differ are one video, or none is any.
+        StorageError: the storage cannot be reached or refuses.
     """
     keys = {same_key(name): video_key(name) for name in names}
     videos = [path for path in folder.files if path.rpartition(".")[2].lower() in suffixes]
@@ -79,9 +81,13 @@ def _match(paths: Iterable[str], keys: Mapping[str, str]) -> tuple[dict[str, lis
 
 
 def _only(paths: list[str], key: str, where: str) -> str:
-    if len(paths) > 1:
-        raise UserError(f"{where}: {paths[0]} and {paths[1]} are both the video {key!r}: remove or rename one")
-    return paths[0]
+    first, *others = paths
+    for other in others:
+        if read_bytes(join(where, other)) != read_bytes(join(where, first)):
+            raise UserError(
+                f"{where}: {first} and {other} are both the video {key!r}, and differ: remove or rename one"
+            )
+    return first
 
 
 def _reason(broken: list[str], unsure: list[str], where: str) -> str:

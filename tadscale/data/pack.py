@@ -65,7 +65,7 @@ def pack(
         watch: told after each file how many are done.
 
     Raises:
-        UserError: no video matches, two files match one key, no video has a subset, or see `write_shards`.
+        UserError: no video matches, two files that differ match one key, no video has a subset, or see `write_shards`.
         QuarantineExceeded: too many videos are missing or unusable.
         StorageError: the storage cannot be reached or refuses.
     """

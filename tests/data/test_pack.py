@@ -106,11 +106,20 @@ def test_wrong_folders_and_files_are_named(home: Path) -> None:
     with pytest.raises(ValueError, match=r"no videos in .*nowhere and its subfolders, or no such folder"):
         pack(str(home / "nowhere"), annotations, str(home / "out"))
     (home / "videos" / "one.avi").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"one\.avi and one\.mp4 are both the video 'one'"):
+    with pytest.raises(ValueError, match=r"one\.avi and one\.mp4 are both the video 'one', and differ"):
         pack(str(home / "videos"), annotations, str(home / "out"))
     (home / "annotations.json").write_text(json.dumps({"results": {}}))
     with pytest.raises(ValueError, match="ground truth and detections seem to be swapped"):
         pack(str(home / "videos"), annotations, str(home / "out"))
+
+
+def test_copies_of_a_file_are_one_video(home: Path) -> None:
+    (home / "videos" / "running").mkdir()
+    (home / "videos" / "running" / "one.mp4").write_bytes((home / "videos" / "one.mp4").read_bytes())
+    packed = pack(
+        str(home / "videos"), str(home / "annotations.json"), str(home / "out"), ledger=QuarantineLedger(BORNE)
+    )
+    assert [row.key for row in packed.manifest.rows if row.key == "one"] == ["one"]
 
 
 def test_videos_are_transcoded_for_training(home: Path) -> None:
