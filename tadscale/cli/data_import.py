@@ -56,6 +56,12 @@ def add_import(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--out", metavar="OUT", help="JSON file (default: NAME.json); with --videos, URL of the shards (runs/data/NAME)"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the data set's")
+    parser.add_argument(
+        "--one-class",
+        default="",
+        metavar="LABEL",
+        help="label all segments alike, where a classifier of whole videos is to name their classes (`tadscale rescore`)",
+    )
     add_packing(parser)
     parser.set_defaults(command=import_dataset)
 
@@ -70,7 +76,7 @@ def import_dataset(options: argparse.Namespace, console: Console) -> int:
     if not options.videos and (options.transcode or options.budget):
         raise UserError("--transcode and --budget say how videos are packed: give their folder as --videos")
     importer = parse_options(importer_of(options.name), options.set, "--set")
-    imported = import_annotations(importer, options.annotations, options.videos or "")
+    imported = import_annotations(importer, options.annotations, options.videos or "", one_class=options.one_class)
     shards = options.out or f"runs/data/{options.name}"
     url = join(shards, ANNOTATIONS_NAME) if options.videos else options.out or f"{options.name}.json"
     _write(imported, url, options.overwrite)

@@ -39,6 +39,14 @@ def test_annotations_alone_become_json_and_a_table(tmp_path, monkeypatch, text, 
     assert entry == {"subset": "validation", "annotations": [{"label": "Diving", "segment": [0.5, 1.5]}]}
 
 
+def test_classes_can_be_left_to_a_classifier_of_whole_videos(tmp_path, text, capsys):
+    out = tmp_path / "mine.json"
+    assert main(["data", "import", "thumos14", text, "--out", str(out), "--one-class", "action"]) == 0
+    assert "all 1 classes are labelled 'action'" in " ".join(capsys.readouterr().out.split())
+    entries = json.loads(out.read_text())["database"].values()
+    assert {one["label"] for entry in entries for one in entry["annotations"]} == {"action"}
+
+
 def test_another_file_is_not_written_over(tmp_path, text, capsys):
     out = tmp_path / "mine.json"
     out.write_text("{}")

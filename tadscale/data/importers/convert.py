@@ -1,6 +1,7 @@
 """From a data set's own files to one ActivityNet JSON: collected, corrected, and all that was corrected said in it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tadscale.data.annotations import AnnotatedVideo, ground_truth_document
@@ -34,7 +35,9 @@ class Imported(NamedTuple):
         return ground_truth_document(self.videos) | about
 
 
-def import_annotations(importer: Importer, annotations: Iterable[str], videos: str = "") -> Imported:
+def import_annotations(
+    importer: Importer, annotations: Iterable[str], videos: str = "", *, one_class: str = ""
+) -> Imported:
     """Read and correct the annotations of a data set.
 
     Args:
@@ -42,6 +45,8 @@ def import_annotations(importer: Importer, annotations: Iterable[str], videos: s
         annotations: its files, or folders of them, as published.
         videos: folder of its videos. Where the files state no lengths, those of the videos are measured there, so that
             segments beyond are found; that reads every video once more than packing does.
+        one_class: what all segments are labelled, for a detector that a classifier of whole videos is to name the classes
+            of (`tadscale rescore`); as they are, where it is empty.
 
     Raises:
         UserError: a file is damaged or of another data set, or no video of the folder is of it.
@@ -51,10 +56,17 @@ def import_annotations(importer: Importer, annotations: Iterable[str], videos: s
     unstated = [video.video for video in collected.videos() if not video.duration_s]
     corrected = correct(collected, _measured(videos, unstated) if videos and unstated else {})
     labels = sorted({segment.label for video in corrected for segment in video.segments})
+    classes, notes = collected.classes or tuple(labels), collected.notes
+    if one_class:
+        corrected = tuple(_labelled_alike(video, one_class) for video in corrected)
+        classes, notes = (one_class,), [*notes, f"all {len(labels)} classes are labelled {one_class!r}"]
     corrections = {kind: found for kind, found in collected.corrections.items() if found}
-    return Imported(
-        corrected, collected.classes or tuple(labels), collected.published_classes, corrections, tuple(collected.notes)
-    )
+    return Imported(corrected, classes, collected.published_classes, corrections, tuple(notes))
+
+
+def _labelled_alike(video: AnnotatedVideo, label: str) -> AnnotatedVideo:
+    """Of segments that differed by their labels alone, one stays."""
+    return replace(video, segments=tuple(dict.fromkeys(segment._replace(label=label) for segment in video.segments)))
 
 
 def _measured(videos: str, keys: list[str]) -> dict[str, float]:

@@ -40,6 +40,19 @@ def test_the_document_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert len(document["notes"]) == 1
 
 
+def test_one_class_labels_all_alike_and_keeps_a_segment_once(tmp_path: Path) -> None:
+    """THUMOS14 labels every CliffDiving as Diving, too."""
+    lines = {"Diving_test.txt": DIVES, "CliffDiving_test.txt": "video_test_0000001 0.5 1.5\n"}
+    write_files(tmp_path, lines)
+    imported = import_annotations(importer_of("thumos14")(), [str(tmp_path)], one_class="action")
+    assert imported.classes == ("action",)
+    assert [[(one.label, one.start_s) for one in video.segments] for video in imported.videos] == [
+        [("action", 0.5), ("action", 5.0)],
+        [("action", 0.5)],
+    ]
+    assert "all 2 classes are labelled 'action'" in imported.notes
+
+
 def test_lengths_are_measured_where_the_files_state_none_and_there_are_videos(tmp_path: Path) -> None:
     write_files(tmp_path / "text", {"Diving_test.txt": DIVES})
     (tmp_path / "videos").mkdir()
