@@ -44,7 +44,7 @@ class WindowConfig(Config):
     min_visible: Annotated[float, Field(gt=0, le=1)] = 0.3
     """A segment counts in a window if at least this share of it is inside (of the window, if the segment is longer)."""
     augment: Augment = Augment()
-    """Random crop and flip in training."""
+    """Random crop, flip and shift in training."""
     sampling: Literal["tile", "segments"] = "tile"
     """What of a video is trained on: windows of all of it, or windows that hold its segments and a share of background, by
     the rule of `tadscale.data.segment_windows`. Videos without labels are tiled either way, and so are those that detections
@@ -67,10 +67,10 @@ class WindowConfig(Config):
                 f"window.fps is {self.fps:g}, and features have {self.features.video_fps:g} / {self.features.stride} = "
                 f"{self.features.fps!r} rows a second: set window.fps to that"
             )
-        if self.augment.varies or self.resize == "crop":
+        if self.augment.changes_pictures or self.resize == "crop":
             raise ValueError(
                 "window.augment crops and flips pictures, window.resize=crop cuts them, and features are none: "
-                "leave them out"
+                "leave them out (window.augment.shift moves windows of features, too)"
             )
         return self
 
@@ -88,10 +88,11 @@ class WindowConfig(Config):
         return hashlib.sha256(self.model_dump_json(exclude=self._without_effect).encode()).hexdigest()
 
     @property
-    def _without_effect(self) -> set[str]:
-        left_out = {"features"} if self.features is None else set()
-        left_out |= {"resize"} if self.resize == "stretch" else set()
-        return left_out | ({"sampling", "background"} if self.sampling == "tile" else set())
+    def _without_effect(self) -> dict[str, Any]:
+        left_out: dict[str, Any] = {"features": True} if self.features is None else {}
+        left_out |= {"resize": True} if self.resize == "stretch" else {}
+        left_out |= {} if self.augment.shift else {"augment": {"shift"}}
+        return left_out | ({"sampling": True, "background": True} if self.sampling == "tile" else {})
 
     def crop(self, draw: AugmentDraw = NO_AUGMENT) -> Crop | None:
         """What is cut out of pictures that keep their shape; None where they are stretched."""
@@ -250,6 +251,16 @@ def tile(videos: Timed, config: WindowConfig) -> WindowTable:
         labelled=np.ones(windows, np.bool_),
         source=np.zeros(windows, np.int16),
     )
+
+
+def drawn_start(row: VideoRow, start_frames: int, config: WindowConfig, draw: AugmentDraw) -> int:
+    """First sampled frame of a window in training: its place in the table, shifted as drawn, within its video.
+
+    The sampled frames that exist are as many as before: a window that is shorter than the others is all of its video.
+    """
+    total = int(video_frames(row.duration_s, config.fps)) if config.features is None else row.frames
+    shifted = start_frames + round(draw.shift * config.stride_frames)
+    return min(max(shifted, 0), max(total - config.frames, 0))
 
 
 def read_video(row: VideoRow) -> bytes:

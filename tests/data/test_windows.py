@@ -9,10 +9,20 @@ import pytest
 from tadscale.data.augment import Augment, AugmentDraw
 from tadscale.data.decode import UndecodableVideo
 from tadscale.data.encode import encode_h264
+from tadscale.data.features import FeatureRows
 from tadscale.data.manifest import Manifest, VideoRow, make_manifest
 from tadscale.data.shards import VideoSample, write_shards
 from tadscale.data.storage import CorruptMember
-from tadscale.data.windows import WindowConfig, clip_segments, cut_window, load_window, tile, video_frames
+from tadscale.data.windows import (
+    WindowConfig,
+    WindowTable,
+    clip_segments,
+    cut_window,
+    drawn_start,
+    load_window,
+    tile,
+    video_frames,
+)
 from tests.data.clips import numbered, read_numbers
 
 
@@ -43,6 +53,30 @@ def test_every_frame_of_every_video_is_in_a_window(frames: int, stride: int) -> 
         assert starts[-1] + valid[-1] == total  # aligned to the end
         assert len(starts) == 1 + -(-max(total - frames, 0) // stride)  # not one more than needed
     assert (np.diff(windows.video) >= 0).all()
+
+
+def test_a_shifted_window_stays_in_its_video_and_may_begin_anywhere() -> None:
+    config = WindowConfig(frames=16, stride_frames=8, fps=10, augment=Augment(shift=0.5))
+    durations_s = [0.3, 1.6, 1.7, 5.0]
+    starts: dict[int, set[int]] = {}
+    for video, start, _ in zip(*_columns(tile(manifest(*durations_s), config)), strict=True):
+        for seed in range(300):
+            shifted = drawn_start(row("v", durations_s[video]), start, config, config.augment.draw(seed))
+            starts.setdefault(video, set()).add(shifted)
+            assert abs(shifted - start) <= 4
+    assert starts == {0: {0}, 1: {0}, 2: {0, 1}, 3: set(range(35))}
+
+
+def test_windows_of_features_are_shifted_within_their_rows() -> None:
+    features = FeatureRows(channels=2, stride=4, offset=8, video_fps=30)
+    config = WindowConfig(frames=16, stride_frames=8, fps=7.5, features=features, augment=Augment(shift=0.5))
+    of_video = row("v", 100.0, frames=18)  # fewer rows than its length has room for
+    starts = {drawn_start(of_video, 2, config, config.augment.draw(seed)) for seed in range(300)}
+    assert starts == {0, 1, 2}
+
+
+def _columns(table: WindowTable) -> tuple[list[int], list[int], list[int]]:
+    return table.video.tolist(), table.start_frames.tolist(), table.valid_frames.tolist()
 
 
 def test_frames_whose_time_is_the_videos_end_do_not_exist() -> None:

@@ -12,7 +12,7 @@ from tadscale.data.flow_windows import blank_flow, load_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import EMPTY, PlanRow
 from tadscale.data.quarantine import DataError, QuarantineEntry
-from tadscale.data.windows import WindowConfig, load_window
+from tadscale.data.windows import WindowConfig, drawn_start, load_window
 from tadscale.runtime.pipeline.packets import PADDED, Columns, PacketLayout, as_row, pad_to_longest
 from tadscale.runtime.pipeline.window_memo import WindowMemo
 from tadscale.runtime.stage.plan_spec import PlanSpec, ReadSources, open_plan
@@ -90,7 +90,9 @@ def _load(
     video = manifest.row(row.video)
 
     def load() -> Columns:
-        cut = row.start_frames, row.valid_frames, config, config.augment.draw(row.draw_seed), fetcher
+        draw = config.augment.draw(row.draw_seed)
+        start = drawn_start(video, row.start_frames, config, draw)
+        cut = start, row.valid_frames, config, draw, fetcher
         with fetcher.loading(row.valid_frames * (2 if flow_url else 1)):
             columns: Columns = load_window(video, *cut)._asdict()
             return columns | ({"flow": load_flow(flow_url, video.key, *cut)} if flow_url else {})

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tadscale.data.augment import Augment
 from tadscale.data.block_cache import CacheConfig
 from tadscale.data.blocks import FetchCount
 from tadscale.data.flow_shards import write_flow
 from tadscale.data.flow_windows import load_flow
 from tadscale.data.manifest import read_manifest
+from tadscale.data.plan import EMPTY
 from tadscale.data.quarantine import QuarantineLedger
 from tadscale.data.source import Source
 from tadscale.data.storage import StorageError
-from tadscale.data.windows import load_window
+from tadscale.data.windows import drawn_start, load_window
 from tadscale.flow.motion import MotionConfig, build_motion
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
@@ -85,6 +87,28 @@ def test_a_packet_holds_the_windows_of_the_plan(sprites):
         assert columns["labels"][nth, :count].tolist() == expected.labels.tolist()
         assert (columns["labels"][nth, count:] == -1).all()
         assert np.array_equal(columns["segments_frames"][nth, :count], expected.segments_frames)
+
+
+def test_shifted_windows_begin_elsewhere_each_epoch_and_their_segments_with_them(sprites):
+    window = WINDOW.model_copy(update={"stride_frames": 8, "frames": 16, "augment": Augment(shift=0.5)})
+    spec = plan_of(sprites).model_copy(update={"window": window, "epochs": 3})
+    manifest, plan = open_plan(spec)
+    starts: dict[int, set[int]] = {}
+    for step in range(plan.total_steps):
+        columns = fetch_packet(step, spec, layout_of(plan, 4))
+        for nth, id_ in enumerate(plan.batch(step).tolist()):
+            if id_ == EMPTY:
+                continue
+            row = plan.row(step, nth, id_)
+            video = manifest.row(row.video)
+            start = drawn_start(video, row.start_frames, window, window.augment.draw(row.draw_seed))
+            expected = load_window(video, start, row.valid_frames, window)
+            assert np.array_equal(columns["frames"][nth], expected.frames)
+            count = len(expected.labels)
+            assert np.array_equal(columns["segments_frames"][nth, :count], expected.segments_frames)
+            assert (columns["labels"][nth, count:] == -1).all()
+            starts.setdefault(id_, set()).add(start)
+    assert sum(len(some) > 1 for some in starts.values()) > len(starts) / 2
 
 
 def test_windows_of_an_unlabelled_source_come_without_ground_truth_and_say_so(sprites):
