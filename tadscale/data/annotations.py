@@ -25,6 +25,8 @@ from tadscale.segments import Segment
 
 SHOWN = 60
 """Characters of a value that an error quotes."""
+TABLES = (".csv", ".tsv")
+"""How files of tables end; all others are JSON."""
 SUBSET_NAMES = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 """What published files call the subsets besides train, validation and test."""
 
@@ -86,7 +88,7 @@ def read_annotations(url: str | Path) -> Document:
         UserError: the file is neither.
         StorageError: there is no such file, or it cannot be reached.
     """
-    if not str(url).lower().endswith(".csv"):
+    if not str(url).lower().endswith(TABLES):
         return read_document(url)
     data = read_annotation_bytes(str(url))
     return Document(str(url), {"database": parse_csv(data, str(url))}, hashlib.sha256(data).hexdigest())

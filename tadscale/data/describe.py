@@ -1,6 +1,7 @@
 """From a video and its annotation to a row of the manifest: what is accepted, repaired and refused."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -65,8 +66,9 @@ def describe(
 def read_annotation(key: str, annotation: Mapping[str, Any], duration_s: float) -> tuple[str, Segments, list[Repair]]:
     """The subset and the annotated actions of a video; the actions are clipped to its length.
 
-    A video without any action is background. A video with an action that lies wholly outside it, or that ends before it
-    starts, is refused: the action is somewhere, and training would teach it as background.
+    A video without any action is background. An action that is written twice is one. A video with an action that lies
+    wholly outside it, or that ends before it starts, is refused: the action is somewhere, and training would teach it as
+    background.
 
     Raises:
         DataError: an action is unusable, or the annotation is not in ActivityNet's form.
@@ -78,11 +80,17 @@ def read_annotation(key: str, annotation: Mapping[str, Any], duration_s: float) 
     if entry.subset not in SUBSETS:
         raise DataError(f"{key}.json: subset is {annotation.get('subset')!r}, none of {SUBSETS}")
     repairs, kept = [], []
-    for action in entry.segments:
+    for action, times in Counter(entry.segments).items():
         what = f"{action.label!r} at [{action.start_s:g}, {action.end_s:g}] s"
+        if times > 1:
+            repairs.append(Repair(key, f"{what} is written {times} times and was kept once"))
         start_s, end_s = max(action.start_s, 0.0), min(action.end_s, duration_s)
         if action.start_s == action.end_s:
             repairs.append(Repair(key, f"{what} has no length and was left out"))
+        elif action.end_s < action.start_s:
+            raise DataError(
+                f"{what} ends before it starts: its times are swapped, or those of two actions are mixed up"
+            )
         elif end_s <= start_s:
             raise DataError(
                 f"{what}: nothing of it is inside the video, which lasts {duration_s:.2f} s: the annotation is wrong "

@@ -25,8 +25,10 @@ from tadscale.errors import UserError
 
 SUFFIXES = ("npy",)
 ROWS_APART = 2  # flow has one frame less than its video, so that it may end a row or two earlier than RGB
-REACH_SLACK = 0.1  # of a video's length; a wrong stride or frame rate is off by a quarter and more
-REACH_SLACK_S = 5.0
+REACH_SLACK = (
+    0.1  # of a video's length; a wrong stride is off by a quarter and more, 25 frames a second for 30 by a fifth
+)
+REACH_SLACK_S = 5.0  # where that is more
 SIDE_BY_SIDE = 2048  # I3D's two times 1024; a ResNet-50 has as many of RGB alone
 TINY = 1e-6  # of a row: what rounding may take
 FPS_SLACK = 1e-4  # how a rate is written: 29.97 is 30000 / 1001, and not 30, which is 1.7 s off after half an hour
@@ -256,7 +258,7 @@ def _duration_s(entry: Mapping[str, Any], rows: int, features: FeatureRows) -> f
     reach_s = features.to_seconds(float(rows - 1)) + features.offset / features.video_fps
     stated = _stated(entry)
     duration_s = reach_s if stated is None else _number(stated, "duration")
-    if abs(reach_s - duration_s) > REACH_SLACK_S + REACH_SLACK * duration_s:
+    if abs(reach_s - duration_s) > max(REACH_SLACK_S, REACH_SLACK * duration_s):
         raise DataError(
             f"{rows} rows, {features.stride} frames apart at {features.video_fps:g} frames a second, reach to "
             f"{reach_s:.1f} s of a video of {duration_s:.1f} s: stride, offset or frame rate are others"

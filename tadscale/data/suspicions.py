@@ -18,6 +18,11 @@ SHOWN = 3
 AMBIGUOUS = "Ambiguous"
 
 
+def spelling(label: str) -> str:
+    """What `High Jump`, `high_jump` and `HighJump` have in common; of a label without letters and digits, all of it."""
+    return "".join(filter(str.isalnum, label.casefold())) or label
+
+
 class _Span(NamedTuple):
     end: float
     duration_s: float
@@ -94,9 +99,9 @@ class Suspicions:
     def _twins(self) -> list[str]:
         alike: dict[str, list[str]] = defaultdict(list)
         for label in sorted(self._labels):
-            alike["".join(label.casefold().split())].append(label)
+            alike[spelling(label)].append(label)
         return [
-            "labels that differ by case or blanks only are classes of their own: "
+            "labels that differ by case, blanks or punctuation only are classes of their own: "
             + ", ".join(f"{label!r} ({self._labels[label]} segments)" for label in labels)
             for labels in alike.values()
             if len(labels) > 1

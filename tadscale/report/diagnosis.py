@@ -88,7 +88,7 @@ def diagnose(
         recall=average_recall(detections, ground_truth),
         calibration=calibration(detections, ground_truth),
         remarks=(
-            *find_suspicions(detections, ground_truth, respelt).remarks(),
+            *find_suspicions(detections, ground_truth, respelt, duration_s).remarks(),
             *_order(detections, ground_truth, tiou, result.average),
         ),
     )

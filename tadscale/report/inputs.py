@@ -60,17 +60,16 @@ def read_files(
     document = read_annotations(ground_truth)
     videos = without_classes(parse_ground_truth(document.content, document.url), leave_out, document.url)
     truth = ground_truth_table(videos, subset, document.url)
-    duration_s = {video.video: np.nan if video.duration_s is None else video.duration_s for video in videos}
     tables, respelt_videos = {}, {}
     for name, url in zip(_names(detections), detections, strict=True):
         found = read_document(url)
         table = kept_classes(parse_detections(found.content, found.url), leave_out)
-        tables[name], respelt_videos[name] = respelt(table, frozenset(truth.videos), frozenset(duration_s))
+        tables[name], respelt_videos[name] = respelt(table, frozenset(truth.videos), {video.video for video in videos})
         check_common(tables[name], truth, found, document)
     return Inputs(
         detections=tables,
         ground_truth=truth,
-        duration_s=np.array([duration_s[video] for video in truth.videos]),
+        duration_s=stated_durations(videos, truth),
         respelt=respelt_videos,
         source=f"{PurePosixPath(document.url).name} (sha256 {document.sha256[:12]}), {_extent(truth, subset)}",
     )
@@ -108,6 +107,12 @@ def read_run(url: str, *, subset: str | None = None, leave_out: Sequence[str] = 
     files = [join(folder, f"{name}.json") for name in scores]
     inputs = read_files(files, truth.url, subset=evaluated, leave_out=leave_out)
     return inputs, tuple(next(iter(scores.values()))["tiou"])
+
+
+def stated_durations(videos: Iterable[AnnotatedVideo], truth: GroundTruth) -> NDArray[np.float64]:
+    """`[videos]` length in seconds of each video of the ground truth, NaN where its entry states none."""
+    stated = {video.video: np.nan if video.duration_s is None else video.duration_s for video in videos}
+    return np.array([stated[video] for video in truth.videos], np.float64)
 
 
 def check_common(table: DetectionTable, truth: GroundTruth, detections: Document, ground_truth: Document) -> None:

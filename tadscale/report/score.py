@@ -34,7 +34,7 @@ from tadscale.metrics.average_precision import (
     tied_detections,
 )
 from tadscale.metrics.tables import index_of
-from tadscale.report.inputs import check_common, kept_classes, without_classes
+from tadscale.report.inputs import check_common, kept_classes, stated_durations, without_classes
 from tadscale.report.suspicions import Suspicions, find_suspicions
 from tadscale.report.video_names import respelt
 
@@ -132,7 +132,8 @@ def score_files(
     check_common(table, truth, table_file, truth_file)
     result = evaluate_detections(table, truth, tiou)
     known = index_of(table.labels, truth.labels)[table.label] >= 0  # [N]
-    suspicions, tied = find_suspicions(table, truth, changed), tied_detections(table, truth)
+    suspicions = find_suspicions(table, truth, changed, stated_durations(videos, truth))
+    tied = tied_detections(table, truth)
     return ScoreReport(
         ground_truth=_scored_file(truth_file),
         detections=_scored_file(table_file),

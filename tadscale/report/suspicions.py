@@ -48,6 +48,10 @@ class Suspicions:
     """Detections of known classes that do not end after they start."""
     empty_instances: int
     """Instances of the ground truth that do not."""
+    late_detections: int
+    """Detections that begin after the stated end of their video."""
+    late_instances: int
+    """Instances of the ground truth that do."""
     repeated_detections: int
     """Detections of known classes that repeat another to the last digit, as where files were joined twice."""
     repeated_instances: int
@@ -105,6 +109,16 @@ class Suspicions:
             yield f"{self.empty_detections} detections do not end after they start: false positives."
         if self.empty_instances:
             yield f"{self.empty_instances} instances do not end after they start: counted, and never found."
+        if self.late_detections:
+            yield (
+                f"{self.late_detections} detections begin after the stated end of their video. Are their times seconds, and "
+                "the video the one that was annotated?"
+            )
+        if self.late_instances:
+            yield (
+                f"{self.late_instances} instances begin after the stated end of their video: counted, and never found. Are "
+                "the ground truth's times seconds?"
+            )
         if self.repeated_detections:
             yield (
                 f"{self.repeated_detections} detections repeat another to the last digit: false positives. Were files that "
@@ -123,7 +137,10 @@ class Suspicions:
 
 
 def find_suspicions(
-    detections: DetectionTable, ground_truth: GroundTruth, respelt: Mapping[str, str] | None = None
+    detections: DetectionTable,
+    ground_truth: GroundTruth,
+    respelt: Mapping[str, str] | None = None,
+    duration_s: NDArray[np.float64] | None = None,
 ) -> Suspicions:
     """Look at detections and the ground truth that they are scored against.
 
@@ -131,8 +148,11 @@ def find_suspicions(
         detections: of any videos.
         ground_truth: one subset.
         respelt: names of videos that were changed to the ground truth's, see `tadscale.report.video_names`.
+        duration_s: `[videos]` stated length of each video of the ground truth, NaN where none is.
     """
-    on_video = index_of(detections.videos, ground_truth.videos)[detections.video] >= 0  # [N]
+    video = index_of(detections.videos, ground_truth.videos)[detections.video]  # [N]
+    on_video = video >= 0  # [N]
+    ends = np.full(len(ground_truth.videos), np.nan) if duration_s is None else duration_s  # [videos]
     known = index_of(detections.labels, ground_truth.labels)[detections.label] >= 0  # [N]
     foreign = Counter(detections.labels[label] for label in detections.label[~known].tolist())
     detected = {detections.labels[label] for label in detections.label.tolist()}
@@ -149,6 +169,8 @@ def find_suspicions(
         foreign_video_detections=int((known & ~on_video).sum()),
         empty_detections=_empty(detections.segments_s[known]),
         empty_instances=_empty(ground_truth.segments_s),
+        late_detections=int((detections.segments_s[on_video, 0] >= ends[video[on_video]]).sum()),
+        late_instances=int((ground_truth.segments_s[:, 0] >= ends[ground_truth.video]).sum()),
         repeated_detections=_repeated(
             detections.video[known], detections.label[known], *detections.segments_s[known].T, detections.score[known]
         ),

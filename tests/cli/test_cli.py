@@ -232,7 +232,7 @@ def test_pack_ends_with_a_table_of_what_became_of_the_videos(tmp_path, capsys):
                  "1 files: stranger.mp4", "'Jump' (3 segments)", "90 s stated, 2.0 s in the file"):  # fmt: skip
         assert part in text
     main(["data", "lint", str(tmp_path / "out")])
-    assert "warning: labels that differ by case or blanks only" in capsys.readouterr().out
+    assert "warning: labels that differ by case, blanks or punctuation only" in capsys.readouterr().out
 
 
 def test_options_are_refused_in_the_words_of_job_files(tmp_path, capsys):

@@ -37,6 +37,15 @@ def test_segments_past_the_end_are_clipped_and_reported() -> None:
     assert "'l3' at [2, 2] s has no length" in repairs[2].what
 
 
+def test_an_action_that_is_written_twice_is_one() -> None:
+    twice = note((1, 2), (1, 2), (3, 4))
+    for entry, label in zip(twice["annotations"], "aab", strict=True):
+        entry["label"] = label
+    row, [repair] = describe("k", VIDEO, twice, "u/s.tar", 0)
+    assert row.segments_s.tolist() == [[1, 2], [3, 4]]
+    assert repair.what == "'a' at [1, 2] s is written 2 times and was kept once"
+
+
 def test_a_video_without_actions_is_background() -> None:
     row, _ = describe("k", VIDEO, note(), "u/s.tar", 0)
     assert row.labels == ()
@@ -52,7 +61,7 @@ def test_subsets_go_by_many_names(name: str, subset: str) -> None:
     ("annotation", "reason"),
     [
         (note((6, 7)), "nothing of it is inside the video, which lasts 5.00 s"),
-        (note((3, 2)), "nothing of it is inside"),
+        (note((3, 2)), "'l0' at [3, 2] s ends before it starts"),
         (note((0, "x")), "annotations"),
         (note((0, float("nan"))), "annotations"),
         (note((0, 1), subset="extra"), "subset is 'extra'"),

@@ -46,8 +46,11 @@ def test_ambiguous_segments_are_told_to_be_a_class() -> None:
     assert warning.startswith("2 segments are 'Ambiguous', which is a class now")
 
 
-def test_labels_that_differ_by_case_or_blanks_are_told_with_their_number() -> None:
+def test_labels_that_differ_by_case_blanks_or_punctuation_are_told_with_their_number() -> None:
     rows = [*segments((0, 1)), *segments((1, 2), (2, 3), label="A "), *segments((4, 5), label="a b")]
     [warning] = warnings({"annotations": rows}, {"annotations": segments((4, 5), label="c")})
     assert "'A ' (2 segments), 'a' (1 segments)" in warning
     assert "'c'" not in warning
+    [warning] = warnings({"annotations": [*segments((0, 1), label="High Jump"), *segments((0, 1), label="high_jump")]})
+    assert "'High Jump' (1 segments), 'high_jump' (1 segments)" in warning
+    assert warnings({"annotations": [*segments((0, 1), label="+"), *segments((0, 1), label="-")]}) == []

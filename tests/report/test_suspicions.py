@@ -45,6 +45,21 @@ def suspicions(scale: float = 1.0, rename: dict[str, str] | None = None) -> Susp
     return find_suspicions(found(scale, rename), truth())
 
 
+def test_what_begins_after_the_stated_end_of_its_video_is_told() -> None:
+    """Ground truth in frames still touches some detections of short videos, and so is not known by its unit."""
+    known = truth()
+    ends = np.array([known.segments_s[known.video == video].max() for video in range(10)])
+    assert list(find_suspicions(found(), known, duration_s=ends).remarks()) == []
+    unknown = np.where(np.arange(10) < 9, ends, np.nan)
+    in_frames = dataclasses.replace(known, segments_s=known.segments_s * 10)
+    late = int((in_frames.segments_s[:, 0] >= unknown[known.video]).sum())
+    assert 0 < late < len(known)
+    remarks = list(find_suspicions(found(), in_frames, duration_s=unknown).remarks())
+    assert any(f"{late} instances begin after the stated end of their video" in remark for remark in remarks)
+    remarks = list(find_suspicions(found(10.0), known, duration_s=unknown).remarks())
+    assert any(f"{late} detections begin after the stated end of their video" in remark for remark in remarks)
+
+
 def test_a_sound_file_raises_none() -> None:
     sound = suspicions()
     assert list(sound.remarks()) == [] and sound.touching == 1.0
