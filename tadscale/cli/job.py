@@ -201,7 +201,8 @@ def _plan_job(options: argparse.Namespace, console: Console) -> int:
         raise UserError(
             f"{options.job} only evaluates: there is no training to plan; name a job of kind distill or teacher"
         )
-    preflight(job)
+    for doubt in preflight(job):
+        console.print(f"warning: {doubt}", style="yellow", markup=False, highlight=False)
     cpus = options.cpus or os.cpu_count() or 1
     rates, windows = measure_rates(job, modes, named_appearance_teacher(job))
     expected = forecast(job, windows, rates, cpus, offered(job).nodes)

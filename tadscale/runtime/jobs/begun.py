@@ -1,32 +1,34 @@
 """What lies under a job's name from an earlier start: looked at before a cluster is started for it."""
 
 from tadscale.data.manifest import MANIFEST_NAME
-from tadscale.data.storage import join, list_names
+from tadscale.data.storage import list_names
 from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.modes import DISTILLING, stage_modes
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.stage.spec import Stage, planned_stages, with_contents
 from tadscale.runtime.training.resume import IDENTITY_NAME, check_identity, check_stored
 
 
 def check_begun(job: JobConfig) -> None:
-    """Refuse a job whose name belongs to another, seen on its first stage, which waits for no other's result.
+    """Refuse a job whose name belongs to another, seen on its stages, in order, as far as they are finished.
 
-    Stages that start from, or learn from, something else are looked at when they begin.
+    What comes after a stage that is still to be trained rests on it, and is looked at when it begins; so is what rests on
+    a registered network, which is fetched first.
 
     Raises:
-        UserError: the stage that lies there has other settings, or another plan.
+        UserError: a stage that lies there has other settings, or another plan.
         StorageError: the storage cannot be reached.
     """
-    mode = next(iter(stage_modes(job)), None)
-    start = job.model.backbone.weights or ""
-    if mode is None or mode in DISTILLING or start.startswith(MODELS):
-        return
-    if IDENTITY_NAME not in list_names(join(job.run_url, mode)):
-        return
-    stage = stage_of(job, mode)
-    if all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources):
-        check_stored(stage, open_plan(stage.plan)[1])
-    else:  # built-in videos that are to be drawn again
-        check_identity(stage)
+    for stage in planned_stages(job):
+        if IDENTITY_NAME not in list_names(stage.url) or _names_registered(stage):
+            return
+        known = with_contents(stage)
+        if not all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources):
+            check_identity(known)  # built-in videos that are to be drawn again
+            return
+        if check_stored(known, open_plan(stage.plan)[1]) is None:
+            return
+
+
+def _names_registered(stage: Stage) -> bool:
+    return any((url or "").startswith(MODELS) for url in (stage.start_url, stage.teacher_url, stage.appearance_url))

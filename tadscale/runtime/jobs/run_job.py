@@ -24,7 +24,6 @@ from tadscale.runtime.cluster.capacity import connect
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.evaluation.choose_epochs import choose_epochs, record_choices
 from tadscale.runtime.evaluation.score_models import evaluate_models
-from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.jobs.blind_start import warn_of_blind_start
 from tadscale.runtime.jobs.gate.run_gate import run_gate
 from tadscale.runtime.jobs.last_words import hints
@@ -90,13 +89,14 @@ def run_job(job: JobConfig, console: Console, stop: StopToken, tags: Mapping[str
         ChampionChanged: the gate found the version to be champion, and another has become it meanwhile.
     """
     with console.status(f"{job.name}: checking settings, data and services"):
-        preflight(job)
-        check_begun(job)
+        doubts = preflight(job)
     settings = job.model_dump(mode="json")
     job = with_absolute_paths(job)  # once, here: its processes run in other folders
     tags = {**provenance_tags(), "seed": str(job.seed), "kind": job.kind, **(tags or {})}
     with leased(job.run_url, stop), Journal(job.run_url, DRIVER):
         with track_job(job.tracking, job=job.name, storage=job.storage, settings=settings, tags=tags) as run:
+            for doubt in doubts:
+                log.warning("%s", doubt)
             log.info("%s begins: process %d on %s, run %s", job.name, os.getpid(), socket.gethostname(), run.run_id)
             summary = _run(job, run, console, stop)
         _conclude(job, summary, console)

@@ -1,5 +1,6 @@
 """A job under the name of another is refused before anything is started."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from tadscale.engine.state import GROUPS
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, stage_of
+from tadscale.runtime.stage.spec import Stage, planned_stages, stage_of, with_contents
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.resume import note_identity
+from tests.runtime.conftest import finish
 from tests.runtime.jobs.preflight.conftest import job, stored  # noqa: F401
 
 
@@ -38,6 +40,17 @@ def test_other_settings_and_other_videos_are_refused(job, stored):  # noqa: F811
     open_plan.cache_clear()  # another process looks anew
     with pytest.raises(UserError, match="another plan"):
         check_begun(job(**own))
+
+
+def test_a_later_stage_is_looked_at_where_those_before_it_are_finished(job, stored):  # noqa: F811
+    own = {"data__sprites": None, "data__url": stored()}
+    for stage in planned_stages(job(**own)):
+        finish(with_contents(stage))
+    check_begun(job(**own))
+    with pytest.raises(UserError, match=r"decomposed.*changed: student.distill.share"):
+        check_begun(job(**own, student__distill__share=3.0))
+    shutil.rmtree(stage_of(job(**own), "teacher").url)  # to be trained anew, and with it all that rests on it
+    check_begun(job(**own, student__distill__share=3.0))
 
 
 def test_built_in_videos_that_are_to_be_drawn_again_are_no_fault(job):  # noqa: F811

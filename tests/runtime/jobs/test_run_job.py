@@ -40,7 +40,8 @@ def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, 
     part("_open_data", SimpleNamespace(digest=""))
     part("finished_stages", {})
     part("evaluate_models", {})
-    for name in ("preflight", "connect", "_publish", "_conclude"):
+    part("preflight", [])
+    for name in ("connect", "_publish", "_conclude"):
         part(name, None)
     monkeypatch.chdir(tmp_path)
     job = JobConfig.model_validate({"kind": "evaluate", "name": "x", "storage": "runs", "data": {"url": "shards"}})

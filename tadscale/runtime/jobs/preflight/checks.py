@@ -17,6 +17,7 @@ from tadscale.runtime.jobs.preflight import (
     windows,
 )
 from tadscale.runtime.jobs.preflight.bounded import within
+from tadscale.runtime.jobs.preflight.doubts import doubts
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.tracking import tracking
 from tadscale.runtime.stage.job import JobConfig
@@ -97,12 +98,15 @@ class PreflightFailed(UserError):
         return PreflightFailed, (self.faults,)
 
 
-def preflight(job: JobConfig, *, services: bool = True) -> None:
+def preflight(job: JobConfig, *, services: bool = True) -> list[str]:
     """Find everything that would fail, and can be known without training.
 
     Args:
         job: as its file has it.
         services: also ask storage, tracking store and cluster; else only what the job file itself tells.
+
+    Returns:
+        What is no fault, and is perhaps not meant: see `doubts`.
 
     Raises:
         PreflightFailed: something would; names every fault and what to do.
@@ -114,6 +118,7 @@ def preflight(job: JobConfig, *, services: bool = True) -> None:
             faults.setdefault(says, Fault(check.name, says))  # what several checks stumble over is told once
     if faults:
         raise PreflightFailed(list(faults.values()))
+    return list(doubts(facts)) if services or facts.draws else []
 
 
 def applicable(facts: Facts, *, services: bool) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from tadscale.engine.start import load_start
 from tadscale.engine.steps import StudentConfig
+from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
@@ -47,9 +48,11 @@ def start(facts: Facts) -> Iterator[str]:
 
 
 def finished(facts: Facts) -> Iterator[str]:
-    """A job that only evaluates has something to evaluate."""
+    """A job that only evaluates has something to evaluate; what lies under another's name is that very job's."""
     if facts.job.kind == "evaluate":
         finished_stages(facts.job.run_url)
+    else:
+        check_begun(facts.given)
     yield from ()
 
 

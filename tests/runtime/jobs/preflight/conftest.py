@@ -66,19 +66,25 @@ def stored(tmp_path: Path) -> Callable[..., str]:
     video = encode_h264(frames, 5.0)
 
     def write(
-        name: str = "own", *, labels: tuple[str, ...] = ("run",), subsets: tuple[str, ...] = ("train", "test")
+        name: str = "own",
+        *,
+        labels: tuple[str, ...] = ("run",),
+        subsets: tuple[str, ...] = ("train", "test"),
+        test_labels: tuple[str, ...] | None = None,
     ) -> str:
-        annotations = [{"label": label, "segment": [0.5, 3.0]} for label in labels]
+        tested = labels if test_labels is None else test_labels
         samples = [
-            VideoSample(
-                f"{name}-{subset}-{index}", video, {"duration": 4.0, "subset": subset, "annotations": annotations}
-            )
+            VideoSample(f"{name}-{subset}-{index}", video, note(subset, tested if subset == "test" else labels))
             for subset in subsets
             for index in range(2)
         ]
         url = str(tmp_path / name)
-        write_manifest(write_shards(samples, url, classes=labels or None))
+        write_manifest(write_shards(samples, url, classes=tuple(dict.fromkeys(labels + tested)) or None))
         return url
+
+    def note(subset: str, labels: tuple[str, ...]) -> Tree:
+        annotations = [{"label": label, "segment": [0.5, 3.0]} for label in labels]
+        return {"duration": 4.0, "subset": subset, "annotations": annotations}
 
     return write
 

@@ -12,6 +12,8 @@ import pytest
 from tadscale.cli import main
 from tadscale.data.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from tadscale.runtime.jobs.preflight.checks import CHECKS, PreflightFailed, preflight
+from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.training.resume import note_identity
 from tests.runtime.jobs.preflight.conftest import changed, sound
 
 JOBS = Path(__file__).parents[4] / "jobs"
@@ -208,6 +210,30 @@ def test_sources_of_other_classes_than_those_that_are_scored_on(job, stored):
     sources = [{"url": stored("one")}, {"url": stored("two", labels=("jump",))}]
     with pytest.raises(PreflightFailed, match="not in both: jump"):
         preflight(job(data__sprites=None, data__url=stored("three"), data__sources=sources))
+
+
+def test_classes_that_are_spelt_otherwise_in_training_are_a_fault(job, stored):
+    url = stored(labels=("High Jump", "run"), test_labels=("high_jump", "run"))
+    with pytest.raises(PreflightFailed, match="'high_jump' of subset 'test' is spelt 'High Jump' in training"):
+        preflight(job(data__sprites=None, data__url=url))
+
+
+def test_what_is_allowed_and_perhaps_not_meant_is_said(job, stored):
+    own = {"data__sprites": None, "data__url": stored(labels=("run",), test_labels=("run", "jump", "walk"))}
+    [never] = preflight(job(**own))
+    assert never.startswith("2 of 3 classes of subset 'test' are in no training video")
+    assert never.endswith("jump, walk")
+    [by_heart] = preflight(job(**own, data__test_subset="train"))
+    assert "'train' of" in by_heart and "is trained on and scored on" in by_heart
+    assert preflight(job(**own, data__test_subset="train", kind="pretrain", pretrain={"frames": 8})) == []
+
+
+def test_a_job_under_the_name_of_another_is_found_before_it_runs(job, stored):
+    own = {"data__sprites": None, "data__url": stored()}
+    note_identity(stage_of(job(**own), "teacher"))
+    preflight(job(**own))
+    with pytest.raises(PreflightFailed, match=r"finished stages: .*changed: optim.lr"):
+        preflight(job(**own, optim__lr=5e-3))
 
 
 def test_what_would_be_written_into_the_folder_that_ray_deletes_is_refused(job, tmp_path, monkeypatch):

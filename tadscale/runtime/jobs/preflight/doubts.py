@@ -1,0 +1,35 @@
+"""What is allowed and perhaps not meant: no fault, and a figure that says less than it seems to."""
+
+from collections.abc import Iterator
+
+from tadscale.runtime.jobs.preflight.facts import Facts
+
+NAMED = 5
+
+
+def doubts(facts: Facts) -> Iterator[str]:
+    """A sentence each, of a job in which no fault was found. Raises as `Facts` does."""
+    if facts.evaluates and facts.modes:
+        yield from _seen_in_training(facts)
+    if facts.evaluates and facts.learns_from_truth:
+        yield from _never_taught(facts)
+
+
+def _seen_in_training(facts: Facts) -> Iterator[str]:
+    data = facts.job.data
+    if any((source.url, source.subset) == (data.url, data.test_subset) for source in data.training_sources):
+        yield (
+            f"subset {data.test_subset!r} of {data.url} is trained on and scored on: the figures say how well it is learned "
+            "by heart; name another data.test_subset"
+        )
+
+
+def _never_taught(facts: Facts) -> Iterator[str]:
+    taught = {label for row in facts.labelled_training.facts() for label in row.labels}
+    wanted = {label for row in facts.test.facts() for label in row.labels}
+    if unknown := sorted(wanted - taught):
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        yield (
+            f"{len(unknown)} of {len(wanted)} classes of subset {facts.job.data.test_subset!r} are in no training video, "
+            f"and each is a 0 in the mean: {', '.join(unknown[:NAMED])}{more}"
+        )
