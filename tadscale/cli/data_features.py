@@ -88,13 +88,16 @@ def _extract(options: argparse.Namespace, console: Console) -> int:
     from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
     from tadscale.data.storage import join
     from tadscale.runtime.jobs.job_file import load_job
+    from tadscale.runtime.jobs.named_models import opened_models
     from tadscale.runtime.stage.extraction import extractors
 
     job = load_job(options.job, options.set)
     if job.data.window.features is not None:
         raise UserError(f"{options.job} reads features already: extract those of a job on videos")
     keep_freed_memory()
-    videos, found = read_manifest(job.data.url), extractors(job)
+    videos = read_manifest(job.data.url)
+    with opened_models(job) as at_hand:
+        found = extractors(at_hand)
     for name, extractor in found.items():
         ledger = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
         folder = join(options.out, name)

@@ -1,5 +1,7 @@
 """The teachers and the start that a job names instead of training them."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
 
 from tadscale.data.storage import join, read_bytes, write_bytes
@@ -32,6 +34,27 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
     backbone = job.model.backbone.model_copy(update={"weights": start})
     model = job.model.model_copy(update={"backbone": backbone})
     return job.model_copy(update={"teacher": teacher, "student": student, "model": model})
+
+
+@contextmanager
+def opened_models(job: JobConfig) -> Iterator[JobConfig]:
+    """The same job, its registered start and teacher in folders of this machine for as long as the context lasts.
+
+    Raises:
+        ValueError: there is no such model, or it is damaged.
+    """
+    with ExitStack() as opened:
+
+        def here(url: str | None) -> str | None:
+            if url is None or not url.startswith(MODELS):
+                return url
+            package = opened.enter_context(open_model(url, resolve_tracking_uri(job.tracking, job.storage)))
+            return str(detector_folder(package))
+
+        teacher = job.teacher.model_copy(update={"url": here(job.teacher.url)})
+        backbone = job.model.backbone.model_copy(update={"weights": here(job.model.backbone.weights)})
+        model = job.model.model_copy(update={"backbone": backbone})
+        yield job.model_copy(update={"teacher": teacher, "model": model})
 
 
 def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:

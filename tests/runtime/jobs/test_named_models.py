@@ -7,7 +7,11 @@ import pytest
 from tadscale.engine.start import start_digest
 from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
 from tadscale.network import load_network, read_spec, save_network
-from tadscale.runtime.jobs.named_models import named_appearance_teacher, with_named_models_at_hand
+from tadscale.runtime.jobs.named_models import (
+    named_appearance_teacher,
+    opened_models,
+    with_named_models_at_hand,
+)
 from tadscale.runtime.models.packaging import package_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import TeacherConfig
@@ -45,6 +49,17 @@ def test_a_registered_appearance_teacher_is_laid_beside_it(job):
     assert read_spec(url) == named_appearance_teacher(job.model_copy(update={"student": wanted}))
     assert named_appearance_teacher(named) == read_spec(url)
     assert named_appearance_teacher(job) is None
+
+
+def test_registered_models_are_opened_on_this_machine_for_a_command(job):
+    backbone = job.model.backbone.model_copy(update={"weights": "models:/movement@champion"})
+    model = job.model.model_copy(update={"backbone": backbone})
+    named = job.model_copy(update={"teacher": TeacherConfig(url="models:/movement/1"), "model": model})
+    with opened_models(named) as opened:
+        for url in (opened.teacher.url, opened.model.backbone.weights):
+            assert load_network(url)[1].reads_motion
+    with opened_models(job) as as_it_is:
+        assert as_it_is == job
 
 
 def test_folders_are_left_where_they_are(job):
