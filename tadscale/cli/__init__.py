@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"tadscale: {error}", style="red", markup=False)
         return EXIT_FAILED
     except KeyboardInterrupt:
+        errors.print("tadscale: interrupted", style="red")
         return EXIT_INTERRUPTED
 
 

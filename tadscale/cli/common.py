@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tadscale.errors import UserError
 from tadscale.report.live_line import CountProgress
 
 EXIT_OK, EXIT_FAILED = 0, 1
@@ -23,6 +24,11 @@ def write_page(path: Path, page: str) -> None:
     """Write HTML, which says of itself that it is UTF-8; of a file's name that is none the bytes are escaped.
 
     Raises:
-        OSError: the file cannot be written.
+        UserError: the file cannot be written.
     """
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    try:
+        path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}; name a file in a folder that is there and is yours to write to"
+        ) from error

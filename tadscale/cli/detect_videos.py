@@ -88,6 +88,8 @@ def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table
             table.add_row(
                 Text(row.video), Text(row.label), f"{row.start_s:.2f}", f"{row.end_s:.2f}", f"{row.score:.4f}"
             )
+    if hidden := len(prediction.detections) - table.row_count:
+        table.caption = f"{hidden} weaker than {min_score:g} are not shown (--min-score)"
     return table
 
 

@@ -52,6 +52,8 @@ def add_to(commands: Commands) -> None:
 def _detect(options: argparse.Namespace, console: Console) -> int:
     if bool(options.videos) == bool(options.live):
         raise UserError("name videos, or a stream with --live, and not both")
+    if options.min_score is not None and not 0 <= options.min_score <= 1:
+        raise UserError(f"--min-score {options.min_score:g} is no score: scores lie between 0 and 1")
     _refuse_ignored(options)
     keep_freed_memory()
     if options.live:
@@ -75,6 +77,8 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
         console.out(prediction_json(prediction, min_score=options.min_score or 0.0), highlight=False)
     else:
         console.print(prediction_table(prediction, min_score=readable))
+        if options.html:
+            console.print(f"written: {options.html}", markup=False, highlight=False)
     if prediction.limited:
         limit = next(iter(prediction.limited.values()))
         Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(

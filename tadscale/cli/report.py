@@ -51,6 +51,7 @@ def _report(options: argparse.Namespace, console: Console) -> int:
         for name, table in inputs.detections.items()
     ]
     write_page(options.html, diagnosis_html(diagnoses, f"Report of {', '.join(inputs.detections)}", inputs.source))
+    console.print(inputs.source, markup=False, highlight=False)
     for one in diagnoses:
         console.print(f"{one.name}: average mAP {100 * one.result.average:.2f}", markup=False, highlight=False)
         for remark in one.remarks:

@@ -177,7 +177,7 @@ class _Reader:
 
     def _sample(self, key: str, path: str, video: bytes) -> VideoSample:
         info = probe_video(video)
-        self.suspicions.see(key, self.entries[key], info)
+        self.suspicions.see(key, self.entries[key], info, self.transcode.fps if self.transcode else 0.0)
         if self.transcode is None:
             return VideoSample(key, video, self.entries[key], _suffix(path, video), info)
         return VideoSample(key, transcode_video(video, info, self.transcode), self.entries[key])

@@ -14,6 +14,8 @@ SLACK_S, SLACK = 1.0, 0.05
 """A stated duration may be this much off: published ones are rounded, and copies lose a tail."""
 BEYOND = 3.0
 """Times that end this much later than the videos (in the median) are taken for another unit."""
+RATE_SLACK = 0.05
+"""A video may have this much fewer pictures a second than it is to have: 24 pass for 25, 29.97 for 30."""
 SHOWN = 3
 AMBIGUOUS = "Ambiguous"
 
@@ -36,9 +38,19 @@ class Suspicions:
         self._durations: list[str] = []
         self._labels: Counter[str] = Counter()
         self._spans: list[_Span] = []
+        self._slow: list[str] = []
 
-    def see(self, key: str, annotation: Any, info: VideoInfo) -> None:
-        """Take note of one video. A malformed annotation is for others to refuse."""
+    def see(self, key: str, annotation: Any, info: VideoInfo, wanted_fps: float = 0.0) -> None:
+        """Take note of one video. A malformed annotation is for others to refuse.
+
+        Args:
+            key: its own.
+            annotation: its entry.
+            info: what its file says.
+            wanted_fps: how many pictures a second it is brought to, if it is.
+        """
+        if info.fps < wanted_fps * (1 - RATE_SLACK):
+            self._slow.append(f"{key}: {info.fps:g} of {wanted_fps:g}")
         try:
             [video] = parse_ground_truth({"database": {key: annotation}}, key)
         except UserError:
@@ -54,10 +66,12 @@ class Suspicions:
         self._durations += other._durations
         self._labels += other._labels
         self._spans += other._spans
+        self._slow += other._slow
 
     def warnings(self) -> list[str]:
         """One line a kind; none if nothing is remarkable."""
-        return [line for line in (self._other_files(), self._other_unit(), self._ambiguous(), *self._twins()) if line]
+        found = self._other_files(), self._other_unit(), self._ambiguous(), self._shown_twice(), *self._twins()
+        return [line for line in found if line]
 
     def _compare(self, video: AnnotatedVideo, info: VideoInfo) -> None:
         stated = video.duration_s
@@ -67,10 +81,17 @@ class Suspicions:
     def _other_files(self) -> str:
         if not self._durations:
             return ""
-        shown = "; ".join(self._durations[:SHOWN]) + ("; ..." if len(self._durations) > SHOWN else "")
         return (
             f"{len(self._durations)} videos are not as long as their annotations say: other files, cut short, or at "
-            f"another speed? {shown}"
+            f"another speed? {_first(self._durations)}"
+        )
+
+    def _shown_twice(self) -> str:
+        if not self._slow:
+            return ""
+        return (
+            f"{len(self._slow)} videos have fewer pictures a second than they are brought to: some are shown twice, and "
+            f"nothing moves between those; ask for a lower rate. {_first(self._slow)}"
         )
 
     def _other_unit(self) -> str:
@@ -106,3 +127,7 @@ class Suspicions:
             for labels in alike.values()
             if len(labels) > 1
         ]
+
+
+def _first(lines: list[str]) -> str:
+    return "; ".join(lines[:SHOWN]) + ("; ..." if len(lines) > SHOWN else "")

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from tadscale.cli import main
+from tadscale.cli.common import write_page
 from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
 from tadscale.data.annotations import ground_truth_table, parse_detections, parse_ground_truth
 from tadscale.errors import UserError
@@ -94,6 +95,19 @@ def test_as_a_table() -> None:
     out = io.StringIO()
     Console(file=out, width=100).print(prediction_table(PREDICTION, min_score=0.5))
     assert "jump" not in out.getvalue() and "run" in out.getvalue()
+    assert "weaker than 0.5 are not shown (--min-score)" in out.getvalue()
+
+
+def test_a_score_above_1_is_refused(package: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    assert main(["detect", str(package), "any.mp4", "--min-score", "2"]) == 1
+    assert "--min-score 2 is no score" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_is_told_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"nowhere/page\.html cannot be written: No such file or directory; name a file"
+    ):
+        write_page(tmp_path / "nowhere" / "page.html", "")
 
 
 def test_none_kept_of_a_video_is_refused(package: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811

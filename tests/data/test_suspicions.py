@@ -34,6 +34,15 @@ def test_other_units_of_time_are_recognised(factor: float, unit: str) -> None:
     assert "60.0 s" in warning
 
 
+def test_videos_that_are_brought_to_a_higher_rate_are_told() -> None:
+    seen = Suspicions()
+    for key, fps in {"a": 10.0, "b": 24.0, "c": 29.97}.items():
+        seen.see(key, {"annotations": []}, VideoInfo(60.0, fps, 600, 8, 8), wanted_fps=25.0)
+    [warning] = seen.warnings()
+    assert warning.startswith("1 videos have fewer pictures a second than they are brought to")
+    assert warning.endswith("a: 10 of 25")
+
+
 def test_another_length_than_stated_is_told_with_both() -> None:
     [warning] = warnings(*({"duration": stated, "annotations": []} for stated in (211.5, 60, 20, 30, 40)))
     assert warning.startswith("4 videos are not as long")

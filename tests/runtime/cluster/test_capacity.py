@@ -23,13 +23,20 @@ def test_a_local_cluster_is_given_the_logical_cpus_that_the_job_needs():
     [
         ({"workers": 4}, False, r"4 CPUs for 4 training worker\(s\), 1 to fetch"),
         ({"workers": 2, "motion_actors": 2}, True, "2 for motion"),
-        ({"workers": 1, "gpus_per_worker": 1}, False, "needs 1 GPUs"),
     ],
 )
 def test_a_job_that_leaves_no_cpu_for_data_is_refused(changes, motion, words):
     with pytest.raises(ValueError, match=words) as refusal:
         check_capacity(ClusterConfig(**changes), motion=motion)
     assert "wait for ever" in str(refusal.value)
+
+
+def test_a_machine_without_gpus_is_told_of_gpus_alone():
+    lack = shortage(ClusterConfig(workers=1, gpus_per_worker=1), {"CPU": 8.0}, motion=False)
+    assert lack is not None and lack.startswith(
+        "the cluster has 0 GPUs, and this stage needs 1 GPUs: set cluster.gpus_per"
+    )
+    assert "CPUs left for data" not in lack
 
 
 def test_a_pool_of_actors_that_would_shrink_is_refused():
