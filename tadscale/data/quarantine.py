@@ -113,9 +113,14 @@ class QuarantineLedger:
         )
 
     def _advice(self) -> str:
-        """What to do: while packing there are only files and annotations, later a manifest that may be of other shards."""
+        """What to do: packing has files, indexing what others wrote; later there is a manifest, perhaps of other shards."""
         if all(entry.stage == "pack" for entry in self):
             return "Correct the annotations or the files, or let more be left out: --budget SHARE, 0 to 1."
+        if all(entry.stage == "scan" for entry in self):
+            return (
+                "Correct the sidecars or the files, or say how the shards are to be understood: --annotations, --classes, "
+                "--subset, --video-suffix or --unlabelled."
+            )
         return (
             "If they are really bad, remove them from the data set or raise the budget (data.quarantine_budget); if "
             "they are not, the shards and the manifest probably do not belong together: rebuild the manifest."

@@ -145,7 +145,9 @@ def _row(sample: TarSample, url: str, reading: Reading, suspicions: Suspicions) 
     if sample.fault:
         raise DataError(sample.fault)
     if sample.video_offset < 0:
-        raise DataError("an annotation without a video beside it")
+        raise DataError(
+            "an annotation without a video beside it; the manifest of features is written by `tadscale data features`"
+        )
     info = probe_video(sample.video)
     entry = dict(_annotation(sample, reading, info.duration_s))
     entry["subset"] = entry.get("subset") or reading.subset or _subset_in(url)

@@ -69,6 +69,15 @@ def test_what_to_do_depends_on_whether_there_are_shards_yet() -> None:
         ledger.check(9)
 
 
+def test_indexing_is_told_how_shards_can_be_understood() -> None:
+    ledger = QuarantineLedger()
+    for key in ("a", "b"):
+        ledger.add(QuarantineEntry("s.tar", key, "nothing says its subset", "scan"))
+    with pytest.raises(QuarantineExceeded, match=r"--annotations, --classes, --subset") as raised:
+        ledger.check(9)
+    assert "quarantine_budget" not in str(raised.value)
+
+
 def test_all_videos_are_more_than_any_budget_bears() -> None:
     ledger = QuarantineLedger(QuarantineBudget(max_fraction=1.0))
     ledger.add(entry("a", "no number"))
