@@ -74,11 +74,11 @@ def read_annotation(key: str, annotation: Mapping[str, Any], duration_s: float) 
         DataError: an action is unusable, or the annotation is not in ActivityNet's form.
     """
     try:
-        [entry] = parse_ground_truth({"database": {key: annotation}}, f"{key}.json")
+        [entry] = parse_ground_truth({"database": {key: annotation}}, "its annotation")
     except ValueError as error:
         raise DataError(str(error)) from error
     if entry.subset not in SUBSETS:
-        raise DataError(f"{key}.json: subset is {annotation.get('subset')!r}, none of {SUBSETS}")
+        raise DataError(f"its annotation: subset is {annotation.get('subset')!r}, none of {SUBSETS}")
     repairs, kept = [], []
     for action, times in Counter(entry.segments).items():
         what = f"{action.label!r} at [{action.start_s:g}, {action.end_s:g}] s"
