@@ -31,6 +31,7 @@ from tadscale.data.crop import Crop
 from tadscale.data.upright import pixel_aspect, upright_rgb, upright_shape
 
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
+MICROSECOND_S = 1e-6  # of the times of a container as a whole
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
 STILL_S = (
@@ -40,7 +41,7 @@ NO_PICTURE = "zero length: the video stream holds no picture"
 
 
 class VideoInfo(NamedTuple):
-    """What a file holds, counted from its packets, not read from its header."""
+    """What a file holds, counted from its packets, not read from its header (but for the last)."""
 
     duration_s: float
     fps: float
@@ -49,6 +50,8 @@ class VideoInfo(NamedTuple):
     width: int
     """As displayed: after rotation."""
     height: int
+    promised_s: float = 0.0
+    """How long the header says that it lasts, sound included; 0 where it says nothing. A file cut short has less."""
 
 
 class _Picture(NamedTuple):
@@ -64,6 +67,7 @@ def probe_video(video: Video) -> VideoInfo:
         UndecodableVideo: no container of the allow-list, no video stream, no picture, or no duration.
     """
     with open_container(video) as (container, stream):
+        promised_s = (container.duration or 0) * MICROSECOND_S
         times_s, duration_s = _display_times(container, stream)
     frames = len(times_s)
     if not frames or duration_s <= 0:
@@ -72,7 +76,7 @@ def probe_video(video: Video) -> VideoInfo:
         raise UndecodableVideo(f"lasts {duration_s:.3g} s by its times of display: damaged, or to be cut into parts")
     with open_container(video) as (container, stream):
         height, width = upright_shape(next(_on_display(_pictures(container, stream)))[0].frame)
-    return VideoInfo(duration_s, frames / duration_s, frames, round(width), round(height))
+    return VideoInfo(duration_s, frames / duration_s, frames, round(width), round(height), promised_s)
 
 
 def displayed_shape(video: Video) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def describe(
         video_offset=video_offset,
         video_bytes=len(video),
         video_sha256=hashlib.sha256(video).hexdigest(),
-        **info._asdict(),
+        **{name: value for name, value in info._asdict().items() if name in VideoRow._fields},
         **segments._asdict(),
     )
     if fault := fault_of_row(row._asdict()):

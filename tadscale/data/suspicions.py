@@ -39,6 +39,7 @@ class Suspicions:
         self._labels: Counter[str] = Counter()
         self._spans: list[_Span] = []
         self._slow: list[str] = []
+        self._cut: list[str] = []
 
     def see(self, key: str, annotation: Any, info: VideoInfo, wanted_fps: float = 0.0) -> None:
         """Take note of one video. A malformed annotation is for others to refuse.
@@ -51,6 +52,8 @@ class Suspicions:
         """
         if info.fps < wanted_fps * (1 - RATE_SLACK):
             self._slow.append(f"{key}: {info.fps:g} of {wanted_fps:g}")
+        if info.promised_s - info.duration_s > max(SLACK_S, SLACK * info.promised_s):
+            self._cut.append(f"{key}: {info.duration_s:.1f} of {info.promised_s:.1f} s")
         try:
             [video] = parse_ground_truth({"database": {key: annotation}}, key)
         except UserError:
@@ -67,11 +70,12 @@ class Suspicions:
         self._labels += other._labels
         self._spans += other._spans
         self._slow += other._slow
+        self._cut += other._cut
 
     def warnings(self) -> list[str]:
         """One line a kind; none if nothing is remarkable."""
-        found = self._other_files(), self._other_unit(), self._ambiguous(), self._shown_twice(), *self._twins()
-        return [line for line in found if line]
+        alone = self._other_files(), self._cut_short(), self._other_unit(), self._ambiguous(), self._shown_twice()
+        return [line for line in (*alone, *self._twins()) if line]
 
     def _compare(self, video: AnnotatedVideo, info: VideoInfo) -> None:
         stated = video.duration_s
@@ -84,6 +88,14 @@ class Suspicions:
         return (
             f"{len(self._durations)} videos are not as long as their annotations say: other files, cut short, or at "
             f"another speed? {_first(self._durations)}"
+        )
+
+    def _cut_short(self) -> str:
+        if not self._cut:
+            return ""
+        return (
+            f"{len(self._cut)} videos have fewer pictures than their headers promise: cut short on their way, or with a "
+            f"sound that goes on? {_first(self._cut)}"
         )
 
     def _shown_twice(self) -> str:

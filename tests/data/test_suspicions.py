@@ -2,8 +2,9 @@
 
 import pytest
 
-from tadscale.data.decode import VideoInfo
+from tadscale.data.decode import VideoInfo, probe_video
 from tadscale.data.suspicions import Suspicions
+from tests.data.clips import encode_clip, numbered
 
 INFO = VideoInfo(duration_s=60.0, fps=25.0, frames=1500, width=64, height=64)
 
@@ -41,6 +42,18 @@ def test_videos_that_are_brought_to_a_higher_rate_are_told() -> None:
     [warning] = seen.warnings()
     assert warning.startswith("1 videos have fewer pictures a second than they are brought to")
     assert warning.endswith("a: 10 of 25")
+
+
+def test_files_that_are_cut_short_are_told_of() -> None:
+    whole = encode_clip(numbered(140), container="matroska")
+    cut = probe_video(whole[: len(whole) // 2])
+    seen = Suspicions()
+    seen.see("a", {"annotations": []}, probe_video(whole))
+    assert seen.warnings() == []
+    seen.see("b", {"annotations": []}, cut)
+    [warning] = seen.warnings()
+    assert warning.startswith("1 videos have fewer pictures than their headers promise")
+    assert warning.endswith(f"b: {cut.duration_s:.1f} of 14.0 s")
 
 
 def test_another_length_than_stated_is_told_with_both() -> None:
