@@ -45,9 +45,9 @@ def objective(settings: HeadSettings) -> Objective:
     return build_objective(settings, CLASSES)
 
 
-def built(settings: HeadSettings, seed: int = 0) -> Head:
+def built(settings: HeadSettings, seed: int = 0, classes: int = CLASSES) -> Head:
     torch.manual_seed(seed)
-    return settings.build(in_dim=IN_DIM, num_classes=CLASSES, stride_frames=STRIDE_FRAMES)
+    return settings.build(in_dim=IN_DIM, num_classes=classes, stride_frames=STRIDE_FRAMES)
 
 
 def inputs(batch: int = 4, steps: int = STEPS, seed: int = 1) -> tuple[Tensor, Tensor]:
@@ -158,10 +158,13 @@ def test_decode_takes_the_best_that_are_good_enough(head: Head) -> None:
         assert len(head.decode(predictions, top_k=ALL, min_score=1.1)[window].scores) == 0
 
 
-def test_a_segment_that_was_learned_is_decoded_in_sampled_frames(head: Head, objective: Objective) -> None:
-    """A head that decoded in steps would miss it by a factor of the stride, here 4."""
+@pytest.mark.parametrize("classes", [CLASSES, 1])
+def test_a_segment_that_was_learned_is_decoded_in_sampled_frames(settings: HeadSettings, classes: int) -> None:
+    """A head that decoded in steps would miss it by the stride, here 4. ActivityNet's detectors know one class."""
+    head, objective = built(settings, classes=classes), build_objective(settings, classes)
     features, mask = inputs(1)
-    wanted = Targets(segments_frames=torch.tensor([[[40.0, 84.0]]]), labels=torch.tensor([[1]]))
+    label = classes // 2
+    wanted = Targets(segments_frames=torch.tensor([[[40.0, 84.0]]]), labels=torch.tensor([[label]]))
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
     for _ in range(60):
         optimizer.zero_grad()
@@ -169,7 +172,7 @@ def test_a_segment_that_was_learned_is_decoded_in_sampled_frames(head: Head, obj
         optimizer.step()
     with torch.no_grad():
         best = head.eval().decode(head(features, mask), top_k=1, min_score=0.0)[0]
-    assert best.labels.tolist() == [1]
+    assert best.labels.tolist() == [label]
     torch.testing.assert_close(best.segments_frames[0], torch.tensor([40.0, 84.0]), atol=STRIDE_FRAMES, rtol=0)
 
 
