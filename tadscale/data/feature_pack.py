@@ -26,8 +26,8 @@ from tadscale.errors import UserError
 SUFFIXES = ("npy",)
 ROWS_APART = 2  # flow has one frame less than its video, so that it may end a row or two earlier than RGB
 REACH_SLACK, REACH_SLACK_S = 0.1, 5.0
-"""Rows may end this share of a video's length, or as many seconds, from its end, whichever is more: a wrong stride is off by a
-quarter and more, 25 frames a second for 30 by a fifth."""
+"""Rows may end this share of a video's length, or as many seconds, from its end, whichever is more: a wrong stride is off by
+a quarter and more, 25 frames a second for 30 by a fifth."""
 SIDE_BY_SIDE = 2048  # I3D's two times 1024; a ResNet-50 has as many of RGB alone
 TINY = 1e-6  # of a row: what rounding may take
 FPS_SLACK = 1e-4  # how a rate is written: 29.97 is 30000 / 1001, and not 30, which is 1.7 s off after half an hour
