@@ -33,6 +33,10 @@ HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.
 """What checkpoints hold beside tensors and plain values (VideoMAE, TSP: the options of their training). Opening one runs no
 code: it takes attributes, no more."""
 NAMED_PROBLEMS = 3
+PARAMETER = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
+"""Pattern of the last part of a tensor's name."""
+Rules = tuple[tuple[str, str | None], ...]
+"""Pattern of a whole name -> the name that it is given, None for what is left out: the first that matches holds."""
 # What torch's reader raises at files with some bytes changed (6,000 of them), and safetensors' one error.
 DAMAGE = (
     *(safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError),
@@ -110,6 +114,14 @@ def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     while names and (shared := next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None)):
         names = [name.removeprefix(shared) for name in names]
     return dict(zip(names, tensors.values(), strict=True))
+
+
+def renamed(name: str, rules: Rules) -> str | None:
+    """What rules make of a file's name; one that no rule knows comes back as it is."""
+    for pattern, other in rules:
+        if match := re.fullmatch(pattern, name):
+            return None if other is None else match.expand(other)
+    return name
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from tadscale.data.crop import Crop
 from tadscale.data.upright import pixel_aspect, upright_rgb, upright_shape
 
 TIME_SLACK_S = 1e-3  # Matroska rounds times to 1 ms; a picture that starts this much late counts as on time
-MICROSECOND_S = 1e-6  # of the times of a container as a whole
 MAX_DURATION_S = 48 * 3600.0  # a forged time of display must not ask for a billion windows
 HOLD_S = 0.5  # the last picture stands in for the tail that a container declares but does not hold
 STILL_S = (
@@ -67,7 +66,7 @@ def probe_video(video: Video) -> VideoInfo:
         UndecodableVideo: no container of the allow-list, no video stream, no picture, or no duration.
     """
     with open_container(video) as (container, stream):
-        promised_s = (container.duration or 0) * MICROSECOND_S
+        promised_s = (container.duration or 0) / av.time_base
         times_s, duration_s = _display_times(container, stream)
     frames = len(times_s)
     if not frames or duration_s <= 0:

@@ -1,8 +1,7 @@
 """The names of RAFT's parameters in its authors' code (princeton-vl/RAFT), in which they publish their weights."""
 
-import re
+from tadscale.weights import PARAMETER, Rules, renamed
 
-PART = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 ENCODER = r"(feature|context)_encoder"
 UNIT = rf"{ENCODER}\.(layer[123]\.[01])"
 BEGINNINGS = {
@@ -11,21 +10,24 @@ BEGINNINGS = {
     "update_block.encoder.convc": "update_block.motion_encoder.convcorr",
     "update_block.encoder.convf": "update_block.motion_encoder.convflow",
 }
-RULES: tuple[tuple[str, str | None], ...] = (
-    (rf"{ENCODER}\.conv1\.{PART}", r"\1_encoder.convnormrelu.0.\2"),
-    (rf"{ENCODER}\.norm1\.{PART}", r"\1_encoder.convnormrelu.1.\2"),
-    (rf"{ENCODER}\.conv2\.{PART}", r"\1_encoder.conv.\2"),
-    (rf"{UNIT}\.conv([123])\.{PART}", r"\1_encoder.\2.convnormrelu\3.0.\4"),
-    (rf"{UNIT}\.norm([12])\.{PART}", r"\1_encoder.\2.convnormrelu\3.1.\4"),
-    (rf"{UNIT}\.norm3\.{PART}", None),  # the shortcut's: stored once more behind its convolution, as `downsample.1`
-    (rf"update_block\.motion_encoder\.(conv(?:corr|flow)[12])\.{PART}", r"update_block.motion_encoder.\1.0.\2"),
-    (rf"update_block\.encoder\.conv\.{PART}", r"update_block.motion_encoder.conv.0.\1"),
-    (rf"update_block\.gru\.conv([zrq])\.{PART}", r"update_block.recurrent_block.convgru1.conv\1.\2"),
-    (rf"update_block\.gru\.conv([zrq])([12])\.{PART}", r"update_block.recurrent_block.convgru\2.conv\1.\3"),
-    (rf"update_block\.mask\.0\.{PART}", r"mask_predictor.convrelu.0.\1"),
-    (rf"update_block\.mask\.2\.{PART}", r"mask_predictor.conv.\1"),
+RULES: Rules = (
+    (rf"{ENCODER}\.conv1\.{PARAMETER}", r"\1_encoder.convnormrelu.0.\2"),
+    (rf"{ENCODER}\.norm1\.{PARAMETER}", r"\1_encoder.convnormrelu.1.\2"),
+    (rf"{ENCODER}\.conv2\.{PARAMETER}", r"\1_encoder.conv.\2"),
+    (rf"{UNIT}\.conv([123])\.{PARAMETER}", r"\1_encoder.\2.convnormrelu\3.0.\4"),
+    (rf"{UNIT}\.norm([12])\.{PARAMETER}", r"\1_encoder.\2.convnormrelu\3.1.\4"),
+    (
+        rf"{UNIT}\.norm3\.{PARAMETER}",
+        None,
+    ),  # the shortcut's: stored once more behind its convolution, as `downsample.1`
+    (rf"update_block\.motion_encoder\.(conv(?:corr|flow)[12])\.{PARAMETER}", r"update_block.motion_encoder.\1.0.\2"),
+    (rf"update_block\.encoder\.conv\.{PARAMETER}", r"update_block.motion_encoder.conv.0.\1"),
+    (rf"update_block\.gru\.conv([zrq])\.{PARAMETER}", r"update_block.recurrent_block.convgru1.conv\1.\2"),
+    (rf"update_block\.gru\.conv([zrq])([12])\.{PARAMETER}", r"update_block.recurrent_block.convgru\2.conv\1.\3"),
+    (rf"update_block\.mask\.0\.{PARAMETER}", r"mask_predictor.convrelu.0.\1"),
+    (rf"update_block\.mask\.2\.{PARAMETER}", r"mask_predictor.conv.\1"),
 )
-"""Pattern of a whole name after `BEGINNINGS` -> torchvision's; the first that matches holds."""
+"""Pattern of a whole name after `BEGINNINGS` -> torchvision's."""
 
 
 def torchvision_name(name: str) -> str | None:
@@ -33,7 +35,4 @@ def torchvision_name(name: str) -> str | None:
     for begin, ours in BEGINNINGS.items():
         if name.startswith(begin):
             name = ours + name.removeprefix(begin)
-    for pattern, ours_of in RULES:
-        if match := re.fullmatch(pattern, name):
-            return None if ours_of is None else match.expand(ours_of)
-    return name
+    return renamed(name, RULES)

@@ -298,12 +298,6 @@ def shortage(
     if not short:
         return None
     workers = config.min_workers or config.workers
-    if set(short) == {"GPU"}:
-        return (
-            f"the cluster has {_amounts({'GPU': total.get('GPU', 0.0)})}, and this stage needs {_amounts(short)}: set "
-            "cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 to compute on CPUs, lower cluster.workers or "
-            "cluster.motion_actors, add nodes, or set cluster.wait_for_nodes_s if nodes are still on their way"
-        )
     have = {name: total.get(name, 0.0) for name in short}
     parts = [f"{workers * config.cpus_per_worker:g} CPUs for {workers} training worker(s)"] if training else []
     on_cpus = (
@@ -317,8 +311,9 @@ def shortage(
         lower = (
             "cluster.workers, cluster.cpus_per_worker (0.5 is fine), cluster.motion_actors or cluster.cpus_per_motion"
         )
+    of_cpus = f": {', '.join(parts)}. {why}" if set(short) != {"GPU"} else ". "
     return (
-        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}: {', '.join(parts)}. {why}"
+        f"the cluster has {_amounts(have)}, and this stage needs {_amounts(short)}{of_cpus}"
         f"Lower {lower}{on_cpus}, add nodes, or set cluster.wait_for_nodes_s if nodes are still on their way"
     )
 

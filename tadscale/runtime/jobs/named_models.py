@@ -37,19 +37,30 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
 
 
 @contextmanager
+def opened(url: str, tracking_uri: str) -> Iterator[str]:
+    """The folder of a registered network, on this machine for as long as the context lasts; any other URL as it is.
+
+    Raises:
+        ValueError: there is no such model, or it is damaged.
+    """
+    if not url.startswith(MODELS):
+        yield url
+        return
+    with open_model(url, tracking_uri) as package:
+        yield str(detector_folder(package))
+
+
+@contextmanager
 def opened_models(job: JobConfig) -> Iterator[JobConfig]:
     """The same job, its registered start and teacher in folders of this machine for as long as the context lasts.
 
     Raises:
         ValueError: there is no such model, or it is damaged.
     """
-    with ExitStack() as opened:
+    with ExitStack() as stack:
 
         def here(url: str | None) -> str | None:
-            if url is None or not url.startswith(MODELS):
-                return url
-            package = opened.enter_context(open_model(url, resolve_tracking_uri(job.tracking, job.storage)))
-            return str(detector_folder(package))
+            return url and stack.enter_context(opened(url, resolve_tracking_uri(job.tracking, job.storage)))
 
         teacher = job.teacher.model_copy(update={"url": here(job.teacher.url)})
         backbone = job.model.backbone.model_copy(update={"weights": here(job.model.backbone.weights)})
@@ -67,10 +78,8 @@ def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:
     named = job.student.appearance_teacher
     if named is None or named.url is None:
         return None
-    if not named.url.startswith(MODELS):
-        return read_spec(named.url)
-    with open_model(named.url, resolve_tracking_uri(job.tracking, job.storage)) as package:
-        return read_spec(str(detector_folder(package)))
+    with opened(named.url, resolve_tracking_uri(job.tracking, job.storage)) as url:
+        return read_spec(url)
 
 
 def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:
@@ -80,8 +89,8 @@ def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:
     if not url.startswith(MODELS):
         return _laid(url, join(job.run_url, folder)) if "://" not in url and "://" in job.storage else url
     here = join(job.run_url, folder)
-    with open_model(url, resolve_tracking_uri(job.tracking, job.storage)) as package:
-        return _laid(str(detector_folder(package)), here)
+    with opened(url, resolve_tracking_uri(job.tracking, job.storage)) as source:
+        return _laid(source, here)
 
 
 def _laid(source: str, here: str) -> str:

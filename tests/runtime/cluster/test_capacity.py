@@ -33,9 +33,8 @@ def test_a_job_that_leaves_no_cpu_for_data_is_refused(changes, motion, words):
 
 def test_a_machine_without_gpus_is_told_of_gpus_alone():
     lack = shortage(ClusterConfig(workers=1, gpus_per_worker=1), {"CPU": 8.0}, motion=False)
-    assert lack is not None and lack.startswith(
-        "the cluster has 0 GPUs, and this stage needs 1 GPUs: set cluster.gpus_per"
-    )
+    assert lack is not None and lack.startswith("the cluster has 0 GPUs, and this stage needs 1 GPUs. Lower")
+    assert "set cluster.gpus_per_worker=0 and cluster.gpus_per_motion=0 to compute on CPUs" in lack
     assert "CPUs left for data" not in lack
 
 

@@ -18,12 +18,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tadscale.errors import UserError
+from tadscale.weights import PARAMETER, Rules, renamed
 
-PARAMETER = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
 NAMED_KEYS = 3
-
-Rules = tuple[tuple[str, str | None], ...]
-"""Pattern of a whole name -> its canonical form, None for a classifier's: the first that matches holds."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +32,11 @@ class Layout:
     mark: str
     """Pattern of a name that every file of the layout has, and that tells it from the layouts after it."""
     rules: Rules
+    """From its names to the canonical form; None for a classifier's."""
 
     def rename(self, name: str) -> str | None:
         """The canonical name; None for a classifier's. A name that no rule knows comes back as it is (see `unmatched`)."""
-        for pattern, canonical in self.rules:
-            if match := re.fullmatch(pattern, name):
-                return None if canonical is None else match.expand(canonical)
-        return name
+        return renamed(name, self.rules)
 
     def unmatched(self, names: Iterable[str]) -> list[str]:
         """The names that no rule knows: of parts that the plain network lacks, such as non-local blocks."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tadscale.runtime.jobs.preflight.facts import Facts
+from tadscale.runtime.jobs.preflight.subsets import labels_in
 
 NAMED = 5
 
@@ -25,9 +26,8 @@ def _seen_in_training(facts: Facts) -> Iterator[str]:
 
 
 def _never_taught(facts: Facts) -> Iterator[str]:
-    taught = {label for row in facts.labelled_training.facts() for label in row.labels}
-    wanted = {label for row in facts.test.facts() for label in row.labels}
-    if unknown := sorted(wanted - taught):
+    wanted = labels_in(facts.test)
+    if unknown := sorted(wanted - labels_in(facts.labelled_training)):
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         yield (
             f"{len(unknown)} of {len(wanted)} classes of subset {facts.job.data.test_subset!r} are in no training video, "

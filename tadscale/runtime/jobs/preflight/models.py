@@ -1,19 +1,17 @@
 """Networks that a job names instead of training them: they are there, and fit. And those of an earlier run, to be scored."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tadscale.engine.start import load_start
 from tadscale.engine.steps import StudentConfig
 from tadscale.runtime.jobs.begun import check_begun
+from tadscale.runtime.jobs.named_models import opened
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import stage_of
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.resume import finished_stages
-from tadscale.serving.predictor import detector_folder
 
 
 def teacher(facts: Facts) -> Iterator[str]:
@@ -21,7 +19,7 @@ def teacher(facts: Facts) -> Iterator[str]:
     job = facts.job
     if facts.distils and job.teacher.url is not None:
         bare = _alone(job).model_copy(update={"student": StudentConfig(mode=job.student.mode)})
-        with _at_hand(facts, job.teacher.url) as url:
+        with opened(job.teacher.url, facts.tracking_uri) as url:
             check_teacher(stage_of(bare, job.student.mode, url), facts.training)
     yield from ()
 
@@ -30,7 +28,7 @@ def appearance_teacher(facts: Facts) -> Iterator[str]:
     """The appearance teacher that is named sees the same windows and classes as its student; the run's own baseline does."""
     named = facts.job.student.appearance_teacher
     if facts.distils and named is not None and named.url is not None:
-        with _at_hand(facts, named.url) as url:
+        with opened(named.url, facts.tracking_uri) as url:
             found = named.model_copy(update={"url": url})
             student = facts.job.student.model_copy(update={"appearance_teacher": found})
             alone = _alone(facts.job).model_copy(update={"student": student})
@@ -42,7 +40,7 @@ def start(facts: Facts) -> Iterator[str]:
     """What RGB backbones start from is of this very backbone."""
     url = facts.job.model.backbone.weights
     if facts.modes and url is not None:
-        with _at_hand(facts, url) as folder:
+        with opened(url, facts.tracking_uri) as folder:
             load_start(facts.job.model.backbone.build(facts.job.data.window.frame_shape[-1]), folder)
     yield from ()
 
@@ -60,12 +58,3 @@ def _alone(job: JobConfig) -> JobConfig:
     """The job without its start, of which another check tells."""
     backbone = job.model.backbone.model_copy(update={"weights": None})
     return job.model_copy(update={"model": job.model.model_copy(update={"backbone": backbone})})
-
-
-@contextmanager
-def _at_hand(facts: Facts, url: str) -> Iterator[str]:
-    if not url.startswith(MODELS):
-        yield url
-        return
-    with open_model(url, facts.tracking_uri) as package:
-        yield str(detector_folder(package))

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tadscale.data.config import DataConfig
 from tadscale.data.manifest import Manifest
 from tadscale.data.source import training_windows
 from tadscale.data.suspicions import spelling
@@ -77,21 +76,26 @@ def classes(facts: Facts) -> Iterator[str]:
             f"both: {', '.join(other[:5])}: a detector is scored on the classes that it was trained for; label them alike"
         )
     if facts.evaluates and facts.learns_from_truth:
-        yield from _respelt(_if_there(facts, "labelled_training"), _if_there(facts, "test"), data=facts.job.data)
+        yield from _respelt(_if_there(facts, "labelled_training"), _if_there(facts, "test"))
 
 
-def _respelt(training: Manifest | None, test: Manifest | None, *, data: DataConfig) -> Iterator[str]:
+def labels_in(videos: Manifest) -> set[str]:
+    """The classes that have a segment there; the manifest's own are those of all subsets."""
+    return {label for row in videos.facts() for label in row.labels}
+
+
+def _respelt(training: Manifest | None, test: Manifest | None) -> Iterator[str]:
     """No class is spelt one way where it is trained and another way where it is scored: it would never be found."""
     if training is None or test is None:
         return
-    taught, wanted = ({label for row in videos.facts() for label in row.labels} for videos in (training, test))
+    taught, wanted = labels_in(training), labels_in(test)
     spelt = {spelling(label): label for label in taught}
     pairs = [(label, spelt[spelling(label)]) for label in sorted(wanted - taught) if spelling(label) in spelt]
     if pairs:
         label, other = pairs[0]
         yield (
-            f"{label!r} of subset {data.test_subset!r} is spelt {other!r} in training, and is another class so, as are "
-            f"{len(pairs)} of {len(wanted)} classes: label them alike, and pack the videos again"
+            f"{len(pairs)} of {len(wanted)} classes of test are spelt otherwise in training, and are others so, such as "
+            f"{label!r} ({other!r}): label them alike, and pack the videos again"
         )
 
 

@@ -214,7 +214,7 @@ def test_sources_of_other_classes_than_those_that_are_scored_on(job, stored):
 
 def test_classes_that_are_spelt_otherwise_in_training_are_a_fault(job, stored):
     url = stored(labels=("High Jump", "run"), test_labels=("high_jump", "run"))
-    with pytest.raises(PreflightFailed, match="'high_jump' of subset 'test' is spelt 'High Jump' in training"):
+    with pytest.raises(PreflightFailed, match=r"1 of 2 classes of test .* such as 'high_jump' \('High Jump'\)"):
         preflight(job(data__sprites=None, data__url=url))
 
 
