@@ -88,10 +88,8 @@ class EqualStages:
         contents = {name: self._of_weights.get(url or "", url) for name, url in rests_on.items()}
         job = stage.job
         motion = job.motion.model_dump(mode="json") if stage.needs_motion else None
-        appearance = job.student.appearance_teacher if stage.appearance_url else None
-        loss = appearance and appearance.model_dump(mode="json", exclude={"url"})
         plan = stage.plan.model_dump(mode="json")
-        facts = [stage.identity, plan, motion, loss, contents, own]
+        facts = [stage.identity, plan, motion, contents, own]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,34 +1,67 @@
 """What lies under a job's name from an earlier start: looked at before a cluster is started for it."""
 
+from collections.abc import Collection, Iterable
+
 from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.storage import list_names
+from tadscale.errors import UserError
 from tadscale.runtime.models.open_model import MODELS
-from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, planned_stages, with_contents
-from tadscale.runtime.training.resume import IDENTITY_NAME, check_identity, check_stored
+from tadscale.runtime.stage.spec import Stage, with_contents
+from tadscale.runtime.training.resume import IDENTITY_NAME, REMEDY, difference, finished_with
 
 
-def check_begun(job: JobConfig) -> None:
-    """Refuse a job whose name belongs to another, seen on its stages, in order, as far as they are finished.
+def check_begun(stages: Iterable[Stage]) -> None:
+    """Refuse stages in whose places others lie, after all of them have been looked at.
 
-    What comes after a stage that is still to be trained rests on it, and is looked at when it begins; so is what rests on
-    a registered network, which is fetched first.
+    What rests on a network that is still to be trained or fetched is compared but for what that network decides.
+
+    Args:
+        stages: as they are planned, each after those that it rests on.
 
     Raises:
-        UserError: a stage that lies there has other settings, or another plan.
+        UserError: a stage that lies there has other settings or another plan, or was damaged; names all that do not fit.
         StorageError: the storage cannot be reached.
     """
-    for stage in planned_stages(job):
-        if IDENTITY_NAME not in list_names(stage.url) or _names_registered(stage):
-            return
-        known = with_contents(stage)
-        if not all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources):
-            check_identity(known)  # built-in videos that are to be drawn again
-            return
-        if check_stored(known, open_plan(stage.plan)[1]) is None:
-            return
+    faults: list[str] = []
+    unfit: dict[str, str] = {}  # folders that do not fit together, by the weights in them
+    awaited: set[str] = set()  # weights that will be others than lie there now
+    for stage in {stage.url: stage for stage in stages}.values():
+        fault, finished = _look_at(stage, awaited)
+        if fault:
+            faults.append(fault)
+            unfit[stage.weights_url] = stage.url
+        elif stage.rests_on & unfit.keys() and _is_begun(stage):
+            unfit[stage.weights_url] = f"{stage.url} (which rests on what does not fit)"
+        if not finished:
+            awaited.add(stage.weights_url)
+    if faults:
+        raise UserError(f"{'. '.join(faults)}. {REMEDY}: {', '.join(unfit.values())}")
 
 
-def _names_registered(stage: Stage) -> bool:
-    return any((url or "").startswith(MODELS) for url in (stage.start_url, stage.teacher_url, stage.appearance_url))
+def _look_at(stage: Stage, awaited: Collection[str]) -> tuple[str, bool]:
+    """What is wrong with a stage that lies there, and whether it is there, right and finished."""
+    if not _is_begun(stage):
+        return "", False
+    known = _as_far_as_known(stage, awaited)
+    drawn = all(MANIFEST_NAME in list_names(source.url) for source in stage.plan.sources)
+    plan = open_plan(stage.plan)[1] if drawn else None  # None: built-in videos that are to be drawn again
+    fault = difference(known, plan)
+    if fault or plan is None:
+        return fault, False
+    try:
+        return "", finished_with(stage, plan) is not None
+    except UserError as damage:
+        return str(damage), False
+
+
+def _is_begun(stage: Stage) -> bool:
+    return IDENTITY_NAME in list_names(stage.url)
+
+
+def _as_far_as_known(stage: Stage, awaited: Collection[str]) -> Stage:
+    """A registered network is fetched first; of one that is named and cannot be read other checks tell."""
+    try:
+        return with_contents(stage, {*awaited, *(url for url in stage.rests_on if url.startswith(MODELS))})
+    except UserError:
+        return with_contents(stage, stage.rests_on)

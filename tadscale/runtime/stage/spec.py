@@ -1,6 +1,6 @@
 """One training stage: what it is asked, and what decides its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -125,6 +125,21 @@ class Stage(StageFiles, Config):
         return self.optim.epochs > 1 and not self.window.augment.varies
 
     @property
+    def rests_on(self) -> set[str]:
+        """Where the networks lie that decide its result."""
+        return {url for url in (self.start_url, self.teacher_url, self.appearance_url) if url}
+
+    @property
+    def unread(self) -> set[str]:
+        """What of its identity such a network decides that was not read: by name, as `model.dim` is."""
+        contents = {
+            "start": (self.start_url, self.start_sha256),
+            "teacher": (self.teacher_url, self.teacher),
+            "appearance teacher.weights": (self.appearance_url, self.appearance),
+        }
+        return {name for name, (url, content) in contents.items() if url and not content}
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What decides the stage's result besides the plan, as plain data: a stage with another identity is another stage.
 
@@ -151,9 +166,11 @@ class Stage(StageFiles, Config):
             facts["student"] = dump(self.student, exclude={"mode", "appearance_teacher"})
         if self.teacher:
             facts["teacher"] = self.teacher.weights_sha256
-        if self.appearance and job.student.appearance_teacher:
+        if self.appearance_url and job.student.appearance_teacher:
             weights = dump(job.student.appearance_teacher, exclude={"url"})
-            facts["appearance teacher"] = weights | {"weights": self.appearance.weights_sha256}
+            facts["appearance teacher"] = weights | {
+                "weights": self.appearance.weights_sha256 if self.appearance else ""
+            }
         return facts
 
     def network(self, classes: tuple[str, ...]) -> NetworkSpec:
@@ -197,18 +214,25 @@ def planned_stages(job: JobConfig) -> list[Stage]:
     return list(stages.values())
 
 
-def with_contents(stage: Stage) -> Stage:
+def with_contents(stage: Stage, awaited: Collection[str] = ()) -> Stage:
     """The same stage, knowing its motion, its teachers and its start by content.
+
+    Args:
+        stage: as it was planned.
+        awaited: places of networks that are not read, since what lies there is not yet what the stage rests on.
 
     Raises:
         ValueError: RAFT's weights are missing, precomputed flow says not what made it, or a folder holds no network.
         StorageError: the storage cannot be reached.
     """
+    start, teacher, appearance = (
+        None if url in awaited else url for url in (stage.start_url, stage.teacher_url, stage.appearance_url)
+    )
     contents = {
         "motion_fingerprint": motion_fingerprint(stage.job.motion) if stage.needs_motion else "",
-        "teacher": read_spec(stage.teacher_url) if stage.teacher_url else None,
-        "appearance": read_spec(stage.appearance_url) if stage.appearance_url else None,
-        "start_sha256": start_digest(stage.start_url) if stage.start_url else "",
+        "teacher": read_spec(teacher) if teacher else None,
+        "appearance": read_spec(appearance) if appearance else None,
+        "start_sha256": start_digest(start) if start else "",
     }
     return stage.model_copy(update=contents)
 

@@ -25,7 +25,8 @@ BEFORE = {
 """What stages did that lack a setting whose default is something else: it came later, and not to them."""
 UNWRITTEN = "precision"
 """What earlier versions did not write down, and so cannot be compared with theirs."""
-REMEDY = "Give the run another name, or remove that folder to train this stage anew: the run's other stages are kept"
+REMEDY = "Set that back, if it was not meant, or give the run another name; or remove what is to be trained anew"
+"""What to do about a stage that is another, before the folders that do not fit together."""
 
 
 def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
@@ -35,40 +36,56 @@ def check_stored(stage: Stage, plan: Plan) -> StageResult | None:
         UserError: it belongs to another, and what changed; the trained network is not the one that the stage left; or an
             epoch is to be chosen, and the weights of some were not kept.
     """
-    check_identity(stage)
-    meta = CheckpointStore(stage.checkpoints_url).latest_meta()
-    if meta is not None:
-        check_plan(meta, plan, stage)
-        _check_epochs(stage, plan)
-    finished = finished_stage(stage.url)
-    return finished if finished and finished.plan_digest == plan.digest else None
+    _refuse(difference(stage, plan))
+    return finished_with(stage, plan)
 
 
-def check_identity(stage: Stage) -> None:
-    """Refuse a stage whose settings are not those that it was begun with. Raises `UserError`."""
-    if identity := read_text(join(stage.url, IDENTITY_NAME)):
-        _check_same(json.loads(identity), stage)
+def difference(stage: Stage, plan: Plan | None) -> str:
+    """How what lies under a stage's URL is another; empty where it is this very stage, or nothing lies there.
 
-
-def _check_epochs(stage: Stage, plan: Plan) -> None:
-    """Refuse to go on where an epoch is to be chosen among some that are over, and were not kept. Raises `UserError`."""
-    taken = max(CheckpointStore(stage.checkpoints_url).steps())
-    over = (epoch for epoch in stage.kept_epochs if epoch * plan.steps_per_epoch <= taken)
-    if lost := [epoch for epoch in over if SPEC_NAME not in list_names(stage.epoch_url(epoch))]:
-        raise UserError(
-            f"{stage.url}: evaluate.select=validation chooses among epochs of which {lost} are over, and their weights were "
-            f"not kept: the stage was begun with evaluate.select=last or other evaluate.candidates. Set it back. {REMEDY}"
-        )
+    Args:
+        stage: of what it rests on that counts which was read.
+        plan: None where it is not known yet.
+    """
+    identity = read_text(join(stage.url, IDENTITY_NAME))
+    says = _other_settings(json.loads(identity), stage) if identity else ""
+    meta = CheckpointStore(stage.checkpoints_url).latest_meta() if plan else None
+    if says or plan is None or meta is None:
+        return says
+    return _other_plan(meta, plan, stage) or _lost_epochs(stage, plan)
 
 
 def check_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> None:
-    """Refuse to continue a checkpoint of another plan. Raises `ValueError`."""
-    if meta["plan_digest"] != plan.digest:
-        raise UserError(
-            f"{stage.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now "
-            f"{plan.digest[:12]}...): data, seed, windows, batch or epochs were changed, and windows would come twice or "
-            f"never. {REMEDY}"
-        )
+    """Refuse to continue a checkpoint of another plan. Raises `UserError`."""
+    _refuse(_other_plan(meta, plan, stage))
+
+
+def _refuse(says: str) -> None:
+    if says:
+        raise UserError(f"{says}. {REMEDY}: that folder, and those of stages that rest on it")
+
+
+def _other_plan(meta: dict[str, Any], plan: Plan, stage: Stage) -> str:
+    """That a checkpoint is of another plan."""
+    if meta["plan_digest"] == plan.digest:
+        return ""
+    return (
+        f"{stage.url}: its checkpoint belongs to another plan ({meta['plan_digest'][:12]}..., now {plan.digest[:12]}...): "
+        "data, seed, windows, batch or epochs were changed, and windows would come twice or never"
+    )
+
+
+def _lost_epochs(stage: Stage, plan: Plan) -> str:
+    """That an epoch is to be chosen among some that are over, and were not kept."""
+    taken = max(CheckpointStore(stage.checkpoints_url).steps())
+    over = (epoch for epoch in stage.kept_epochs if epoch * plan.steps_per_epoch <= taken)
+    lost = [epoch for epoch in over if SPEC_NAME not in list_names(stage.epoch_url(epoch))]
+    if not lost:
+        return ""
+    return (
+        f"{stage.url}: evaluate.select=validation chooses among epochs of which {lost} are over, and their weights were not "
+        "kept: the stage was begun with evaluate.select=last or other evaluate.candidates"
+    )
 
 
 def note_identity(stage: Stage) -> None:
@@ -104,6 +121,12 @@ def finished_stage(url: str) -> StageResult | None:
     return _read_result(text, url) if text else None
 
 
+def finished_with(stage: Stage, plan: Plan) -> StageResult | None:
+    """The stage in its folder, if one is finished there that was trained by this plan. Raises as `finished_stage`."""
+    finished = finished_stage(stage.url)
+    return finished if finished and finished.plan_digest == plan.digest else None
+
+
 def finished_as_set(stage: Stage) -> StageResult | None:
     """The result in its folder, where that holds this very stage, with its settings, data and what it rests on as they are
     now, finished.
@@ -133,9 +156,9 @@ def _read_result(text: str, url: str) -> StageResult:
     return result
 
 
-def _check_same(before: dict[str, Any], stage: Stage) -> None:
-    """Refuse another stage. A setting that the stored one does not have counts as its default: an earlier version began it,
-    and a new setting does by default what was done before it."""
+def _other_settings(before: dict[str, Any], stage: Stage) -> str:
+    """Which settings of a stored stage are others. One that it does not have counts as its default: an earlier version began
+    it, and a new setting does by default what was done before it."""
     now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
     was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
     parts = {name.rpartition(".")[0] for name in was}
@@ -144,13 +167,13 @@ def _check_same(before: dict[str, Any], stage: Stage) -> None:
         wanted.pop(UNWRITTEN)
     if stage.mode == "pretrain":
         was = {name: value for name, value in was.items() if _is_of_pretext(name)}
-    names = [name for name in was | wanted if was.get(name) != wanted.get(name)]  # what is not set is as not there
+    known = (was | wanted).keys() - stage.unread
+    names = [
+        name for name in was | wanted if name in known and was.get(name) != wanted.get(name)
+    ]  # not set: as not there
     changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
-    if changed:
-        said = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in changed)
-        raise UserError(
-            f"{stage.url} holds a stage with other settings; changed: {said}. Set that back, if it was not meant. {REMEDY}"
-        )
+    said = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in changed)
+    return f"{stage.url} holds a stage with other settings; changed: {said}" if said else ""
 
 
 def _is_of_pretext(name: str) -> bool:

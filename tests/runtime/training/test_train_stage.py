@@ -194,7 +194,7 @@ def test_a_finished_stage_is_not_trained_again(student, monkeypatch):
 
 def test_changed_settings_are_refused_by_name(student):
     stage, _ = student
-    with pytest.raises(ValueError, match=r"seed \(0 -> 1\).*remove that folder"):
+    with pytest.raises(ValueError, match=r"seed \(0 -> 1\).*trained anew: that folder"):
         train(changed(stage, seed=1), TWO_WORKERS)
 
 
@@ -202,7 +202,7 @@ def test_another_plan_is_refused_by_name(student, tmp_path):
     stage, _ = student
     Path(stage.url, "stage.json").rename(tmp_path / "stage.json")  # as if an older version had not written it
     try:
-        with pytest.raises(ValueError, match=r"another plan.*remove that folder"):
+        with pytest.raises(ValueError, match=r"another plan.*trained anew: that folder"):
             train(changed(stage, seed=1), TWO_WORKERS)
     finally:
         (tmp_path / "stage.json").rename(Path(stage.url, "stage.json"))

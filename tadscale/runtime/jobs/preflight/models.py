@@ -9,7 +9,7 @@ from tadscale.runtime.jobs.named_models import opened
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.pipeline.motion_teacher import check_teacher
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.stage.spec import planned_stages, stage_of
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
 from tadscale.runtime.training.resume import finished_stages
 
@@ -50,7 +50,7 @@ def finished(facts: Facts) -> Iterator[str]:
     if facts.job.kind == "evaluate":
         finished_stages(facts.job.run_url)
     else:
-        check_begun(facts.given)
+        check_begun(planned_stages(facts.given))
     yield from ()
 
 
