@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from tadscale.network import NetworkSpec, save_network
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.grid import run_grid as module
 from tadscale.runtime.grid.results import job_digest
-from tadscale.runtime.grid.spec import load_grid, merged
+from tadscale.runtime.grid.sharing import with_shared_teachers
+from tadscale.runtime.grid.spec import Cell, load_grid, merged
 from tadscale.runtime.jobs.lease import LeaseHeld, leased
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.runtime.stage.spec import stage_of
+from tadscale.runtime.stage.spec import planned_stages, stage_of, with_contents
+from tests.runtime.conftest import finish
 from tests.runtime.grid.conftest import JOB, cell_of, draw
 
 ON_VALIDATION = "settings.data.test_subset=validation"
@@ -113,6 +116,34 @@ def test_a_start_that_fits_the_first_cell_alone_is_found_before_it_is_trained(gr
     with pytest.raises(UserError, match=r"(?s)w16.seed0 \(decomposed\).*is another one than this job's"):
         module.run_grid(*load_grid(grid_file(axes=axes)), Console(), StopToken())
     assert trained.ran == []
+
+
+def finish_all(cells: list[Cell]) -> None:
+    """What an earlier grid left, without its results."""
+    for cell in with_shared_teachers(cells):
+        for stage in map(with_contents, planned_stages(cell.jobs["decomposed"])):
+            finish(stage)
+
+
+def test_what_lies_in_the_place_of_another_stage_is_found_in_every_cell_with_every_seed(grid_file, trained, tmp_path):
+    before = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    _, cells = load_grid(grid_file(axes=before))
+    finish_all(cells)
+    shutil.rmtree(tmp_path / "runs/agnostic/sum.seed0")
+    now = {"fusion": {"sq": {"model": {"fusion": "squeeze_excitation"}}, "sum": {"model": {"fusion": "concat"}}}}
+    with pytest.raises(UserError, match=r"sum.seed1/decomposed holds .*changed: model.fusion \(sum -> concat\)"):
+        module.run_grid(*load_grid(grid_file(axes=now)), Console(), StopToken())
+    assert trained.ran == []
+
+
+def test_what_rests_on_the_teacher_of_another_cell_that_does_not_fit_is_named(grid_file, trained, tmp_path):
+    axes = {"fusion": {"laf": {}, "sum": {"model": {"fusion": "sum"}}}}
+    finish_all(load_grid(grid_file(axes=axes, seeds=[0]))[1])
+    slower = {"optim": {"epochs": 2}, "teacher": {"lr": 1.0e-5}}
+    with pytest.raises(UserError, match="teacher holds a stage") as refused:
+        module.run_grid(*load_grid(grid_file(axes=axes, seeds=[0], settings=slower)), Console(), StopToken())
+    folders = [f"{tmp_path}/runs/agnostic/{stage}" for stage in ("laf.seed0/decomposed", "sum.seed0/decomposed")]
+    assert str(refused.value).endswith(", ".join(f"{folder} (which rests on what does not fit)" for folder in folders))
 
 
 def test_a_grid_that_runs_already_is_left_alone(grid_file, trained, tmp_path):

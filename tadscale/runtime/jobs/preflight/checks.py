@@ -1,6 +1,6 @@
 """The list of all checks, and running them: `preflight(job)` raises one error that names every fault."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from tadscale.errors import UserError
@@ -45,6 +45,8 @@ class Fault(NamedTuple):
     says: str
 
 
+FINISHED_STAGES = "finished stages"
+"""A check that a grid makes of all its cells together."""
 CHECKS = (
     Check("packages", places.packages, "settings"),
     Check("places", places.urls, "settings"),
@@ -75,7 +77,7 @@ CHECKS = (
     Check("appearance teacher", models.appearance_teacher, "services"),
     Check("start", models.start, "services"),
     Check("gate", gate.champion, "services"),
-    Check("finished stages", models.finished, "services"),
+    Check(FINISHED_STAGES, models.finished, "services"),
     Check("cluster", cluster.capacity, "services", within_s=28.0),
 )
 """Every check, the cheapest first."""
@@ -98,12 +100,13 @@ class PreflightFailed(UserError):
         return PreflightFailed, (self.faults,)
 
 
-def preflight(job: JobConfig, *, services: bool = True) -> list[str]:
+def preflight(job: JobConfig, *, services: bool = True, but_for: Collection[str] = ()) -> list[str]:
     """Find everything that would fail, and can be known without training.
 
     Args:
         job: as its file has it.
         services: also ask storage, tracking store and cluster; else only what the job file itself tells.
+        but_for: names of checks that the caller makes itself.
 
     Returns:
         What is no fault, and is perhaps not meant: see `doubts`.
@@ -114,6 +117,8 @@ def preflight(job: JobConfig, *, services: bool = True) -> list[str]:
     facts = Facts(job)
     faults: dict[str, Fault] = {}
     for check in applicable(facts, services=services):
+        if check.name in but_for:
+            continue
         for says in findings(check, facts):
             faults.setdefault(says, Fault(check.name, says))  # what several checks stumble over is told once
     if faults:
