@@ -184,6 +184,7 @@ def _plan_grid(options: argparse.Namespace, console: Console) -> int:
 
 
 def _plan_job(options: argparse.Namespace, console: Console) -> int:
+    from tadscale.runtime.jobs.begun import finished_modes
     from tadscale.runtime.jobs.job_file import load_job
     from tadscale.runtime.jobs.named_models import named_appearance_teacher
     from tadscale.runtime.jobs.preflight.checks import preflight
@@ -204,9 +205,14 @@ def _plan_job(options: argparse.Namespace, console: Console) -> int:
     for doubt in preflight(job):
         console.print(f"warning: {doubt}", style="yellow", markup=False, highlight=False)
     cpus = options.cpus or os.cpu_count() or 1
-    rates, windows = measure_rates(job, modes, named_appearance_teacher(job))
+    finished = finished_modes(job)
+    left = [mode for mode in modes if mode not in finished]
+    if not left:
+        console.print(f"training   nothing is left: {', '.join(finished)} finished; evaluation comes on top")
+        return EXIT_OK
+    rates, windows = measure_rates(job, left, named_appearance_teacher(job))
     expected = forecast(job, windows, rates, cpus, offered(job).nodes)
-    console.print(forecast_table(expected))
+    console.print(forecast_table(expected, finished))
     for line in forecast_lines(expected, teacher_cache_forecast(job, expected)):
         console.print(line, markup=False, highlight=False)
     return EXIT_OK

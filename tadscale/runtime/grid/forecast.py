@@ -15,6 +15,7 @@ from tadscale.runtime.jobs.preflight.cluster import offered
 from tadscale.runtime.planning.forecast import StageForecast, forecast
 from tadscale.runtime.planning.rates import EpochWindows, Rates, measure_rates
 from tadscale.runtime.stage.spec import planned_stages
+from tadscale.runtime.training.resume import finished_as_set
 
 
 class RowForecast(NamedTuple):
@@ -24,12 +25,15 @@ class RowForecast(NamedTuple):
     """One of each axis."""
     networks: int
     """To train; one that an earlier combination trains is none of them."""
+    finished: int
+    """Networks that need not be trained again."""
     seconds: float
     """Of their training, one after the other."""
 
 
 def forecast_grid(cells: Sequence[Cell], cpus: int) -> list[RowForecast]:
-    """Every combination of a grid, in its order, as if nothing of it had been run yet.
+    """Every combination of a grid, in its order, without what is finished. What rests on a registered model counts as if it
+    were not.
 
     Args:
         cells: all of them.
@@ -39,7 +43,9 @@ def forecast_grid(cells: Sequence[Cell], cpus: int) -> list[RowForecast]:
         UserError, StorageError: see `measure_rates`.
     """
     cells = with_shared_teachers(cells)
-    trained = {first.url for first, *_ in EqualStages.of_cells(cells)}
+    equal = list(EqualStages.of_cells(cells))
+    finished = {first.url for first, *others in equal if any(finished_as_set(stage) for stage in (first, *others))}
+    trained = {first.url for first, *_ in equal} - finished
     rows = []
     for choices in dict.fromkeys(cell.choices for cell in cells):
         of_choices = [cell for cell in cells if cell.choices == choices]
@@ -49,14 +55,15 @@ def forecast_grid(cells: Sequence[Cell], cpus: int) -> list[RowForecast]:
             rates, windows = _measured(of_choices[0], list(dict.fromkeys(itertools.chain(*modes))))
             for cell, own in zip(of_choices, modes, strict=True):
                 stages += _stages(cell, own, rates, windows, cpus)
-        rows.append(RowForecast(choices, len(stages), sum(stage.seconds for stage in stages)))
+        done = sum(len(_modes(cell, finished)) for cell in of_choices)
+        rows.append(RowForecast(choices, len(stages), done, sum(stage.seconds for stage in stages)))
     return rows
 
 
-def _modes(cell: Cell, trained: Collection[str]) -> list[Mode]:
-    """The stages of a cell that lie at `trained`; its jobs share all but their students."""
+def _modes(cell: Cell, places: Collection[str]) -> list[Mode]:
+    """The stages of a cell that lie at these places; its jobs share all but their students."""
     stages = itertools.chain(*map(planned_stages, cell.jobs.values()))
-    return list(dict.fromkeys(stage.mode for stage in stages if stage.url in trained))
+    return list(dict.fromkeys(stage.mode for stage in stages if stage.url in places))
 
 
 def _measured(cell: Cell, modes: Sequence[Mode]) -> tuple[Rates, EpochWindows]:
@@ -79,7 +86,8 @@ def forecast_table(axes: Sequence[str], rows: Sequence[RowForecast]) -> Table:
     for place, axis in enumerate(axes):
         table.add_column(axis, footer="" if place else "all", no_wrap=True)
     table.add_column("networks", footer=str(sum(row.networks for row in rows)), justify="right")
+    table.add_column("finished", footer=str(sum(row.finished for row in rows)), justify="right")
     table.add_column("training", footer=format_duration(sum(row.seconds for row in rows)), justify="right")
     for row in rows:
-        table.add_row(*row.choices, str(row.networks), format_duration(row.seconds))
+        table.add_row(*row.choices, str(row.networks), str(row.finished), format_duration(row.seconds))
     return table

@@ -1,14 +1,17 @@
-"""What lies under a job's name from an earlier start: looked at before a cluster is started for it."""
+"""What lies under a job's name from an earlier start: refused or left out, before a cluster is started for it."""
 
 from collections.abc import Collection, Iterable
 
 from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.storage import list_names
 from tadscale.errors import UserError
+from tadscale.network import Mode
+from tadscale.runtime.jobs.named_models import opened_models
 from tadscale.runtime.models.open_model import MODELS
+from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.plan_spec import open_plan
-from tadscale.runtime.stage.spec import Stage, with_contents
-from tadscale.runtime.training.resume import IDENTITY_NAME, REMEDY, difference, finished_with
+from tadscale.runtime.stage.spec import Stage, planned_stages, with_contents
+from tadscale.runtime.training.resume import IDENTITY_NAME, REMEDY, difference, finished_as_set, finished_with
 
 
 def check_begun(stages: Iterable[Stage]) -> None:
@@ -37,6 +40,17 @@ def check_begun(stages: Iterable[Stage]) -> None:
             awaited.add(stage.weights_url)
     if faults:
         raise UserError(f"{'. '.join(faults)}. {REMEDY}: {', '.join(unfit.values())}")
+
+
+def finished_modes(job: JobConfig) -> list[Mode]:
+    """The stages that a job has finished as it is set now, in order: they are not trained again.
+
+    Raises:
+        ValueError: a registered model that it names is not there, or damaged.
+        StorageError: the storage cannot be reached.
+    """
+    with opened_models(job) as here:
+        return [stage.mode for stage in planned_stages(here) if finished_as_set(stage)]
 
 
 def _look_at(stage: Stage, awaited: Collection[str]) -> tuple[str, bool]:

@@ -1,18 +1,24 @@
 """What `tadscale plan` says."""
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
+from tadscale.network import Mode
 from tadscale.report.live_line import format_duration
 from tadscale.runtime.planning.forecast import CacheForecast, Forecast
 
 
-def forecast_table(forecast: Forecast) -> Table:
-    """A row a stage: how long, what decides it, who reads its data, how many motion actors keep a training worker busy."""
+def forecast_table(forecast: Forecast, finished: Iterable[Mode] = ()) -> Table:
+    """A row a stage: how long, what decides it, who reads its data, how many motion actors keep a training worker busy.
+    Stages that are finished come first, and take no time."""
     table = Table(title="expected, not run", title_justify="left")
     for name in ("stage", "decided by", "data plane"):
         table.add_column(name, no_wrap=True)
     for name in ("steps", "ms a step", "motion actors a worker", "checkpoint MiB", "time"):
         table.add_column(name, justify="right", no_wrap=True)
+    for mode in finished:
+        table.add_row(mode, "finished")
     for stage in forecast.stages:
         actors = f"{stage.motion_per_worker:.2f}" if stage.motion_per_worker else "-"
         cells = [f"{stage.steps:,}", f"{1000 * stage.step_s:.0f}", actors, f"{stage.checkpoint_mib:.1f}"]

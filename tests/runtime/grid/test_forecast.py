@@ -7,11 +7,15 @@ import pytest
 import yaml
 
 from tadscale.cli import main
+from tadscale.data.shards import write_shards
+from tadscale.data.sprites import SpritesConfig, draw_videos
 from tadscale.runtime.grid import forecast as module
 from tadscale.runtime.grid.forecast import forecast_grid
 from tadscale.runtime.grid.spec import load_grid
 from tadscale.runtime.planning.forecast import forecast
 from tadscale.runtime.planning.rates import EpochWindows, Rates
+from tadscale.runtime.stage.spec import planned_stages, with_contents
+from tests.runtime.conftest import finish
 
 MODES = ("teacher", "baseline", "conventional", "decomposed")
 RATES = Rates(
@@ -76,6 +80,22 @@ def test_a_combination_that_trains_nothing_of_its_own_takes_no_time(grid_file):
     grid_file.write_text(yaml.safe_dump(GRID | {"axes": {"nms": suppression}}))
     first, second = forecast_grid(load_grid(grid_file)[1], cpus=100)
     assert first.networks == 2 * 4 and (second.networks, second.seconds) == (0, 0.0)
+
+
+def test_what_is_finished_is_counted_apart_and_takes_no_time(grid_file):
+    _, cells = load_grid(grid_file)
+    small = SpritesConfig(train=2, validation=1, test=1, duration_s=8, size=56)
+    write_shards(draw_videos(small), "data", videos_per_shard=20)
+    before = {row.choices: row for row in forecast_grid(cells, cpus=100)}
+    for cell in cells[:2]:  # narrow.laf, with both seeds
+        for stage in planned_stages(cell.jobs["conventional"]):
+            finish(with_contents(stage))
+    rows = {row.choices: row for row in forecast_grid(cells, cpus=100)}
+    first, one = rows["narrow", "laf"], before["narrow", "sum"]
+    assert (first.networks, first.finished) == (2, 2 * 3)
+    assert first.seconds == pytest.approx(one.seconds)  # the decomposed students alone
+    del rows["narrow", "laf"], before["narrow", "laf"]
+    assert rows == before
 
 
 def test_every_combination_is_timed_once_in_all_modes_that_it_trains(grid_file, monkeypatch):

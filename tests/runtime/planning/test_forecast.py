@@ -4,12 +4,16 @@ import math
 import re
 
 import pytest
+import yaml
 
 from tadscale.cli import main
+from tadscale.report.live_line import format_duration
 from tadscale.runtime.planning.forecast import STAGE_START_S, forecast, stage_modes, teacher_cache_forecast
 from tadscale.runtime.planning.rates import EpochWindows, Rates
 from tadscale.runtime.planning.tables import forecast_lines
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.spec import planned_stages, with_contents
+from tests.runtime.conftest import finish
 
 RATES = Rates(
     fetch_s=0.1,
@@ -173,6 +177,32 @@ optim: {{epochs: 2, global_batch: 4}}
     assert all(stage in said for stage in ("teacher", "baseline", "decomposed", "appearance teacher"))
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_finished_is_marked_and_neither_measured_nor_in_the_sum(make_stage, tmp_path, monkeypatch, capsys):
+    measured: list[list[str]] = []
+
+    def measure(job, modes, appearance):
+        measured.append(modes)
+        return RATES._replace(train_s={mode: RATES.train_s[mode] for mode in modes}), TEN
+
+    monkeypatch.setattr("tadscale.runtime.planning.rates.measure_rates", measure)
+    planned = make_stage(tmp_path / "run").job
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(planned.model_dump(mode="json")))
+    teacher, *others = planned_stages(planned)
+    finish(with_contents(teacher))
+    assert main(["plan", str(path), "--cpus", "100"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"teacher +│ finished", said)
+    left = forecast(planned, TEN, RATES, 100).stages[1:]
+    assert measured == [[stage.mode for stage in left]]
+    assert f"training   {format_duration(sum(stage.seconds for stage in left))} in all" in said
+    for stage in others:
+        finish(with_contents(stage))
+    assert main(["plan", str(path)]) == 0
+    assert "nothing is left: teacher, baseline, decomposed finished" in capsys.readouterr().out
+    assert len(measured) == 1
 
 
 def test_a_job_that_trains_nothing_has_no_plan(capsys):
