@@ -16,9 +16,9 @@ def add_to(commands: Commands) -> None:
     )
     report.add_argument(
         "sources",
-        metavar="RUN | DETECTIONS.json ... GROUND_TRUTH.json",
+        metavar="RUN ... | DETECTIONS.json ... GROUND_TRUTH.json",
         nargs="+",
-        help="a finished run's folder, STORAGE/NAME; or files, the ground truth last",
+        help="folders of finished runs, STORAGE/NAME; or files, the ground truth last",
     )
     report.add_argument("--html", metavar="FILE", type=Path, required=True, help="the page to write")
     add_protocol_to(report)
@@ -28,16 +28,16 @@ def add_to(commands: Commands) -> None:
 def _report(options: argparse.Namespace, console: Console) -> int:
     from tadscale.report.diagnosis import diagnose
     from tadscale.report.diagnosis_html import diagnosis_html
-    from tadscale.report.inputs import read_files, read_run
+    from tadscale.report.inputs import are_runs, read_files, read_runs
 
     chosen = chosen_protocol(options)
-    *detections, last = options.sources
-    if detections:
+    if are_runs(options.sources):
+        inputs, scored_at = read_runs(options.sources, subset=options.subset, leave_out=options.leave_out)
+        tiou = chosen.tiou if options.protocol or options.tiou else scored_at
+    else:
+        *detections, last = options.sources
         inputs = read_files(detections, last, subset=chosen.subset, leave_out=options.leave_out)
         tiou = chosen.tiou
-    else:
-        inputs, scored_at = read_run(last, subset=options.subset, leave_out=options.leave_out)
-        tiou = chosen.tiou if options.protocol or options.tiou else scored_at
     diagnoses = [
         diagnose(
             name,

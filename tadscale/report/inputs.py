@@ -18,7 +18,7 @@ from tadscale.data.annotations import (
     read_document,
 )
 from tadscale.data.faults import StorageError
-from tadscale.data.storage import join
+from tadscale.data.storage import join, list_folders
 from tadscale.errors import UserError, nearest
 from tadscale.metrics.tables import DetectionTable, GroundTruth, index_of
 from tadscale.report.video_names import respelt
@@ -88,7 +88,9 @@ def read_run(url: str, *, subset: str | None = None, leave_out: Sequence[str] = 
         StorageError: it cannot be reached.
     """
     if url.endswith(".json"):
-        raise UserError(f"{url} alone is compared with nothing: name the ground truth's file last, or a run's folder")
+        raise UserError(
+            f"{url} alone is compared with nothing: name the ground truth's file last, or runs' folders and no file"
+        )
     folder = join(url, EVALUATION)
     try:
         scores = read_document(join(folder, SCORES)).content
@@ -107,6 +109,40 @@ def read_run(url: str, *, subset: str | None = None, leave_out: Sequence[str] = 
     files = [join(folder, f"{name}.json") for name in scores]
     inputs = read_files(files, truth.url, subset=evaluated, leave_out=leave_out)
     return inputs, tuple(next(iter(scores.values()))["tiou"])
+
+
+def are_runs(sources: Sequence[str]) -> bool:
+    """Whether sources are runs, and not detections with their ground truth. Raises `StorageError`."""
+    return len(sources) == 1 or any(map(list_folders, sources))
+
+
+def read_runs(
+    urls: Sequence[str], *, subset: str | None = None, leave_out: Sequence[str] = ()
+) -> tuple[Inputs, tuple[float, ...]]:
+    """Read what one or several runs left, as `read_run` does; of several each detector is called `RUN/NAME`.
+
+    Returns:
+        The detectors, and the thresholds that the first run was scored at.
+
+    Raises:
+        UserError: two runs have not the same ground truth; else see `read_run`.
+        StorageError: a run cannot be reached.
+    """
+    runs = {url.rstrip("/"): read_run(url, subset=subset, leave_out=leave_out) for url in urls}
+    (first, (inputs, tiou)), *others = runs.items()
+    if not others:
+        return inputs, tiou
+    for url, (other, _) in others:
+        if _instances(other.ground_truth) != _instances(inputs.ground_truth):
+            raise UserError(
+                f"{first} and {url} were not scored on the same ground truth, so their figures do not compare. Name one for "
+                f"all: {join(first, EVALUATION)}/NAME.json {join(url, EVALUATION)}/NAME.json GROUND_TRUTH.json"
+            )
+    names = dict(zip(runs, _names(list(runs)), strict=True))
+    detectors = [(url, name) for url, (one, _) in runs.items() for name in one.detections]
+    tables = {f"{names[url]}/{name}": runs[url][0].detections[name] for url, name in detectors}
+    spellings = {f"{names[url]}/{name}": runs[url][0].respelt[name] for url, name in detectors}
+    return replace(inputs, detections=tables, respelt=spellings), tiou
 
 
 def stated_durations(videos: Iterable[AnnotatedVideo], truth: GroundTruth) -> NDArray[np.float64]:
@@ -163,9 +199,15 @@ def kept_classes(table: DetectionTable, left_out: Sequence[str]) -> DetectionTab
     )
 
 
+def _instances(truth: GroundTruth) -> tuple[set[str], list[tuple[str, str, float, float]]]:
+    """Its videos, and what is in them, in an order that does not depend on the file's."""
+    columns = zip(truth.video, truth.label, truth.segments_s.tolist(), strict=True)
+    return set(truth.videos), sorted((truth.videos[v], truth.labels[c], *segment) for v, c, segment in columns)
+
+
 def _names(urls: Sequence[str]) -> Sequence[str]:
-    """The files' names without suffix, or all of their URLs where two are called alike."""
-    names = [PurePosixPath(url).stem for url in urls]
+    """The names of files without suffix, or of runs; all of their URLs where two are called alike."""
+    names = [PurePosixPath(url).name.removesuffix(".json") for url in urls]
     return names if len(set(names)) == len(names) else urls
 
 

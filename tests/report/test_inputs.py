@@ -1,12 +1,13 @@
 """What a report reads: files that share a ground truth."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tadscale.report.inputs import read_files, read_run
+from tadscale.report.inputs import are_runs, read_files, read_run, read_runs
 
 
 @pytest.fixture
@@ -68,6 +69,24 @@ def test_another_subset_than_a_run_was_evaluated_on_is_refused(run: str) -> None
     assert read_run(run, subset="testing")[0].ground_truth.videos == ("v", "w")
     with pytest.raises(ValueError, match="evaluated on the subset 'test' and holds nothing of 'validation'"):
         read_run(run, subset="validation")
+
+
+def test_runs_are_compared_where_their_ground_truth_is_the_same(run: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(Path(run, "evaluation"), other / "evaluation")
+    truth = other / "evaluation" / "ground_truth.json"
+    videos = json.loads(truth.read_text())["database"]
+    truth.write_text(json.dumps({"database": dict(reversed(videos.items()))}))  # another order is no other truth
+    assert are_runs([run, str(other)]) and not are_runs([f"{run}/evaluation/student.json", str(truth)])
+    inputs, tiou = read_runs([run, f"{other}/"])
+    assert list(inputs.detections) == list(inputs.respelt) == [f"{Path(run).name}/student", "other/student"]
+    assert tiou == (0.5,) and inputs.ground_truth.videos == read_run(run)[0].ground_truth.videos
+    videos["v"]["annotations"][0]["segment"] = [0, 3]
+    truth.write_text(json.dumps({"database": videos}))
+    with pytest.raises(
+        ValueError, match=r"not scored on the same ground truth.*other/evaluation/NAME.json GROUND_TRUTH"
+    ):
+        read_runs([run, str(other)])
 
 
 def test_detections_alone_are_no_run(folder: Path) -> None:
