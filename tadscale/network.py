@@ -165,8 +165,10 @@ def read_spec(url: str, sha256: str = "") -> NetworkSpec:
         )
     try:
         return NetworkSpec.model_validate(_with_its_shift(_from_format_1(document) if version == 1 else document))
-    except (ValidationError, KeyError) as error:
-        raise UserError(f"{where} does not describe a network that this tadscale knows: {error}") from error
+    except ValidationError as error:
+        raise UserError(f"{where} {_not_understood(error)}") from error
+    except KeyError as error:
+        raise UserError(f"{where} does not describe a network that this tadscale knows: it has no {error}") from error
 
 
 def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
@@ -229,6 +231,20 @@ def _read_first(url: str, names: tuple[str, ...]) -> tuple[bytes, str]:
     raise UserError(
         f"{url} is no trained network: it has no {names[0]}; the copy is incomplete or the path is wrong, fetch it again"
     )
+
+
+def _not_understood(error: ValidationError) -> str:
+    """What of a description is foreign: heads and backbones by name, or else every setting."""
+    faults = error.errors(include_url=False)
+    unknown = [fault for fault in faults if fault["type"] == "union_tag_invalid"]
+    if unknown:
+        parts = " and ".join(f"the {fault['loc'][-1]} `{fault['ctx']['tag']}`" for fault in unknown)
+        return (
+            f"describes a network with {parts}, which this tadscale does not have: use the checkout that trained it; or, of "
+            "a registered model, mlflow.pyfunc.load_model in a process that has not imported tadscale: it carries its code"
+        )
+    said = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    return f"does not describe a network that this tadscale knows ({said}): use the version that wrote it"
 
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:

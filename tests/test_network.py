@@ -32,6 +32,26 @@ def as_format_1(folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(document))
 
 
+def test_what_this_checkout_does_not_have_is_named_in_plain_words(tmp_path):
+    save_network(str(tmp_path), SPEC, student_weights())
+    path = tmp_path / "network.json"
+    document = json.loads(path.read_text())
+    head = document["model"]["head"]
+    document["model"]["head"] = {**head, "later": 1}
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        ValueError, match=r"head\.\w+\.later: Extra inputs are not permitted\): use the version"
+    ) as refused:
+        read_spec(str(tmp_path))
+    assert "pydantic" not in str(refused.value)
+    document["model"] |= {"head": {**head, "name": "mine"}, "backbone": {"name": "theirs"}}
+    path.write_text(json.dumps(document))
+    named = "with the backbone `theirs` and the head `mine`, which this tadscale does not have: use the checkout"
+    with pytest.raises(ValueError, match=named) as refused:
+        read_spec(str(tmp_path))
+    assert "pydantic" not in str(refused.value) and "name_of" not in str(refused.value)
+
+
 def test_what_is_saved_is_what_is_loaded_and_twice_the_same(tmp_path):
     for name in "ab":
         written = save_network(str(tmp_path / name), SPEC, student_weights())
