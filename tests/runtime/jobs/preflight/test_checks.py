@@ -170,6 +170,48 @@ def test_what_services_tell_is_found_on_stored_videos(fault, changes, words, job
     assert words in str(refusal.value), fault
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"model__backbone__weights": "starts/own"},
+            "start: model.backbone.weights: {here}/starts/own is no trained network, for it has no network.json: the "
+            "copy is incomplete or the path is wrong; starts/own counts from {here}, where the command was started",
+        ),
+        (
+            {"model__backbone__weights": "own.pth"},
+            "start: model.backbone.weights: {here}/own.pth is no such file: the copy is incomplete or the path is wrong; "
+            "own.pth counts from {here}, where the command was started",
+        ),
+        (
+            {"model__backbone__weights": "mine"},
+            "{here}/mine is no trained network, for it has no network.json: did you mean mine/baseline/weights or "
+            "mine/decomposed/weights?",
+        ),
+        (
+            {"teacher__url": "mine"},
+            "teacher: teacher.url: {here}/mine is no trained network, for it has no network.json: did you mean "
+            "mine/teacher/weights?",
+        ),
+        (
+            {"student__appearance_teacher": {"url": "/none"}},
+            "student.appearance_teacher.url: /none is no trained network, for it has no network.json: the copy is "
+            "incomplete or the path is wrong\n",
+        ),
+    ],
+)
+def test_a_network_that_is_not_where_a_setting_says_is_told_by_the_setting(
+    changes, says, job, stored, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for mode in ("teacher", "baseline", "decomposed"):
+        Path("mine", mode, "weights").mkdir(parents=True)
+        Path("mine", mode, "weights", "network.json").write_text("{}")
+    with pytest.raises(PreflightFailed, match=": 1 fault") as refusal:
+        preflight(job(**{"data__sprites": None, "data__url": stored(), **changes}))
+    assert says.format(here=tmp_path) in f"{refusal.value}\n"
+
+
 def test_stored_videos_without_a_fault_pass(job, stored):
     preflight(job(data__sprites=None, data__url=stored()))
 
