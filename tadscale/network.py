@@ -6,13 +6,15 @@ executed. Stages leave one, later stages and evaluation read it, a registered mo
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
+import torch
 from pydantic import PositiveInt, ValidationError
 from torch import Tensor, nn
 
 from tadscale.config import Config, choices
-from tadscale.data.storage import StorageError, join, read_bytes, write_bytes
+from tadscale.data.storage import StorageError, join, read_bytes, read_range, write_bytes
 from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
 from tadscale.metrics.nms import NmsConfig
@@ -23,7 +25,7 @@ from tadscale.models.detector import Detector
 from tadscale.models.heads.base import HeadSettings
 from tadscale.models.pretext import PretextNetwork, backbone_state
 from tadscale.models.student import Student, inference_state
-from tadscale.weights import check_finite, digest
+from tadscale.weights import check_finite, digest, match_weights
 
 Mode = Literal["pretrain", "teacher", "baseline", "conventional", "decomposed"]
 """How a network is trained: `teacher` reads motion, the others RGB; `decomposed` is a `Student`, `pretrain` a backbone that
@@ -35,6 +37,7 @@ _KEPT: dict[Mode, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "pretrain": backbone_state,
 }
 _SHIFTED = {name for name, settings in choices(BackboneConfig).items() if issubclass(settings, ShiftedSettings)}
+HEADER_BYTES = 100_000_000  # the most that safetensors makes
 FORMAT_1_NAME = "model.json"  # of models that were registered before there was one description
 
 
@@ -192,6 +195,34 @@ def read_weights(url: str, spec: NetworkSpec) -> dict[str, Tensor]:
     return tensors
 
 
+def misfit(url: str) -> str:
+    """What of a trained network's weights does not fit the network that its description makes here; empty where all does.
+
+    Names and shapes are compared, no weight is read. The settings being the same, the code is another.
+
+    Raises:
+        UserError: there is no network, or its weights are damaged.
+        StorageError: the storage cannot be reached.
+    """
+    where = join(url, WEIGHTS_NAME)
+    built = read_spec(url).model_dump_json(include={"mode", "model", "in_channels", "classes", "window"})
+    try:
+        size = int.from_bytes(read_range(where, 0, 8), "little")  # of the header, which is JSON
+        header = json.loads(read_range(where, 8, min(size, HEADER_BYTES)))
+    except ValueError as error:
+        raise UserError(f"{where} is damaged: it does not begin as a file of weights does; fetch it again") from error
+    shapes = {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+    stored = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    return match_weights(_expected(built), _renamed(stored)).problems()
+
+
+@lru_cache(maxsize=64)
+def _expected(spec_json: str) -> dict[str, Tensor]:
+    """The state of a network on the meta device, by its description: cells of a grid have few."""
+    with torch.device("meta"):
+        return NetworkSpec.model_validate_json(spec_json).build().state_dict()
+
+
 def load_network(url: str) -> tuple[nn.Module, NetworkSpec]:
     """A trained network on the CPU, in eval mode, without gradients.
 
@@ -214,9 +245,10 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], source: str)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
+        says = match_weights(network, tensors).problems() or str(error).strip().rstrip(".")
         raise UserError(
-            f"{source} does not fit the architecture: {error}. Check that mode, network and classes are those of the "
-            "training run."
+            f"{source} does not fit the architecture ({says}): the mode, the model or the classes are not those of the "
+            "training run, or the code that makes the network was changed since"
         ) from error
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tadscale.models.backbones.tsm_resnet import TsmR18Config
 from tadscale.models.heads.tadtr.network import TadTRConfig
-from tadscale.network import load_network, read_spec, save_network, spec_digest
+from tadscale.network import load_network, misfit, read_spec, save_network, spec_digest
 from tadscale.serving.path import DetectionPath
 from tadscale.serving.predictor import Predictor
 from tests.serving.tiny import SPEC, clip, student_weights
@@ -103,9 +103,24 @@ def test_damaged_weights_are_never_parsed(tmp_path):
         load_network(str(tmp_path))
 
 
+def test_weights_that_the_code_of_now_has_no_place_for_are_named_without_being_read(tmp_path):
+    save_network(str(tmp_path), SPEC, student_weights())
+    assert misfit(str(tmp_path)) == ""
+    path = tmp_path / "weights.safetensors"
+    tensors = safetensors.torch.load(path.read_bytes())
+    gone, *_, reshaped = sorted(name for name, tensor in tensors.items() if tensor.dim())
+    del tensors[gone]
+    path.write_bytes(safetensors.torch.save(tensors | {reshaped: torch.zeros(7, 7), "new.bias": torch.zeros(1)}))
+    says = misfit(str(tmp_path))
+    assert f"{gone} is missing, new.bias is unknown, {reshaped} is [7, 7], not " in says
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="does not begin as a file of weights does"):
+        misfit(str(tmp_path))
+
+
 def test_weights_of_another_network_are_not_written(tmp_path):
     other = SPEC.model_copy(update={"classes": ("a", "b", "c")})
-    with pytest.raises(ValueError, match="the weights does not fit the architecture"):
+    with pytest.raises(ValueError, match=r"the weights does not fit the architecture \(.* was changed since$"):
         save_network(str(tmp_path), other, student_weights())
     assert not list(tmp_path.iterdir())
 

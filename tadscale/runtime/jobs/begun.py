@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from tadscale.data.manifest import MANIFEST_NAME
 from tadscale.data.storage import list_names
 from tadscale.errors import UserError
-from tadscale.network import Mode
+from tadscale.network import Mode, misfit
 from tadscale.runtime.jobs.named_models import opened_models
 from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.stage.job import JobConfig
@@ -64,9 +64,13 @@ def _look_at(stage: Stage, awaited: Collection[str]) -> tuple[str, bool]:
     if fault or plan is None:
         return fault, False
     try:
-        return "", finished_with(stage, plan) is not None
+        finished = finished_with(stage, plan) is not None
+        other = misfit(stage.weights_url) if finished else ""
     except UserError as damage:
         return str(damage), False
+    if other:
+        return f"{stage.url} was trained by other code, which made another network of these settings ({other})", False
+    return "", finished
 
 
 def _is_begun(stage: Stage) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from tadscale.data.manifest import read_manifest, write_manifest
@@ -99,6 +100,14 @@ def test_a_damaged_network_hides_no_other_fault(job, finished):  # noqa: F811
     described.write_text(described.read_text() + "\n")
     with pytest.raises(UserError, match=r"teacher.*damaged or replaced since.*changed: student.distill.share \("):
         look_at(job(**finished, student__distill__share=3.0))
+
+
+def test_a_network_that_changed_code_makes_otherwise_is_found_under_the_same_settings(job, finished):  # noqa: F811
+    path = Path(job().run_url, "baseline", "weights", "weights.safetensors")
+    tensors = safetensors.torch.load(path.read_bytes())
+    path.write_bytes(safetensors.torch.save(tensors | {"head.dropped.weight": torch.zeros(1)}))
+    with pytest.raises(UserError, match=r"baseline was trained by other code.*\(head.dropped.weight is unknown\)"):
+        look_at(job(**finished))
 
 
 def test_built_in_videos_that_are_to_be_drawn_again_are_no_fault(job):  # noqa: F811
