@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,9 +16,14 @@ import tadscale
 from tadscale.engine.batch import WindowBatch
 from tadscale.engine.engine import LocalEngine
 from tadscale.engine.optim import OptimConfig
+from tadscale.engine.pretrain import PretrainConfig, TargetScale, pretrain_step
 from tadscale.engine.steps import Lesson, StudentConfig, step_function
+from tadscale.flow import estimator, motion
+from tadscale.models import fusion
+from tadscale.models.backbones.base import Backbone
 from tadscale.models.heads.objective import Targets, build_objective
 from tadscale.network import Mode, NetworkSpec, save_network
+from tadscale.runtime.jobs.preflight import windows
 from tests.serving.tiny import SPEC, clip
 
 ROOT = Path(__file__).parent.parent
@@ -102,8 +108,21 @@ def learn_and_export(folder: Path) -> None:
         seen = batch.motion_fields if mode == "teacher" else batch.frames
         found = DetectionPath.of(spec).detect(network.eval(), seen, batch.mask)
         assert all(len(window.scores) for window in found)
+    learn_pretext(SPEC.model_copy(update={"mode": "pretrain", "model": model, "in_channels": 2}))
     save_network(str(folder / "detector"), spec, network.state_dict())
     copy_shipped_files(folder / "consumer")
+
+
+def learn_pretext(spec: NetworkSpec) -> None:
+    """A step without labels, after which every weight of the backbone is another."""
+    network, batch = spec.build(for_training=True), make_batch(SPEC.model_copy(update={"model": spec.model}))
+    before = {name: value.clone() for name, value in network.backbone.named_parameters()}
+    scale = TargetScale(motion_std=1.0, colour_mean=(0.0, 0.0, 0.0), colour_std=(1.0, 1.0, 1.0))
+    engine = LocalEngine(network, OptimConfig(lr=0.01))
+    engine.set_lr(0.01)
+    engine.backward(pretrain_step(PretrainConfig(), scale, network, batch)["loss"])
+    assert engine.step() > 0
+    assert all(not torch.equal(before[name], value) for name, value in network.backbone.named_parameters())
 
 
 def make_batch(spec: NetworkSpec) -> WindowBatch:
@@ -139,6 +158,21 @@ _, found = Predictor.from_directory(folder / "detector", "cpu").detect((folder /
 files = sorted(m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "tadscale")
 print(json.dumps({"labels": [row.label for row in found], "files": files}))
 """
+
+
+def test_a_fusion_and_a_motion_have_the_places_that_the_page_names() -> None:
+    assert set(get_args(fusion.FusionName)) == set(fusion.FUSIONS)
+    places = {
+        fusion: ("FusionName", "FUSIONS"),
+        motion: ("Motion", "motion_channels", "build_motion"),
+        motion.MotionConfig: ("fingerprint", "_clip_is_for_flow"),
+        estimator: ("FlowEstimator", "FlowMotion"),
+        windows: ("_least_side_px",),
+        Backbone: ("maps", "stages", "stage_channels", "unseen", "offset"),
+    }
+    for owner, names in places.items():
+        for name in names:
+            assert hasattr(owner, name) and re.search(rf"`(\w+\.)?{name}`", PAGE), name
 
 
 def test_it_learns_in_every_mode_and_detects_with_the_exported_files_alone(extended: Path) -> None:
