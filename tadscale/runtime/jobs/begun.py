@@ -14,7 +14,7 @@ from tadscale.runtime.stage.spec import Stage, planned_stages, with_contents
 from tadscale.runtime.training.resume import IDENTITY_NAME, REMEDY, difference, finished_as_set, finished_with
 
 
-def check_begun(stages: Iterable[Stage]) -> None:
+def check_begun(stages: Iterable[Stage]) -> list[str]:
     """Refuse stages in whose places others lie, after all of them have been looked at.
 
     What rests on a network that is still to be trained or fetched is compared but for what that network decides.
@@ -22,11 +22,15 @@ def check_begun(stages: Iterable[Stage]) -> None:
     Args:
         stages: as they are planned, each after those that it rests on.
 
+    Returns:
+        What may be refused later: stages that rest on one which is to be trained anew.
+
     Raises:
         UserError: a stage that lies there has other settings or another plan, or was damaged; names all that do not fit.
         StorageError: the storage cannot be reached.
     """
     faults: list[str] = []
+    doubts: list[str] = []
     unfit: dict[str, str] = {}  # folders that do not fit together, by the weights in them
     awaited: set[str] = set()  # weights that will be others than lie there now
     for stage in {stage.url: stage for stage in stages}.values():
@@ -36,10 +40,16 @@ def check_begun(stages: Iterable[Stage]) -> None:
             unfit[stage.weights_url] = stage.url
         elif stage.rests_on & unfit.keys() and _is_begun(stage):
             unfit[stage.weights_url] = f"{stage.url} (which rests on what does not fit)"
+        elif stage.rests_on & awaited and _is_begun(stage):
+            doubts.append(
+                f"{stage.url} was trained on a network that is to be trained anew: if that becomes another, the stage is "
+                "refused then; remove its folder as well, to train it on the new one"
+            )
         if not finished:
             awaited.add(stage.weights_url)
     if faults:
         raise UserError(f"{'. '.join(faults)}. {REMEDY}: {', '.join(unfit.values())}")
+    return doubts
 
 
 def finished_modes(job: JobConfig) -> list[Mode]:

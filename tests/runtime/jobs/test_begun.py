@@ -14,6 +14,7 @@ from tadscale.engine.engine import TrainState
 from tadscale.engine.state import GROUPS
 from tadscale.errors import UserError
 from tadscale.runtime.jobs.begun import check_begun
+from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.spec import Stage, planned_stages, stage_of, with_contents
@@ -56,7 +57,7 @@ def finished(job, stored) -> dict[str, Any]:  # noqa: F811
     own = {"data__sprites": None, "data__url": stored()}
     for stage in planned_stages(job(**own)):
         finish(with_contents(stage))
-    look_at(job(**own))
+    assert preflight(job(**own)) == []
     return own
 
 
@@ -68,7 +69,8 @@ def test_a_later_stage_is_looked_at_where_those_before_it_are_finished(job, fini
 def test_so_is_one_behind_a_stage_that_is_to_be_trained_anew_but_for_what_that_decides(job, finished):  # noqa: F811
     run = Path(job().run_url)
     shutil.rmtree(run / "teacher")
-    look_at(job(**finished))
+    [doubt] = preflight(job(**finished))
+    assert doubt.startswith(f"{run}/decomposed was trained on a network that is to be trained anew")
     with pytest.raises(UserError) as refused:
         look_at(job(**finished, model__head__levels=3))
     said = str(refused.value)

@@ -123,7 +123,8 @@ def preflight(job: JobConfig, *, services: bool = True, but_for: Collection[str]
             faults.setdefault(says, Fault(check.name, says))  # what several checks stumble over is told once
     if faults:
         raise PreflightFailed(list(faults.values()))
-    return list(doubts(facts)) if services or facts.draws else []
+    looked_at = services and FINISHED_STAGES not in but_for
+    return list(doubts(facts, of_stages=looked_at)) if services or facts.draws else []
 
 
 def applicable(facts: Facts, *, services: bool) -> Iterator[Check]:

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterator
 
+from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.subsets import labels_in
+from tadscale.runtime.stage.spec import planned_stages
 
 NAMED = 5
 
 
-def doubts(facts: Facts) -> Iterator[str]:
-    """A sentence each, of a job in which no fault was found. Raises as `Facts` does."""
+def doubts(facts: Facts, *, of_stages: bool) -> Iterator[str]:
+    """A sentence each, of a job in which no fault was found; also of its stages, if those were looked at. Raises as `Facts`
+    does."""
     if facts.evaluates and facts.modes:
         yield from _seen_in_training(facts)
     if facts.evaluates and facts.learns_from_truth:
         yield from _never_taught(facts)
+    if of_stages:
+        yield from check_begun(planned_stages(facts.given))
 
 
 def _seen_in_training(facts: Facts) -> Iterator[str]:

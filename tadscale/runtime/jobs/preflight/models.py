@@ -20,6 +20,7 @@ from tadscale.runtime.training.appearance_teacher import check_appearance_teache
 from tadscale.runtime.training.resume import finished_stages
 
 RGB_DETECTORS: tuple[Mode, ...] = ("baseline", "conventional", "decomposed")
+"""Whose networks start a backbone, or teach appearance."""
 
 
 def teacher(facts: Facts) -> Iterator[str]:
