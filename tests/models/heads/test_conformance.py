@@ -165,8 +165,8 @@ def test_a_segment_that_was_learned_is_decoded_in_sampled_frames(settings: HeadS
     features, mask = inputs(1)
     label = classes // 2
     wanted = Targets(segments_frames=torch.tensor([[[40.0, 84.0]]]), labels=torch.tensor([[label]]))
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    for _ in range(120):
         optimizer.zero_grad()
         objective.loss(head(features, mask), wanted).mean().backward()
         optimizer.step()

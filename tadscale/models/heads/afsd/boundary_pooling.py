@@ -1,8 +1,10 @@
 """Boundary pooling: the strongest response of every channel around a segment's start and around its end."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+ROW_VALUES = 2**19
+"""How many values a row of the table has at most, which is 2 MiB: the whole table is reused memory, not new pages."""
 
 
 def boundary_regions(segments: Tensor, *, unit: Tensor | float, inward: float, outward: float) -> tuple[Tensor, Tensor]:
@@ -44,9 +46,8 @@ def range_max(features: Tensor, regions: Tensor) -> Tensor:
     The published pooling rounds regions to whole steps. Between steps the maximum is continuous in the region, so a
     prediction does not jump with the rounding of its coarse one, and a region shorter than a step has a value of its own.
 
-    A sparse table answers: row k holds the maxima of the 2^k steps from each step on, and two overlapping spans of the
-    largest 2^k that fits cover all whole steps of a region. It takes log2(T) times the memory of `features`, and as many
-    operations, whatever the regions.
+    Where it is reached is searched for without gradients; what is read there then has one. The way back is one through
+    the reading alone: at 4 x 9213 x 256 a fifth of one through the search.
 
     Args:
         features: `[B, T, C]`.
@@ -55,44 +56,82 @@ def range_max(features: Tensor, regions: Tensor) -> Tensor:
     Returns:
         `[B, P, C]`; no gradient to `regions`.
     """
+    return _read(features, strongest_places(features, regions))
+
+
+def _read(features: Tensor, places: Tensor) -> Tensor:
+    """Each channel of `[B, T, C]` at real-valued `[B, P, C]`, by interpolation."""
+    below = places.floor()
+    before = below.long()
+    after = (before + 1).clamp(max=features.shape[1] - 1)
+    return torch.lerp(features.gather(1, before), features.gather(1, after), (places - below).to(features.dtype))
+
+
+@torch.no_grad()
+def strongest_places(features: Tensor, regions: Tensor) -> Tensor:
+    """Where in its region each channel is strongest, `[B, P, C]`: at one of the ends or at a whole step between them."""
     steps = features.shape[1]
-    low, high = regions.detach().clamp(0, steps - 1).unbind(-1)  # [B, P]
-    table, begins = _span_maxima(features)  # [B, R, C], [K]
-    first, last = low.ceil().long(), high.floor().long()  # the whole steps inside
-    spans = 2 ** torch.arange(begins.shape[0], device=features.device)  # [K]
-    power = ((last - first + 1).unsqueeze(2) >= spans).sum(dim=2).sub(1).clamp(min=0)  # [B, P]
-    below, under = low.floor().long(), high.floor().long()
-    rows = torch.stack(
-        [
-            below,
-            (below + 1).clamp(max=steps - 1),
-            under,
-            (under + 1).clamp(max=steps - 1),
-            begins[power] + first,
-            begins[power] + (last - spans[power] + 1).clamp(min=0),
-        ],
-        dim=1,
-    )  # [B, 6, P]
-    found = _take(table, rows)  # [B, 6, P, C]
-    at_low = torch.lerp(found[:, 0], found[:, 1], (low - below).unsqueeze(2).to(found.dtype))  # [B, P, C]
-    at_high = torch.lerp(found[:, 2], found[:, 3], (high - under).unsqueeze(2).to(found.dtype))
-    inside = torch.maximum(found[:, 4], found[:, 5])
-    ends = torch.maximum(at_low, at_high)
-    return torch.where((last >= first).unsqueeze(2), torch.maximum(ends, inside), ends)
+    bounds = regions.clamp(0, steps - 1)  # [B, P, 2]
+    low, high = bounds.unsqueeze(3).unbind(2)  # [B, P, 1]
+    first, last = bounds[..., 0].ceil().long(), bounds[..., 1].floor().long()  # the whole steps inside
+    step = strongest_steps(features, first, last)  # [B, P, C]
+    inside = features.gather(1, step).masked_fill((last < first).unsqueeze(2), -torch.inf)
+    before = bounds.long()
+    ends = torch.lerp(
+        _take(features, before),
+        _take(features, (before + 1).clamp(max=steps - 1)),
+        (bounds - before).unsqueeze(3).to(features.dtype),
+    )  # [B, P, 2, C]
+    at_low, at_high = ends.unbind(2)
+    place = torch.where(at_high > inside, high, step.to(high.dtype))
+    return torch.where(at_low > torch.maximum(at_high, inside), low, place)
 
 
-def _span_maxima(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of the sparse table one after the other, `[B, R, C]`, and where each of the K begins, `[K]`.
+@torch.no_grad()
+def strongest_steps(features: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """The step of first..last at which each channel is strongest; the earliest of several.
 
-    Row k has T - 2^k + 1 spans. A pooling of two elements that are half a span apart is one operation where slices and
-    their maximum are a dozen on the way back.
+    A sparse table answers: row k holds the maxima of the 2^k steps from each step on, and two overlapping spans of the
+    largest 2^k that fits cover all steps. That takes log2(T) times the memory of `features`, and as many operations,
+    whatever the regions; some channels at a time, so that it stays in the cache: at 4 x 9213 x 256 on one core 0.4 s where
+    all at once take 1.1.
+
+    Args:
+        features: `[B, T, C]`.
+        first: `[B, P]` int64, in 0..T-1.
+        last: `[B, P]` int64; where it is before `first`, any step is given.
+
+    Returns:
+        `[B, P, C]` int64.
     """
-    rows, span = [features.transpose(1, 2)], 1  # [B, C, T]
-    while 2 * span <= features.shape[1]:
-        rows.append(F.max_pool1d(rows[-1], 2, stride=1, dilation=span))
+    width = max(1, ROW_VALUES // features[..., 0].numel())
+    return torch.cat([_search(some.contiguous(), first, last) for some in features.split(width, dim=2)], dim=2)
+
+
+def _search(features: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """`strongest_steps` by one table."""
+    strongest, places = _span_maxima(features)
+    sizes = torch.tensor([row.shape[1] for row in strongest], device=features.device)  # [K]
+    begins, spans = sizes.cumsum(0) - sizes, 2 ** torch.arange(len(strongest), device=features.device)
+    power = ((last - first + 1).unsqueeze(2) >= spans).sum(dim=2).sub(1).clamp(min=0)  # [B, P]
+    rows = begins[power].unsqueeze(1) + torch.stack([first, (last - spans[power] + 1).clamp(min=0)], dim=1)  # [B, 2, P]
+    early, late = _take(torch.cat(strongest, dim=1), rows).unbind(1)  # [B, P, C]
+    at_early, at_late = _take(torch.cat(places, dim=1), rows).unbind(1)
+    return torch.where(late > early, at_late, at_early).long()
+
+
+def _span_maxima(features: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """The rows of the sparse table, row k `[B, T - 2^k + 1, C]`, and the steps at which they are reached, int32."""
+    steps = features.shape[1]
+    strongest = [features]
+    places = [torch.arange(steps, dtype=torch.int32, device=features.device).view(1, -1, 1).expand_as(features)]
+    span = 1
+    while 2 * span <= steps:
+        early, late = strongest[-1][:, :-span], strongest[-1][:, span:]
+        places.append(torch.where(late > early, places[-1][:, span:], places[-1][:, :-span]))
+        strongest.append(torch.maximum(early, late))
         span *= 2
-    sizes = torch.tensor([row.shape[2] for row in rows], device=features.device)
-    return torch.cat(rows, dim=2).transpose(1, 2), sizes.cumsum(0) - sizes
+    return strongest, places
 
 
 def _take(rows: Tensor, index: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tadscale.models.heads.afsd import boundary_pooling
 from tadscale.models.heads.afsd.boundary_pooling import boundary_pool, boundary_regions, range_max
 
 
@@ -31,8 +32,11 @@ def regions_of(count: int, steps: int, generator: torch.Generator) -> Tensor:
     return bounds.sort(dim=2).values
 
 
+@pytest.mark.parametrize("row_values", [1, 2**19])
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 33])
-def test_it_equals_a_plain_loop(steps: int) -> None:
+def test_it_equals_a_plain_loop(steps: int, row_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All channels at once, and one at a time."""
+    monkeypatch.setattr(boundary_pooling, "ROW_VALUES", row_values)
     generator = torch.Generator().manual_seed(steps)
     features = torch.randn(2, steps, 3, generator=generator, dtype=torch.float64)
     regions = regions_of(60, steps, generator)
