@@ -35,6 +35,7 @@ from tadscale.runtime.training.watch import OnRecord, watching
 from tadscale.runtime.training.worker import DATASET, WorkerConfig, install_sigterm_handler, train_worker
 
 CAUSE = re.compile(r"^(?!ray\.)([\w.]*(?:Error|Exception|Exceeded)): (.+)$", re.MULTILINE)
+PLACE = re.compile(r'^ *File "(.+)", line (\d+), in ', re.MULTILINE)
 log = logging.getLogger(__name__)
 
 
@@ -183,7 +184,7 @@ def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) 
     if failure is not None:
         raise TrainingFailed(
             f"training of {stage.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"
-            "The same command goes on from the last checkpoint, if there is one"
+            "The same command goes on from the last checkpoint, if there is one; `tadscale logs NAME` has the traceback"
         ) from failure
     assert summary.outcome is not None
     if summary.outcome.reason == "preempted":
@@ -195,17 +196,26 @@ def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) 
 
 
 def _causes(failure: TrainingFailedError) -> str:
-    """What went wrong on each rank. Tracebacks arrive as text: the root cause first, then what was raised from it, and
-    Ray's wrapping last. An error of this project says most."""
-    failures = getattr(failure, "worker_failures", {0: failure})
-    causes = []
-    for error in failures.values():
-        errors = CAUSE.findall(str(error))
-        name, words = next(
-            (pair for pair in errors if pair[0].startswith("tadscale.")), errors[0] if errors else ("", "")
-        )
-        causes.append(f"{name.rsplit('.', 1)[-1]}: {words}" if name else str(error).strip().rsplit("\n", 1)[-1])
-    return "; ".join(dict.fromkeys(causes))
+    """What went wrong on each rank."""
+    failures: dict[int, Exception] = getattr(failure, "worker_failures", {0: failure})
+    return "; ".join(dict.fromkeys(_cause(error, str(failure)) for error in failures.values()))
+
+
+def _cause(error: Exception, traceback: str) -> str:
+    """An error of a rank in a line. That of a task arrives as the text of its traceback: the root cause first, then what was
+    raised from it, and Ray's wrapping last; an error of this project says most. What a rank itself raised arrives as it was,
+    and where is in Ray's account of all ranks alone.
+    """
+    kind = type(error)
+    if pairs := CAUSE.findall(str(error)):
+        name, words = next((pair for pair in pairs if pair[0].startswith("tadscale.")), pairs[0])
+    elif kind.__module__.startswith("ray."):
+        return str(error).strip().rsplit("\n", 1)[-1]
+    else:
+        name, words = f"{kind.__module__}.{kind.__qualname__}", str(error).strip()
+    said = f"{name.rsplit('.', 1)[-1]}: {words}".removesuffix(": ")
+    places = PLACE.findall(traceback)
+    return said if not places or name.startswith("tadscale.") else f"{said} ({places[-1][0]}, line {places[-1][1]})"
 
 
 def _result(stage: Stage, plan: Plan, summary: Summary, plane: DataPlane) -> StageResult:

@@ -2,6 +2,10 @@
 
 import inspect
 
+import pytest
+from ray.exceptions import RayError
+
+from tadscale.errors import UserError
 from tadscale.runtime.training.launch import _causes, _Trainer
 
 TRACEBACK = """\x1b[36mray::SplitCoordinator.get()\x1b[39m (pid=1, ip=192.0.2.2)
@@ -18,23 +22,47 @@ ray.exceptions.UserCodeException: UDF failed to process a data block.
 Failed to apply UDF transform after 1/1 attempts (total backoff 0.0s)."""
 
 
+ACCOUNT = """Training failed due to worker errors:
+[Rank 0 Error Snippet]:
+Traceback (most recent call last):
+  File "/code/tadscale/engine/loop.py", line 93, in train
+    losses = step_function(engine.model, batch)
+  File "/code/tadscale/models/heads/mine/objective.py", line 30, in loss
+    return predictions["centre"]
+KeyError: 'centre'"""
+
+
 class Failure(Exception):
-    def __init__(self, *texts: str) -> None:
-        super().__init__("all of it")
-        self.worker_failures = {rank: RuntimeError(text) for rank, text in enumerate(texts)}
+    def __init__(self, *errors: Exception, account: str = "all of it") -> None:
+        super().__init__(account)
+        self.worker_failures = dict(enumerate(errors))
 
 
 def test_the_project_s_own_error_is_preferred_to_what_caused_it_and_to_ray_s_wrapping():
     assert (
-        _causes(Failure(TRACEBACK))
+        _causes(Failure(RuntimeError(TRACEBACK)))
         == "StorageError: /data/shard-000000.tar: no such file, folder or bucket. Check the URL."
     )
 
 
 def test_ranks_that_failed_alike_are_told_once():
-    assert _causes(Failure("x\nValueError: bad", "y\nValueError: bad", "Killed by the kernel")) == (
+    killed = RayError("The worker died unexpectedly.\nKilled by the kernel")
+    assert _causes(Failure(RuntimeError("x\nValueError: bad"), RuntimeError("y\nValueError: bad"), killed)) == (
         "ValueError: bad; Killed by the kernel"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("centre"), "KeyError: 'centre' (/code/tadscale/models/heads/mine/objective.py, line 30)"),
+        (AssertionError(), "AssertionError (/code/tadscale/models/heads/mine/objective.py, line 30)"),
+        (UserError("the data are bad.\nMend them"), "UserError: the data are bad.\nMend them"),
+    ],
+)
+def test_what_a_rank_raised_has_its_class_and_unless_it_is_the_project_s_own_its_place(error, told):
+    """It arrives as it was raised, its traceback apart in the account of all ranks."""
+    assert _causes(Failure(error, account=ACCOUNT)) == told
 
 
 def test_the_handler_of_ray_train_that_is_left_out_is_the_one_that_it_calls():
