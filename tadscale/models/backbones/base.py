@@ -27,7 +27,7 @@ class Backbone(nn.Module):
 
     def maps(self, video: Tensor) -> Tensor:
         """The last maps before space is averaged away, `[B, out_channels, ceil(T / stride), h, w]`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no maps(), which a pretext reads")
 
     @property
     def stage_channels(self) -> tuple[int, ...]:
