@@ -93,7 +93,7 @@ def train(
         engine.set_lr(lr)
         losses = step_function(engine.model, batch)
         engine.backward(losses["loss"])
-        grad_norm = _step(engine, expected, step)
+        grad_norm = _step(engine, expected, step, losses)
         ema.update(engine.model, step)
         means = engine.mean(torch.stack([value.detach().float() for value in losses.values()])).tolist()
         named = dict(zip(losses, means, strict=True))
@@ -121,15 +121,22 @@ def train(
     return expected.total_steps
 
 
-def _step(engine: Engine, expected: Expected, step: int) -> float:
+def _step(engine: Engine, expected: Expected, step: int, losses: dict[str, Tensor]) -> float:
     try:
         return engine.step()
     except NonFiniteGradient as error:
+        videos = ", ".join(expected.videos(step)) or "unknown"
         raise Diverged(
-            f"step {step}: a gradient is not finite; no weight was changed, and the last checkpoint is good. Its videos: "
-            f"{', '.join(expected.videos(step)) or 'unknown'}. Look at them (tadscale data lint --decode), lower optim.lr "
-            "or raise optim.warmup_epochs"
+            f"step {step}: a gradient is not finite{not_finite(losses)}; no weight was changed, and the last checkpoint is "
+            f"good. Its videos: {videos}. Look at them (tadscale data lint --decode), "
+            "lower optim.lr or raise optim.warmup_epochs; at the first step look at the losses of a head of your own"
         ) from error
+
+
+def not_finite(losses: dict[str, Tensor]) -> str:
+    """Which parts of the loss are not, for a sentence that says what else is not; empty if all are finite."""
+    broken = [name for name, value in losses.items() if not value.isfinite().all()]
+    return f", nor is the loss ({', '.join(broken)})" if broken else ""
 
 
 def full_state(engine: Engine, ema: Ema, step: int) -> TrainState:

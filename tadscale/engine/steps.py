@@ -209,7 +209,15 @@ def mean_over_slots(per_window: Tensor, valid: Tensor) -> Tensor:
 
     Dividing by the slots and not by the valid windows keeps the average over ranks equal to the average over the global
     batch, wherever the invalid slots fall.
+
+    Raises:
+        TypeError: it is not one value a window; a mean over the batch would depend on how the batch is spread over ranks.
     """
+    if per_window.shape != valid.shape:
+        raise TypeError(
+            f"a loss has the shape {list(per_window.shape)} where each of {len(valid)} windows should have one value: the "
+            "objective of a head returns [B], and means over windows are taken here"
+        )
     return per_window.masked_fill(~valid, 0.0).mean()
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, step_function
+from tadscale.engine.steps import DistillConfig, Lesson, StudentConfig, mean_over_slots, step_function
 from tadscale.models.detector import Detector
 from tadscale.models.heads.objective import build_objective
 from tadscale.models.student import Student
@@ -114,3 +114,10 @@ def test_windows_without_ground_truth_take_no_weight_from_those_with_it(tiny_mod
     whole = run("decomposed", student, taught, ON, tiny_model)
     for name in ("joint", "appearance"):  # the mean of the two windows' losses, where each was the only one to count
         torch.testing.assert_close((first[name] + second[name]) / 2, whole[name])
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor(1.0), torch.ones(2, 1)])
+def test_a_loss_that_is_not_one_value_a_window_is_refused(wrong):
+    """A scalar would be spread over all windows, and `[B, 1]` over `[B, B]`."""
+    with pytest.raises(TypeError, match=r"a loss has the shape \[.*\] where each of 2 windows"):
+        mean_over_slots(wrong, torch.tensor([True, False]))

@@ -19,7 +19,8 @@ from tadscale.data.sprites import class_names, draw_videos
 from tadscale.data.storage import list_names
 from tadscale.engine.autocast import UnderAutocast
 from tadscale.engine.batch import WindowBatch, teacher_columns
-from tadscale.engine.engine import LocalEngine
+from tadscale.engine.engine import LocalEngine, NonFiniteGradient
+from tadscale.engine.loop import not_finite
 from tadscale.engine.pretrain import TargetScale, pretrain_step
 from tadscale.engine.steps import Lesson, StepFunction, step_function
 from tadscale.errors import UserError
@@ -215,8 +216,15 @@ def _train(job: JobConfig, mode: Mode, batch: WindowBatch, classes: tuple[str, .
         losses = step_function(mode, Lesson(objective=objective, student=student, global_batch=1))
 
     def step() -> None:
-        engine.backward(losses(called, batch)["loss"])
-        engine.step()
+        parts = losses(called, batch)
+        engine.backward(parts["loss"])
+        try:
+            engine.step()
+        except NonFiniteGradient as error:
+            raise UserError(
+                f"on one training window the gradient of the untrained {mode} network is not finite{not_finite(parts)}: "
+                "look at the losses of the head, or at the videos (tadscale data lint --decode)"
+            ) from error
 
     return seconds(step, job.cluster.device), sum(parameter.numel() for parameter in network.parameters())
 

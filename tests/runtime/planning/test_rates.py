@@ -1,7 +1,10 @@
 """What is measured, and how many windows are counted: of what the job trains on, wherever it lies."""
 
 import pytest
+import torch
 
+from tadscale.errors import UserError
+from tadscale.models.heads.actionformer.objective import ActionFormerObjective
 from tadscale.runtime.planning.rates import EpochWindows, measure_rates
 from tadscale.runtime.stage.modes import stage_modes
 from tests.runtime.jobs.preflight.conftest import job, not_connected, stored  # noqa: F401
@@ -32,3 +35,13 @@ def test_a_student_s_windows_are_its_own():
     of = {mode: windows.of(mode) for mode in ("pretrain", "teacher", "baseline", "conventional", "decomposed")}
     assert of == {"pretrain": 12, "teacher": 4, "baseline": 4, "conventional": 8, "decomposed": 8}
     assert windows._replace(students=None).of("decomposed") == 4
+
+
+def test_a_step_that_is_not_finite_is_told_by_the_part_of_the_loss(job, stored, monkeypatch):  # noqa: F811
+    finite = ActionFormerObjective.loss
+    monkeypatch.setattr(ActionFormerObjective, "loss", lambda *given: finite(*given) * torch.nan)
+    planned = job(data__sprites=None, data__url=stored("videos", subsets=("train", "test")))
+    with pytest.raises(
+        UserError, match=r"the untrained baseline network is not finite, nor is the loss \(loss\): look"
+    ):
+        measure_rates(planned, ["baseline"])
