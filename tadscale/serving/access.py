@@ -5,6 +5,7 @@ would be read with the server's rights, from inside its network.
 """
 
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ SERVER_MARK = "__pyfunc_model_path__"
 MAX_VIDEO_BYTES = 16 << 30  # of the disk; what is fetched lies there until its detections are known
 MAX_SERVED_BYTES = 1 << 30  # twenty minutes of HD at 6 Mbit/s
 DEADLINE_S = 600.0
-SERVED_DEADLINE_S = 60.0  # the scoring server itself gives up on a request after 60 s
+SERVED_DEADLINE_S = 60.0
+ANSWER_VARIABLE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+"""MLflow's environment variable: the seconds after which its scoring server gives up on a request, and nobody reads what
+comes of it; 60 by default."""
 NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits are an IPv4 address, whatever that is
 
 
@@ -39,6 +43,9 @@ class Access:
     """Of one video."""
     deadline_s: float = DEADLINE_S
     """For one video in all, however it trickles in."""
+    answer_s: float = math.inf
+    """For all videos of a call, from fetching the first to the last detection: a few kilobytes may say that they last for
+    days."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Access":
@@ -52,6 +59,7 @@ class Access:
             public_only=served and hosts is None,
             max_bytes=MAX_SERVED_BYTES if served else MAX_VIDEO_BYTES,
             deadline_s=SERVED_DEADLINE_S if served else DEADLINE_S,
+            answer_s=float(environment.get(ANSWER_VARIABLE, SERVED_DEADLINE_S)) if served else math.inf,
         )
 
 

@@ -1,5 +1,7 @@
 """Videos in, detections out: the exported detector at work."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,9 +115,10 @@ class Predictor:
             )
         kept = self.spec.inference.nms.top_k if top_k is None else _at_least_one(top_k)
         prediction, allowed = Prediction(), access or Access.from_environment()
+        until = time.monotonic() + allowed.answer_s
         for name, source in watched(list(zip(called, sources, strict=True)), watch):
             try:
-                duration_s, detections = self.detect(fetch_video(source, allowed), name, top_k=kept)
+                duration_s, detections = self.detect(fetch_video(source, allowed), name, top_k=kept, until=until)
             except DataError as error:
                 prediction.failures[name] = error.reason
             else:
@@ -125,13 +128,21 @@ class Predictor:
                     prediction.limited[name] = kept
         return prediction
 
-    def detect(self, video: EncodedVideo, name: str, *, top_k: int | None = None) -> tuple[float, list[Detection]]:
+    def detect(
+        self, video: EncodedVideo, name: str, *, top_k: int | None = None, until: float = math.inf
+    ) -> tuple[float, list[Detection]]:
         """The video's duration in seconds, and its detections by descending score.
 
         Of an hour of video no more pictures are in memory than of a minute: those of a few windows.
 
+        Args:
+            video: the encoded video.
+            name: what its detections call it.
+            top_k: see `predict`.
+            until: when it is given up, on the clock of `time.monotonic`.
+
         Raises:
-            DataError: the video cannot be decoded to its end.
+            DataError: the video cannot be decoded to its end, or not until then.
             UserError: `top_k` is not positive.
         """
         path = self._path if top_k is None else _keeping(self._path, top_k)
@@ -139,6 +150,8 @@ class Predictor:
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
         by_window: list[WindowDetections] = []
         for windows, mask in self._path.stream(video, table, BATCH_WINDOWS):
+            if time.monotonic() > until:
+                raise DataError(f"there was time for {len(by_window)} of its {len(table)} windows ({duration_s:.3g} s)")
             by_window += self.detect_windows(windows, mask)
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
         return duration_s, path.merge(by_start, video=name, duration_s=duration_s)

@@ -1,5 +1,7 @@
 """What may be read where."""
 
+import math
+
 import pytest
 
 from tadscale.serving.access import SCHEMES, Access, is_public
@@ -18,6 +20,8 @@ def test_behind_a_port_the_defaults_are_safe_and_the_operator_has_the_word() -> 
     served = Access.from_environment(SERVED)
     assert served.schemes == ("https", "data") and served.public_only
     assert served.deadline_s <= 60 and served.max_bytes < Access().max_bytes
+    assert served.answer_s == 60 and Access.from_environment({}).answer_s == math.inf
+    assert Access.from_environment(SERVED | {"MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "300"}).answer_s == 300
     wider = Access.from_environment(SERVED | {"TADSCALE_VIDEO_SCHEMES": "http,file"})
     assert wider.schemes == ("file", "http") and wider.public_only
     named = Access.from_environment(SERVED | {"TADSCALE_VIDEO_HOSTS": "Media.example.org, 10.0.0.7"})

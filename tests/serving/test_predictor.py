@@ -15,6 +15,7 @@ from tadscale.data.windows import load_window, tile
 from tadscale.metrics.nms import suppress
 from tadscale.models.student import Student
 from tadscale.serving import Predictor
+from tadscale.serving.access import Access
 from tadscale.serving.path import DetectionPath
 from tests.serving.tiny import NETWORK, SPEC, clip, student_weights
 
@@ -106,6 +107,13 @@ def test_a_bad_video_does_not_stop_the_others(predictor: Predictor, video: bytes
     assert set(prediction.failures) == {str(broken), str(missing)}
     with pytest.raises(ValueError, match=r"2 of 3 video\(s\).*broken.mp4: .*missing.mp4: cannot be read"):
         prediction.raise_failures()
+
+
+def test_nothing_is_computed_once_nobody_waits(predictor: Predictor, video: bytes) -> None:
+    """Such as of a few kilobytes whose times of display are hours apart."""
+    prediction = predictor.predict([video], access=Access(answer_s=0.0))
+    [reason] = prediction.failures.values()
+    assert not prediction.detections and "there was time for 0 of its" in reason
 
 
 def test_two_videos_of_one_name_are_refused(predictor: Predictor, video: bytes) -> None:
