@@ -1,10 +1,10 @@
 """The snippet embedding: transformer blocks in which every step sees the whole window."""
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import StepLinear, StepNorm
 from tadscale.models.heads.tags.rotary import rotated
-from tadscale.models.temporal import ChannelNorm
 
 
 class GlobalAttention(nn.Module):
@@ -13,16 +13,19 @@ class GlobalAttention(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.projections = nn.ModuleList(nn.Conv1d(dim, dim, 1) for _ in range(3))
-        self.out = nn.Conv1d(dim, dim, 1)
+        self.projections = nn.ModuleList(StepLinear(dim, dim) for _ in range(3))
+        self.out = StepLinear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`[B, D, L]`, `[B, L]` to `[B, D, L]`."""
-        query, key, value = (project(x).unflatten(1, (self.heads, -1)) for project in self.projections)  # [B, H, d, L]
-        scores = torch.einsum("bhdt,bhds->bhts", rotated(query), rotated(key)) * query.shape[2] ** -0.5  # [B, H, L, L]
-        # A finite floor: a window without a valid step gets even weights, not NaN; it is masked out by the caller.
-        weights = scores.masked_fill(~mask[:, None, None], -1e4).softmax(dim=-1)
-        return self.out(torch.einsum("bhts,bhds->bhdt", weights, value).flatten(1, 2))
+        """`[B, L, D]`, `[B, L]` to `[B, L, D]`."""
+        query, key, value = (  # [B, H, L, d]
+            project(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for project in self.projections
+        )
+        # A finite floor: a window without a valid step gets some weights, not NaN; it is masked out by the caller.
+        unseen = query.new_zeros(mask.shape).masked_fill(~mask, -1e4)[:, None, None]  # [B, 1, 1, L]
+        mixed = F.scaled_dot_product_attention(rotated(query), rotated(key), value, attn_mask=unseen)
+        attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return attended
 
 
 class EmbeddingBlock(nn.Module):
@@ -30,13 +33,13 @@ class EmbeddingBlock(nn.Module):
 
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
-        self.attention_norm = ChannelNorm(dim)
+        self.attention_norm = StepNorm(dim)
         self.attention = GlobalAttention(dim, heads=heads)
-        self.mlp_norm = ChannelNorm(dim)
-        self.mlp = nn.Sequential(nn.Conv1d(dim, 4 * dim, 1), nn.GELU(), nn.Conv1d(4 * dim, dim, 1))
+        self.mlp_norm = StepNorm(dim)
+        self.mlp = nn.Sequential(StepLinear(dim, 4 * dim), nn.GELU(), StepLinear(4 * dim, dim))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`[B, D, L]`, `[B, L]` to `[B, D, L]`."""
-        valid = mask.unsqueeze(1).to(x.dtype)  # [B, 1, L]
+        """`[B, L, D]`, `[B, L]` to `[B, L, D]`."""
+        valid = mask.unsqueeze(2).to(x.dtype)  # [B, L, 1]
         x = (x + self.attention(self.attention_norm(x), mask)) * valid
         return (x + self.mlp(self.mlp_norm(x))) * valid

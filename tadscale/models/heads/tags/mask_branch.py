@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import StepLinear, StepNorm, TimeConv
 from tadscale.models.heads.tags.rotary import rotated
-from tadscale.models.temporal import ChannelNorm
 
 
 class MaskBranch(nn.Module):
@@ -26,23 +26,23 @@ class MaskBranch(nn.Module):
 
     def __init__(self, dim: int, mask_dim: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1, bias=False) for _ in range(2))
-        self.norms = nn.ModuleList(ChannelNorm(dim) for _ in range(2))
-        self.query = nn.Conv1d(dim, mask_dim, 1)
-        self.key = nn.Conv1d(dim, mask_dim, 1)
-        self.barrier = nn.Conv1d(dim, 1, 3, padding=1)
+        self.convolutions = nn.ModuleList(TimeConv(dim, dim, 3, padding=1, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(StepNorm(dim) for _ in range(2))
+        self.query = StepLinear(dim, mask_dim)
+        self.key = StepLinear(dim, mask_dim)
+        self.barrier = TimeConv(dim, 1, 3, padding=1)
         # Barriers start at softplus(-2) = 0.13: with b = 2 a mask is at first 16 steps to each side, whatever it sees.
         nn.init.constant_(self.barrier.bias, -2.0)  # type: ignore[arg-type]
         self.bias = nn.Parameter(torch.full((1,), 2.0))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embedding `[B, D, L]` and validity `[B, L]` to logits `[B, L, L]`: row t is the mask of snippet t."""
-        valid = mask.unsqueeze(1).to(x.dtype)  # [B, 1, L]
+        """Embedding `[B, L, D]` and validity `[B, L]` to logits `[B, L, L]`: row t is the mask of snippet t."""
+        valid = mask.unsqueeze(2).to(x.dtype)  # [B, L, 1]
         for convolve, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.relu(norm(convolve(x))) * valid
-        query, key = rotated(self.query(x)), rotated(self.key(x))  # [B, M, L]
-        alike = torch.einsum("bmt,bms->bts", query, key) / math.sqrt(query.shape[1])  # [B, L, L]
-        barriers = F.softplus(self.barrier(x).squeeze(1)) * mask  # [B, L]
+        query, key = rotated(self.query(x)), rotated(self.key(x))  # [B, L, M]
+        alike = query @ key.transpose(1, 2) / math.sqrt(query.shape[2])  # [B, L, L]
+        barriers = F.softplus(self.barrier(x).squeeze(2)) * mask  # [B, L]
         return alike + self.bias - crossed(barriers)
 
 

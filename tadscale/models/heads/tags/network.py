@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import StepNorm, TimeConv
 from tadscale.models.heads.base import Head, HeadSettings, Predictions
 from tadscale.models.heads.tags.embedding import EmbeddingBlock
 from tadscale.models.heads.tags.mask_branch import MaskBranch
 from tadscale.models.heads.tags.runs import best_of_equal, runs_around
-from tadscale.models.temporal import ChannelNorm
 
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 
@@ -78,22 +78,22 @@ class TagsHead(Head):
         super().__init__()
         self.stride_frames, self.mask_thresholds = stride_frames, config.mask_thresholds
         dim = config.dim
-        self.embed = nn.Conv1d(in_dim, dim, 3, padding=1)
-        self.embed_norm = ChannelNorm(dim)
+        self.embed = TimeConv(in_dim, dim, 3, padding=1)
+        self.embed_norm = StepNorm(dim)
         self.blocks = nn.ModuleList(EmbeddingBlock(dim, heads=config.heads) for _ in range(config.blocks))
-        self.norm = ChannelNorm(dim)
-        self.classify = nn.Conv1d(dim, num_classes + 1, 3, padding=1)
+        self.norm = StepNorm(dim)
+        self.classify = TimeConv(dim, num_classes + 1, 3, padding=1)
         self.mask_branch = MaskBranch(dim, config.mask_dim)
 
     def forward(self, features: Tensor, mask: Tensor) -> Predictions:
         """Features `[B, D_in, L]` and validity `[B, L]` to classes and masks of every snippet."""
-        valid = mask.unsqueeze(1).to(features.dtype)  # [B, 1, L]
-        x = F.relu(self.embed_norm(self.embed(features * valid))) * valid  # [B, D, L]
+        valid = mask.unsqueeze(2).to(features.dtype)  # [B, L, 1]
+        x = F.relu(self.embed_norm(self.embed(features.transpose(1, 2) * valid))) * valid  # [B, L, D]
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x) * valid
         return {
-            "logits": self.classify(x).transpose(1, 2),
+            "logits": self.classify(x),
             "masks": self.mask_branch(x, mask),
             "cells": self._cells(mask),
             "mask": mask,

@@ -14,15 +14,15 @@ def rotated(x: Tensor) -> Tensor:
     serve any length. Angles are computed in float32 whatever the input's type: bfloat16 knows no step 257.
 
     Args:
-        x: `[..., D, L]`, D even; channel i is paired with channel i + D / 2.
+        x: `[..., L, D]`, D even; channel i is paired with channel i + D / 2.
 
     Returns:
         The same shape and type.
     """
-    first, second = x.chunk(2, dim=-2)  # [..., D / 2, L]
-    pairs, length = first.shape[-2:]
+    first, second = x.chunk(2, dim=-1)  # [..., L, D / 2]
+    length, pairs = first.shape[-2:]
     steps = torch.arange(length, device=x.device, dtype=torch.float32)
     exponents = torch.arange(pairs, device=x.device, dtype=torch.float32) / pairs
-    angles = (SLOWEST_STEPS**-exponents).unsqueeze(1) * steps  # [D / 2, L]
+    angles = steps.unsqueeze(1) * SLOWEST_STEPS**-exponents  # [L, D / 2]
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-2)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -16,25 +16,25 @@ def random(*shape: int) -> torch.Tensor:
 
 def slow_rotated(x):
     """Each pair of channels as a complex number, one step at a time."""
-    pairs = x.shape[1] // 2
+    pairs = x.shape[2] // 2
     turned = x.clone()
     for b in range(x.shape[0]):
-        for i in range(pairs):
-            for step in range(x.shape[2]):
-                number = complex(x[b, i, step], x[b, i + pairs, step])
+        for step in range(x.shape[1]):
+            for i in range(pairs):
+                number = complex(x[b, step, i], x[b, step, i + pairs])
                 number *= complex(math.cos(step * 10_000 ** (-i / pairs)), math.sin(step * 10_000 ** (-i / pairs)))
-                turned[b, i, step], turned[b, i + pairs, step] = number.real, number.imag
+                turned[b, step, i], turned[b, step, i + pairs] = number.real, number.imag
     return turned
 
 
 def test_rotation_equals_a_slow_loop():
-    x = random(2, 6, 9)
+    x = random(2, 9, 6)
     torch.testing.assert_close(rotated(x), slow_rotated(x), atol=1e-5, rtol=0)  # angles are float32
 
 
 def test_the_product_of_rotated_vectors_depends_on_their_distance_alone():
-    query, key = (random(1, 8, 1).expand(-1, -1, 40) for _ in range(2))
-    products = torch.einsum("bdt,bds->bts", rotated(query), rotated(key))[0]
+    query, key = (random(1, 1, 8).expand(-1, 40, -1) for _ in range(2))
+    products = (rotated(query) @ rotated(key).transpose(1, 2))[0]
     for distance in (-7, 0, 3):
         along = products.diagonal(distance)
         torch.testing.assert_close(along, along[:1].expand_as(along), atol=1e-4, rtol=0)
@@ -45,27 +45,27 @@ def slow_attention(attention, x, mask):
     """One window, head and step at a time; only valid steps are looked at."""
     query, key, value = (project(x) for project in attention.projections)
     query, key = slow_rotated_by_head(query, attention.heads), slow_rotated_by_head(key, attention.heads)
-    width = x.shape[1] // attention.heads
+    width = x.shape[2] // attention.heads
     mixed = torch.zeros_like(x)
     for b in range(x.shape[0]):
-        for first in range(0, x.shape[1], width):
+        for first in range(0, x.shape[2], width):
             part = slice(first, first + width)
-            for t in range(x.shape[2]):
-                seen = [s for s in range(x.shape[2]) if mask[b, s]]
-                scores = [math.exp(float(query[b, part, t] @ key[b, part, s]) / math.sqrt(width)) for s in seen]
+            for t in range(x.shape[1]):
+                seen = [s for s in range(x.shape[1]) if mask[b, s]]
+                scores = [math.exp(float(query[b, t, part] @ key[b, s, part]) / math.sqrt(width)) for s in seen]
                 for score, s in zip(scores, seen, strict=True):
-                    mixed[b, part, t] += score / sum(scores) * value[b, part, s]
+                    mixed[b, t, part] += score / sum(scores) * value[b, s, part]
     return attention.out(mixed)
 
 
 def slow_rotated_by_head(x, heads):
-    return torch.cat([slow_rotated(part) for part in x.chunk(heads, dim=1)], dim=1)
+    return torch.cat([slow_rotated(part) for part in x.chunk(heads, dim=2)], dim=2)
 
 
 def test_global_attention_equals_a_slow_loop():
     torch.manual_seed(0)
     attention = GlobalAttention(8, heads=2).double()
-    x, mask = random(2, 8, 7), torch.ones(2, 7, dtype=torch.bool)
+    x, mask = random(2, 7, 8), torch.ones(2, 7, dtype=torch.bool)
     mask[1, 4:] = False
     with torch.no_grad():
         torch.testing.assert_close(attention(x, mask), slow_attention(attention, x, mask), atol=1e-5, rtol=0)
@@ -91,14 +91,14 @@ def test_small_barriers_survive_bfloat16():
 def test_one_set_of_weights_makes_masks_of_any_length():
     branch = MaskBranch(8, 4)
     for length in (1, 5, 33):
-        assert branch(torch.randn(2, 8, length), torch.ones(2, length, dtype=torch.bool)).shape == (2, length, length)
+        assert branch(torch.randn(2, length, 8), torch.ones(2, length, dtype=torch.bool)).shape == (2, length, length)
 
 
 def test_a_mask_begins_around_its_snippet_and_falls_off_from_it():
     torch.manual_seed(0)
     branch = MaskBranch(8, 4)
     with torch.no_grad():
-        masks = torch.sigmoid(branch(torch.zeros(1, 8, 80), torch.ones(1, 80, dtype=torch.bool)))[0]
+        masks = torch.sigmoid(branch(torch.zeros(1, 80, 8), torch.ones(1, 80, dtype=torch.bool)))[0]
     assert masks[40, 40] > 0.8
     assert masks[40, 30] > 0.5 > masks[40, 10]
     assert masks[40, 30] > 0.5 > masks[40, 70]
