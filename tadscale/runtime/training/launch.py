@@ -181,6 +181,12 @@ def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) 
     """Raise what the user should see, unless the stage is finished."""
     if summary.over_budget is not None:
         raise QuarantineExceeded(summary.over_budget) from failure
+    if summary.broken is not None:
+        raise TrainingFailed(
+            f"training of {stage.url} ended of an error in the code: {summary.broken}\n"
+            "It was not tried again. Once it is mended, the same command goes on from the last checkpoint, if there is one; "
+            "`tadscale logs NAME` has the traceback"
+        ) from failure
     if failure is not None:
         raise TrainingFailed(
             f"training of {stage.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"

@@ -34,6 +34,8 @@ class Summary(NamedTuple):
     quarantined: int
     over_budget: str | None
     """The message for the user, when too many videos are bad."""
+    broken: str | None = None
+    """What is wrong with the code, and where, if a rank found that."""
 
 
 class Monitor:
@@ -60,6 +62,7 @@ class Monitor:
         self._starts: list[PacketLayout] = []
         self._stop = False
         self._outcome: Outcome | None = None
+        self._broken: str | None = None
 
     def started(self, layout: PacketLayout) -> None:
         """A worker group begins, at the first step of `layout`."""
@@ -91,6 +94,10 @@ class Monitor:
         """The worker group ended by itself."""
         self._outcome = outcome
 
+    def broken(self, what: str) -> None:
+        """A rank ended of an error that is in the code; the first of them counts."""
+        self._broken = self._broken or what
+
     def stop(self) -> None:
         """Ask training to stop after the current step, with a checkpoint."""
         self._stop = True
@@ -102,7 +109,8 @@ class Monitor:
 
     def summary(self) -> Summary:
         """What is known now."""
-        return Summary(self._outcome, max(0, len(self._starts) - 1), len(self._ledger), self._over_budget)
+        restarts = max(0, len(self._starts) - 1)
+        return Summary(self._outcome, restarts, len(self._ledger), self._over_budget, self._broken)
 
     def _check(self, videos: int) -> None:
         try:

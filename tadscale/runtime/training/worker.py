@@ -40,6 +40,7 @@ from tadscale.runtime.training.callbacks import Agreement, CheckpointEvery, LogL
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
+from tadscale.runtime.training.failed import CODE_ERRORS, where_raised
 from tadscale.runtime.training.keep_epochs import KeepEpochs
 from tadscale.runtime.training.monitor import Outcome
 from tadscale.runtime.training.rank_report import GO_ON, OVER_BUDGET, PREEMPTED
@@ -75,12 +76,20 @@ def install_sigterm_handler() -> None:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart."""
+    """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart; does nothing after an error
+    that is in the code."""
     checked = WorkerConfig.model_validate(config)
     torch.set_num_threads(checked.stage.job.cluster.threads_per_worker)
     job, rank = checked.stage.job, ray.train.get_context().get_world_rank()
+    monitor = ray.get_actor(checked.monitor)
+    if ray.get(monitor.summary.remote()).broken is not None:  # an attempt before this one; the driver says so
+        return
     with Journal(job.run_url, f"{checked.stage.mode} rank {rank}"):
-        _Rank(checked).run()
+        try:
+            _Rank(checked).run()
+        except CODE_ERRORS as error:
+            ray.get(monitor.broken.remote(where_raised(error)))
+            raise
 
 
 @dataclass(frozen=True)

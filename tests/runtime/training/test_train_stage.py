@@ -284,6 +284,31 @@ def test_workers_that_cannot_share_the_batch_are_refused(make_stage, tmp_path):
         train(make_stage(tmp_path), TWO_WORKERS.model_copy(update={"workers": 3}))
 
 
+def _train_broken_code(config: dict[str, Any]) -> None:
+    """A worker whose head has a loss that asks for what is not there."""
+    from tadscale.runtime.training import worker
+
+    class Broken:
+        def loss(self, predictions: dict[str, Any], targets: Any) -> Any:
+            return predictions["centre"]
+
+    worker.build_objective = lambda *_: Broken()
+    worker.train_worker(config)
+
+
+def test_an_error_in_the_code_is_told_with_its_place_and_not_tried_again(make_stage, tmp_path, monkeypatch):
+    from tadscale.runtime.training import launch
+    from tadscale.runtime.training.failed import TrainingFailed
+
+    monkeypatch.setattr(launch, "train_worker", _train_broken_code)
+    stage = make_stage(tmp_path, mode="baseline")
+    with pytest.raises(
+        TrainingFailed, match=r"error in the code: KeyError: 'centre' \(.*test_train_stage.py, line \d+\)"
+    ):
+        train(stage, ONE_WORKER.model_copy(update={"data_plane": "embedded"}))
+    assert len([line for line in JournalReader(stage.job.run_url).new_lines() if line.ends]) == 1
+
+
 def test_a_backbone_is_pretrained_without_labels_and_known_as_a_start(make_stage, tmp_path):
     from tadscale.engine.optim import OptimConfig
     from tadscale.engine.pretrain import PretrainConfig
