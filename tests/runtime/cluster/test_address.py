@@ -51,6 +51,14 @@ def test_what_listens_and_is_no_cluster_is_left_in_time(silent, monkeypatch):
     assert time.monotonic() - started < 10
 
 
+def test_a_cluster_that_runs_says_what_it_offers_and_how_late_it_is(cluster):
+    import ray
+
+    offer = ask_cluster(ray.get_runtime_context().gcs_address, clocks=True)
+    assert (offer.nodes, offer.resources["CPU"], offer.version) == (1, 4.0, ray.__version__)
+    assert offer.skew_s < 1.0  # its clock is this machine's
+
+
 @pytest.mark.parametrize("address", ["", ":6379", "head:port", "http://[::1"])
 def test_what_is_no_address_is_said_so(address):
     with pytest.raises(UserError, match="is no address of a Ray cluster"):
