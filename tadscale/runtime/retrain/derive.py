@@ -81,6 +81,8 @@ class Derived:
         if self.config.teacher.refresh == "always":
             return None, "trained anew (teacher.refresh is always)"
         url = teacher_of(self.registry, incumbent.champion)
+        if url is None:
+            return None, "trained anew: the champion's run does not say where its teacher lies"
         if fault := self._misfit(url):
             return None, f"trained anew: the champion's does not serve ({fault})"
         if self.config.teacher.refresh == "moved" and (moved := self._moved(url, incumbent.profile)):

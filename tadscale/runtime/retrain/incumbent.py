@@ -51,14 +51,19 @@ def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
     )
 
 
-def teacher_of(registry: Registry, version: ModelVersion) -> str:
-    """Where the teacher of a version lies: its own run's, or the one that its job names."""
+def teacher_of(registry: Registry, version: ModelVersion) -> str | None:
+    """Where the teacher of a version lies: its own run's, or the one that its job names.
+
+    None if its run does not say: a version that was brought from another registry has one that no job of ours wrote.
+    """
     run = Run(registry.tracking_uri, version.run_id, registry.patience_s).client.get_run(version.run_id)
-    named = run.data.params.get("teacher.url", UNSET)
-    run_url = join(run.data.tags[STORAGE_TAG], run.data.tags[JOB_TAG])
-    if named.startswith(MODELS):
-        return join(run_url, LAID_TEACHER)
-    return absolute(named) if named != UNSET else join(run_url, "teacher", "weights")
+    named, tags = run.data.params.get("teacher.url", UNSET), run.data.tags
+    if named != UNSET and not named.startswith(MODELS):
+        return absolute(named)
+    if not {STORAGE_TAG, JOB_TAG} <= tags.keys():
+        return None
+    folder = "teacher/weights" if named == UNSET else LAID_TEACHER
+    return join(tags[STORAGE_TAG], tags[JOB_TAG], folder)
 
 
 def _without_alias(registry: Registry, name: str, later: Sequence[int]) -> ModelVersion | None:

@@ -120,16 +120,28 @@ def test_a_teacher_whose_weights_are_gone_is_trained_anew_and_a_cold_start_is_a_
     assert made.start is None and "warm_start is false" in made.start_says
 
 
+def test_a_teacher_that_nothing_points_to_is_trained_anew(case, monkeypatch):
+    monkeypatch.setattr(derive, "teacher_of", lambda registry, version: None)
+    made = case.derivation()
+    assert made.teacher is None and made.teacher_says.startswith("trained anew: the champion's run does not say where")
+    assert made.start == "models:/tiny/3"
+
+
+OURS = {"tadscale.storage": "/runs", "tadscale.job": "old"}
+
+
 @pytest.mark.parametrize(
-    ("named", "url"),
+    ("named", "tags", "url"),
     [
-        ("null", "/runs/old/teacher/weights"),
-        ("/runs/first/teacher/weights", "/runs/first/teacher/weights"),
-        ("models:/teacher@champion", "/runs/old/named-teacher"),
+        ("null", OURS, "/runs/old/teacher/weights"),
+        ("/runs/first/teacher/weights", OURS, "/runs/first/teacher/weights"),
+        ("models:/teacher@champion", OURS, "/runs/old/named-teacher"),
+        ("null", {}, None),
+        ("models:/teacher@champion", {"tadscale.job": "old"}, None),
     ],
 )
-def test_a_champion_s_teacher_is_its_run_s_or_the_one_that_its_job_names(named, url, monkeypatch):
-    data = SimpleNamespace(params={"teacher.url": named}, tags={"tadscale.storage": "/runs", "tadscale.job": "old"})
+def test_a_champion_s_teacher_is_its_run_s_or_the_one_that_its_job_names(named, tags, url, monkeypatch):
+    data = SimpleNamespace(params={"teacher.url": named}, tags=tags)
     client = SimpleNamespace(get_run=lambda run_id: SimpleNamespace(data=data))
     from tadscale.runtime.retrain import incumbent
 
