@@ -48,11 +48,9 @@ def look_of(job: JobConfig) -> Look:
 
 
 def read_profile(registry: Registry, version: ModelVersion) -> DataProfile | None:
-    """What a version was trained on; None for one of before profiles were written.
-
-    Raises:
-        UserError: MLflow no longer has the run.
-    """
+    """What a version was trained on; None for one of before profiles were written, and where its run is gone."""
+    if registry.run_of(version) is None:
+        return None
     client = Run(registry.tracking_uri, version.run_id, registry.patience_s).client
     if PROFILE_NAME not in {entry.path for entry in client.list_artifacts(version.run_id)}:
         return None

@@ -44,6 +44,7 @@ class ModelVersion:
     version: int
     aliases: tuple[str, ...]
     run_id: str
+    """Of the run that made it; empty if it was brought without one."""
     created_ms: int
     """Milliseconds since 1970."""
     tags: dict[str, str]
@@ -142,7 +143,7 @@ class Registry:
             name=name,
             version=int(entry.version),
             aliases=tuple(sorted(entry.aliases)),
-            run_id=entry.run_id,
+            run_id=entry.run_id or "",
             created_ms=entry.creation_timestamp,
             tags=tags,
             metrics={key.removeprefix(METRIC_PREFIX): value for key, value in metrics.items()},
@@ -220,6 +221,19 @@ class Registry:
         """Set tags of a version, secrets hidden; one that exists gets the new value."""
         for key, value in redact(dict(tags)).items():
             self._client.set_model_version_tag(name, str(version), key, value)
+
+    def run_of(self, version: ModelVersion) -> Any:
+        """The run that made a version, as MLflow has it; None if it was deleted for good, or there never was one."""
+        from mlflow.exceptions import MlflowException
+
+        if not version.run_id:
+            return None
+        try:
+            return self._client.get_run(version.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     @contextmanager
     def fetch(self, name: str, selector: int | str = CHAMPION) -> Iterator[Path]:

@@ -82,7 +82,7 @@ class Derived:
             return None, "trained anew (teacher.refresh is always)"
         url = teacher_of(self.registry, incumbent.champion)
         if url is None:
-            return None, "trained anew: the champion's run does not say where its teacher lies"
+            return None, "trained anew: the champion's run is gone, or does not say where its teacher lies"
         if fault := self._misfit(url):
             return None, f"trained anew: the champion's does not serve ({fault})"
         if self.config.teacher.refresh == "moved" and (moved := self._moved(url, incumbent.profile)):

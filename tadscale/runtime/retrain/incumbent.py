@@ -12,7 +12,6 @@ from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.models.registry import DETECTOR_TAG, ModelVersion, Registry
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION
 from tadscale.runtime.stage.local_paths import absolute
-from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import JOB_TAG, STORAGE_TAG
 
 UNSET = "null"  # how a run's parameters write what a job leaves out
@@ -24,7 +23,7 @@ class Incumbent:
 
     champion: ModelVersion
     profile: DataProfile | None
-    """What the champion was trained on; None if it is older than profiles."""
+    """What the champion was trained on; None if it is older than profiles, or its run is gone."""
     challenger: ModelVersion | None
     """The latest try; it may have been refused. None if that one reigned and was rolled back."""
     latest: DataProfile | None
@@ -54,9 +53,12 @@ def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
 def teacher_of(registry: Registry, version: ModelVersion) -> str | None:
     """Where the teacher of a version lies: its own run's, or the one that its job names.
 
-    None if its run does not say: a version that was brought from another registry has one that no job of ours wrote.
+    None if its run is gone, or does not say: a version that was brought from another registry has one that no job of ours
+    wrote.
     """
-    run = Run(registry.tracking_uri, version.run_id, registry.patience_s).client.get_run(version.run_id)
+    run = registry.run_of(version)
+    if run is None:
+        return None
     named, tags = run.data.params.get("teacher.url", UNSET), run.data.tags
     if named != UNSET and not named.startswith(MODELS):
         return absolute(named)

@@ -123,7 +123,9 @@ def test_a_teacher_whose_weights_are_gone_is_trained_anew_and_a_cold_start_is_a_
 def test_a_teacher_that_nothing_points_to_is_trained_anew(case, monkeypatch):
     monkeypatch.setattr(derive, "teacher_of", lambda registry, version: None)
     made = case.derivation()
-    assert made.teacher is None and made.teacher_says.startswith("trained anew: the champion's run does not say where")
+    assert made.teacher is None and made.teacher_says.startswith(
+        "trained anew: the champion's run is gone, or does not say where"
+    )
     assert made.start == "models:/tiny/3"
 
 
@@ -140,15 +142,10 @@ OURS = {"tadscale.storage": "/runs", "tadscale.job": "old"}
         ("models:/teacher@champion", {"tadscale.job": "old"}, None),
     ],
 )
-def test_a_champion_s_teacher_is_its_run_s_or_the_one_that_its_job_names(named, tags, url, monkeypatch):
+def test_a_champion_s_teacher_is_its_run_s_or_the_one_that_its_job_names(named, tags, url):
     data = SimpleNamespace(params={"teacher.url": named}, tags=tags)
-    client = SimpleNamespace(get_run=lambda run_id: SimpleNamespace(data=data))
-    from tadscale.runtime.retrain import incumbent
-
-    monkeypatch.setattr(incumbent, "Run", lambda *where: SimpleNamespace(client=client))
-    registry: Any = SimpleNamespace(tracking_uri="", patience_s=0.0)
-    version: Any = SimpleNamespace(run_id="r")
-    assert teacher_of(registry, version) == url
+    registry: Any = SimpleNamespace(run_of=lambda version: SimpleNamespace(data=data))
+    assert teacher_of(registry, CHAMPION) == url
 
 
 def test_a_run_is_named_by_all_that_decides_it_and_by_nothing_else():

@@ -157,6 +157,24 @@ def test_a_killed_training_of_another_file_is_given_up(tick, trained, registry, 
     assert json.loads((storage / begun / "retrain.json").read_text())["state"] == "abandoned"
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_version_whose_run_was_deleted_for_good_ends_no_retraining(version, tick, trained, registry, tmp_path):
+    """The champion's, or that of a challenger which the gate refused."""
+    draw(tmp_path / "videos", train=18)
+    tick()
+    draw(tmp_path / "videos", train=23)
+    tick()
+    store = registry._client._tracking_client.store
+    store._hard_delete_run(registry.version(NAME, version).run_id)  # what `mlflow gc` does
+    draw(tmp_path / "videos", train=28)
+    ended = tick()
+    assert ended.state == "finished" and ended.outcome.version == 3
+    teacher = ended.derivation.teacher_says
+    assert (
+        teacher.startswith("trained anew: the champion's run is gone") if version == 1 else teacher == "the champion's"
+    )
+
+
 def test_other_classes_than_the_champion_s_are_told_before_anything_is_trained(tick, trained, tmp_path, monkeypatch):
     draw(tmp_path / "videos", train=6)
     tick()
