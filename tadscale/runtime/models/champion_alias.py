@@ -2,7 +2,7 @@
 `succession.py`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from json import loads
 from typing import Any, Literal
@@ -19,6 +19,22 @@ CLAIM_SETTLE_S = 2.0  # longer than a move takes from its last look at the claim
 
 class ChampionChanged(UserError):
     """Another version is champion than the one that a decision was about."""
+
+
+class ChampionGone(UserError):
+    """Somebody reigned under a name, and nobody does: whoever comes next was compared with nobody."""
+
+    def __init__(self, name: str, line: Succession, existing: Container[int]) -> None:
+        last = line.reigns[-1].version
+        fate = "lost the alias champion" if last in existing else "is gone"
+        heir = line.heir(existing)
+        back = (
+            "" if heir is None else f"`tadscale registry rollback {name}` makes version {heir} the champion again, and "
+        )
+        super().__init__(
+            f"the model {name} has no champion: version {last}, which reigned, {fate}. {back}"
+            f"`tadscale registry promote {name} VERSION` any that you name"
+        )
 
 
 class ChampionAlias:

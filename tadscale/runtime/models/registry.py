@@ -4,6 +4,7 @@ Every command can be killed at any point and be repeated: what it had done stand
 no time without a champion that it had. How, says `succession.py`. On a SQLite store the commands wait for each other.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,11 +16,11 @@ from typing import Any
 from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
 from tadscale.network import SPEC_NAME, NetworkSpec, read_spec
-from tadscale.runtime.models.champion_alias import ChampionAlias, ChampionChanged
+from tadscale.runtime.models.champion_alias import ChampionAlias, ChampionChanged, ChampionGone
 from tadscale.runtime.models.moves import Move, read_moves
 from tadscale.runtime.models.package_files import check_upload, download, file_digest, file_digests
 from tadscale.runtime.models.packaging import CARD_NAME
-from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, ROLLBACK_TAG
+from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, ROLLBACK_TAG, Succession
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
@@ -34,6 +35,8 @@ GATE_PREFIX = "tadscale.gate."  # tags of a version: what it came to when it was
 LOCK = "registry"
 
 PLACE_BOUND = {"MLmodel", CARD_NAME}  # files of a package that say where and when it was made
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Registry:
         tags: Mapping[str, str],
         card: str = "",
     ) -> ModelVersion:
-        """Store a packaged model with a run and make it the next version: champion if there is none, else challenger.
+        """Store a packaged model with a run and make it the next version: champion if there was none ever, else challenger.
 
         A detector that is registered under the name already, by whichever run, is not registered twice: its version is
         given the alias that an interruption may have kept from it, and returned.
@@ -135,6 +138,7 @@ class Registry:
 
         Raises:
             UserError: there is none.
+            ChampionGone: the champion is asked for, and was deleted.
         """
         entry = self._find(name, selector)
         tags = dict(entry.tags)
@@ -293,8 +297,8 @@ class Registry:
     def _find(self, name: str, selector: int | str) -> Any:
         from mlflow.exceptions import MlflowException
 
-        aliases = self._model(name).aliases
-        text = str(selector)
+        model, text = self._model(name), str(selector)
+        aliases = model.aliases
         number = text if text.isdecimal() else aliases.get(text)
         try:
             if number is not None:
@@ -302,11 +306,19 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
+        if text == CHAMPION:
+            self._check_vacancy(name, model)
         known = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items())) or "none"
         raise UserError(
             f"the model {name} has no version or alias {text!r}; its aliases: {known}. "
             f"See: tadscale registry list {name}"
         )
+
+    def _check_vacancy(self, name: str, model: Any) -> None:
+        """Raises `ChampionGone` where somebody reigned, nobody does, and there are versions left."""
+        line = Succession.read(model.aliases, model.tags)
+        if line.is_vacant and (numbers := self.numbers(name)):
+            raise ChampionGone(name, line, numbers)
 
     def _model(self, name: str) -> Any:
         """The registered model with its aliases and tags, read in one call. Raises `ValueError` if there is none."""
@@ -332,14 +344,16 @@ class Registry:
         """Give a version the alias that is its due.
 
         Where nobody has ever reigned, the first version does: of two first registrations at once both name the same one.
+        Where the champion was deleted, nobody does before a person says who: no gate could have held this one against it.
         """
         alias, numbers = self._alias(name), self.numbers(name)
         line = alias.read()
-        if line.champion is None:
-            champion = number if line.reigns else numbers[0]
-            line = alias.move(line, champion, "registered where there was no champion", None)
+        if line.champion is None and (not line.reigns or number == numbers[0]):  # or all others were deleted
+            line = alias.move(line, numbers[0], "registered where there was no champion", None)
         if not line.reigns:
             alias.record(line)
+        if line.is_vacant:
+            log.warning("version %d stays challenger: %s", number, ChampionGone(name, line, numbers))
         if number == numbers[-1] != line.champion:
             alias.set("alias", CHALLENGER, str(number))
 

@@ -68,6 +68,11 @@ class Succession:
         return bool(self.reigns) and self.reigns[-1].version == self.champion
 
     @property
+    def is_vacant(self) -> bool:
+        """Whether somebody reigned and nobody does: the champion's version was deleted, and the alias with it."""
+        return self.champion is None and bool(self.reigns)
+
+    @property
     def cut_short(self) -> int | None:
         """Whom a rollback has made champion that was interrupted afterwards."""
         return self.champion if self.rollback and self.rollback[1] == self.champion else None

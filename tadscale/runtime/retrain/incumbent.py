@@ -7,6 +7,7 @@ from tadscale.data.storage import join
 from tadscale.errors import UserError
 from tadscale.retrain.profile import DataProfile
 from tadscale.runtime.jobs.named_models import LAID_TEACHER
+from tadscale.runtime.models.champion_alias import ChampionGone
 from tadscale.runtime.models.data_profile import read_profile
 from tadscale.runtime.models.open_model import MODELS
 from tadscale.runtime.models.registry import DETECTOR_TAG, ModelVersion, Registry
@@ -37,7 +38,12 @@ class Incumbent:
 
 
 def find_incumbent(registry: Registry, name: str) -> Incumbent | None:
-    """The champion of a registered model, None if there is none. Raises `TrackingAway`."""
+    """The champion of a registered model, None if there is none yet.
+
+    Raises:
+        ChampionGone: there was one, and it was deleted: what is trained could be held against nobody.
+        TrackingAway: MLflow cannot be reached.
+    """
     champion = _version(registry, name, CHAMPION)
     if champion is None:
         return None
@@ -77,5 +83,7 @@ def _without_alias(registry: Registry, name: str, later: Sequence[int]) -> Model
 def _version(registry: Registry, name: str, alias: str) -> ModelVersion | None:
     try:
         return registry.version(name, alias)
+    except ChampionGone:
+        raise
     except UserError:  # no model of that name, or no version with that alias
         return None

@@ -44,7 +44,7 @@ def run_retrain(config: RetrainConfig, job: JobConfig, console: Console, stop: S
         stop: tells it to stop.
 
     Raises:
-        UserError: the classes are not the champion's, or what `run_job` raises.
+        UserError: the classes are not the champion's, the champion was deleted, or what `run_job` raises.
         Preempted: it was told to stop.
         StorageError: the storage cannot be reached.
         TrackingAway: MLflow cannot be reached.

@@ -121,5 +121,5 @@ def test_a_follower_outlives_its_registry(tracking_uri: str, video: bytes) -> No
         while not detector.state.failures:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert "no version or alias 'champion'" in detector.state.error
+        assert "has no champion: version 1, which reigned, lost the alias" in detector.state.error
         assert detector.predict([video]) == before

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tadscale.data.storage import StorageError
-from tadscale.runtime.models.champion_alias import ChampionChanged
+from tadscale.errors import UserError
+from tadscale.runtime.models.champion_alias import ChampionChanged, ChampionGone
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.models.succession import Succession
 from tadscale.runtime.tracking.run import Run
@@ -96,6 +97,37 @@ def test_rollback_passes_over_versions_that_were_deleted(registry: Registry, run
     registry.promote(NAME, 3)
     run.client.delete_model_version(NAME, "2")
     assert registry.rollback(NAME).version == 1
+
+
+def test_who_comes_after_a_champion_that_was_deleted_is_no_champion(registry: Registry, run: Run, small: Path) -> None:
+    register_three(registry, run, small)
+    registry.promote(NAME, 2)
+    run.client.delete_model_version(NAME, "2")
+    with pytest.raises(ChampionGone, match=r"version 2, which reigned, is gone\..*rollback tiny` makes version 1"):
+        registry.version(NAME, "champion")
+    assert register(registry, run, small).aliases == ("challenger",)
+    assert registry.rollback(NAME).version == 1
+    assert aliases(registry) == {4: ("challenger",), 3: (), 1: ("champion",)}
+
+
+def test_where_all_who_reigned_were_deleted_a_person_names_the_next_champion(
+    registry: Registry, run: Run, small: Path
+) -> None:
+    register_three(registry, run, small)
+    run.client.delete_model_version(NAME, "1")
+    with pytest.raises(ChampionGone, match=r"is gone\. `tadscale registry promote tiny VERSION`"):
+        registry.version(NAME, "champion")
+    assert register(registry, run, small).aliases == ("challenger",)
+    assert registry.promote(NAME).aliases == ("champion",)
+
+
+def test_where_every_version_was_deleted_the_next_is_the_first(registry: Registry, run: Run, small: Path) -> None:
+    register(registry, run, small)
+    run.client.delete_model_version(NAME, "1")
+    with pytest.raises(UserError, match="no version or alias 'champion'") as refusal:
+        registry.version(NAME, "champion")
+    assert not isinstance(refusal.value, ChampionGone)
+    assert register(registry, run, small).aliases == ("champion",)
 
 
 def test_what_is_not_there_is_named_with_what_is(registry: Registry, run: Run, small: Path) -> None:

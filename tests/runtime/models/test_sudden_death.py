@@ -121,6 +121,12 @@ def a_deleted_one_between(world: World, name: str) -> None:
     world.client.delete_model_version(name, "2")
 
 
+def a_deleted_champion(world: World, name: str) -> None:
+    two_versions(world, name)
+    world.registry.promote(name)
+    world.client.delete_model_version(name, "2")
+
+
 def moved_by_hand(world: World, name: str) -> None:
     three_champions(world, name)
     world.client.set_registered_model_alias(name, CHAMPION, "1")
@@ -168,6 +174,7 @@ CASES: dict[str, tuple[Callable[[World, str], None], Callable[[World, str], None
     "rollback": (three_champions, rollback, {"champion": 2}, [1]),
     "deleted": (a_deleted_one_between, rollback, {"champion": 1}, []),
     "by_hand": (moved_by_hand, rollback, {"champion": 3}, [1, 2]),
+    "vacant": (a_deleted_champion, register_third, {"challenger": 3}, [1, 2]),
     "legacy": (of_an_earlier_version, rollback, {"champion": 2, "challenger": 3}, [1]),
 }
 points: dict[str, int] = {}
@@ -179,7 +186,7 @@ def test_a_command_that_was_killed_anywhere_ends_right_when_repeated(world: Worl
     prepare(world, case)
     before, _, _ = world.state(case)
     moved = world.moves(case)
-    if before.get(CHAMPION) != aliases[CHAMPION]:
+    if before.get(CHAMPION) != aliases.get(CHAMPION):
         moved = [*moved, (before.get(CHAMPION), aliases[CHAMPION])]
     for point in deaths(world, case, command):
         points[case] = point

@@ -175,6 +175,22 @@ def test_a_version_whose_run_was_deleted_for_good_ends_no_retraining(version, ti
     )
 
 
+def test_a_champion_that_was_deleted_ends_the_tick_before_anything_is_trained(
+    tick, trained, registry, retrain_file, tmp_path
+):
+    draw(tmp_path / "videos", train=6)
+    tick()
+    draw(tmp_path / "videos", train=12)
+    trained.wins = True
+    tick()
+    registry._client.delete_model_version(NAME, "2")
+    for ask in (tick, lambda: would_train(*load_retrain(retrain_file, []))):
+        with pytest.raises(UserError, match=r"version 2, which reigned, is gone.*registry rollback tiny"):
+            ask()
+    registry.rollback(NAME)
+    assert tick().derivation.champion == 1 and len(trained.ran) == 2
+
+
 def test_other_classes_than_the_champion_s_are_told_before_anything_is_trained(tick, trained, tmp_path, monkeypatch):
     draw(tmp_path / "videos", train=6)
     tick()

@@ -11,6 +11,7 @@ from tadscale.errors import UserError
 from tadscale.network import NetworkSpec
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.tracking import SQLITE
+from tadscale.runtime.models.champion_alias import ChampionGone
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.models.succession import CHAMPION
 from tadscale.runtime.stage.job import JobConfig
@@ -47,10 +48,12 @@ def _is_laid_out(uri: str) -> bool:
 
 def _reigning(uri: str, name: str) -> tuple[int, NetworkSpec] | None:
     """Number and description of the champion; None where there is none: what the job registers will be it, compared with
-    nobody."""
+    nobody. Raises `ChampionGone` where there was one."""
     try:
         registry = Registry(uri)
         number = registry.version(name, CHAMPION).version
+    except ChampionGone:
+        raise
     except UserError:  # no model of that name, or no version with that alias
         return None
     except OSError:

@@ -15,7 +15,7 @@ from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.modes import network_of
-from tadscale.runtime.tracking.track import track_job
+from tadscale.runtime.tracking.track import resolve_tracking_uri, track_job
 from tadscale.serving.predictor import PACKAGED_AT
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 
@@ -67,6 +67,16 @@ def test_a_champion_of_other_classes(own, reigns):
     assert "tadscale-detector version 1, knows 2 classes" in says and "not in both: jump" in says
     assert faults(own(gate=None)) == []
     assert faults(own(tracking__registered_model="another")) == []
+
+
+def test_a_champion_that_was_deleted(own, reigns):
+    reigns(own(), classes=("run",))
+    reigns(own(), classes=("jump", "run"))  # another network, the challenger
+    uri = resolve_tracking_uri(own().tracking, own().storage)
+    Registry(uri)._client.delete_model_version("tadscale-detector", "1")
+    [says] = faults(own())
+    assert "version 1, which reigned, is gone" in says and "registry promote tadscale-detector" in says
+    assert faults(own(gate=None)) == []
 
 
 def test_a_champion_of_another_modality(own, reigns):
