@@ -39,6 +39,10 @@ PLACE_BOUND = {"MLmodel", CARD_NAME}  # files of a package that say where and wh
 log = logging.getLogger(__name__)
 
 
+class NotRegistered(UserError):
+    """There is no model of that name, or no version or alias of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     """One version of a registered model."""
@@ -137,7 +141,7 @@ class Registry:
         """One version, by its number or by an alias.
 
         Raises:
-            UserError: there is none.
+            NotRegistered: there is none.
             ChampionGone: the champion is asked for, and was deleted.
         """
         entry = self._find(name, selector)
@@ -309,7 +313,7 @@ class Registry:
         if text == CHAMPION:
             self._check_vacancy(name, model)
         known = ", ".join(f"{alias} (version {version})" for alias, version in sorted(aliases.items())) or "none"
-        raise UserError(
+        raise NotRegistered(
             f"the model {name} has no version or alias {text!r}; its aliases: {known}. "
             f"See: tadscale registry list {name}"
         )
@@ -321,7 +325,7 @@ class Registry:
             raise ChampionGone(name, line, numbers)
 
     def _model(self, name: str) -> Any:
-        """The registered model with its aliases and tags, read in one call. Raises `ValueError` if there is none."""
+        """The registered model with its aliases and tags, read in one call. Raises `NotRegistered` if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -330,7 +334,7 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             names = ", ".join(sorted(model.name for model in self._client.search_registered_models())) or "none"
-            raise UserError(
+            raise NotRegistered(
                 f"no model {name!r} is registered at {redact_text(self.tracking_uri)}; registered are: {names}. "
                 "Check the name, and MLFLOW_TRACKING_URI."
             ) from error

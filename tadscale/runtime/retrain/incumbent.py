@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tadscale.data.storage import join
-from tadscale.errors import UserError
 from tadscale.retrain.profile import DataProfile
 from tadscale.runtime.jobs.named_models import LAID_TEACHER
-from tadscale.runtime.models.champion_alias import ChampionGone
 from tadscale.runtime.models.data_profile import read_profile
 from tadscale.runtime.models.open_model import MODELS
-from tadscale.runtime.models.registry import DETECTOR_TAG, ModelVersion, Registry
+from tadscale.runtime.models.registry import DETECTOR_TAG, ModelVersion, NotRegistered, Registry
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION
 from tadscale.runtime.stage.local_paths import absolute
 from tadscale.runtime.tracking.track import JOB_TAG, STORAGE_TAG
@@ -83,7 +81,5 @@ def _without_alias(registry: Registry, name: str, later: Sequence[int]) -> Model
 def _version(registry: Registry, name: str, alias: str) -> ModelVersion | None:
     try:
         return registry.version(name, alias)
-    except ChampionGone:
-        raise
-    except UserError:  # no model of that name, or no version with that alias
+    except NotRegistered:
         return None

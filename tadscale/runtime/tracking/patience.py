@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tadscale.credentials import hide_credentials
+from tadscale.errors import UserError
 
 RETRY_S = 5.0
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
@@ -16,6 +17,14 @@ log = logging.getLogger(__name__)
 
 class TrackingAway(OSError):
     """The tracking store does not answer."""
+
+
+class TrackingRefused(UserError):
+    """What answers at the tracking store's address is another server, or does not let in whoever asks."""
+
+
+class NotAllowed(TrackingRefused):
+    """It knows who asks, and does not allow this. MLflow says so of what is not there, too, to all but administrators."""
 
 
 class PatientClient:
@@ -41,12 +50,15 @@ class PatientClient:
 
         Raises:
             TrackingAway: it was away for longer.
+            TrackingRefused: it will not answer this, now or later.
         """
         deadline, said = time.monotonic() + self.patience_s, False
         while True:
             try:
                 return method(*args, **kwargs)
             except Exception as error:
+                if refusal := self._refusal(error):
+                    raise refusal from error
                 if not is_away(error):
                     raise
                 if time.monotonic() >= deadline:
@@ -59,14 +71,41 @@ class PatientClient:
                     said = True
             time.sleep(min(RETRY_S, max(0.0, deadline - time.monotonic())))
 
+    def _refusal(self, error: Exception) -> TrackingRefused | None:
+        status, words = _http_status(error), _first_words(error)
+        if status == 401:
+            return TrackingRefused(
+                f"the tracking store {self._where} does not know who asks ({words}): set MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD to a user's that it knows, where this runs and in all processes of the job"
+            )
+        if status == 403:
+            return NotAllowed(
+                f"the tracking store {self._where} does not allow this ({words}): have its administrator give the user "
+                "MLFLOW_TRACKING_USERNAME the permission, or set that and MLFLOW_TRACKING_PASSWORD to another's"
+            )
+        if getattr(error, "error_code", None) == "ENDPOINT_NOT_FOUND":
+            return TrackingRefused(
+                f"what answers at {self._where} is no MLflow server, or a much older one ({words}): check the address, "
+                "its port and path, in tracking.tracking_uri and MLFLOW_TRACKING_URI"
+            )
+        return None
+
 
 def is_away(error: BaseException) -> bool:
     """Whether a failed call to MLflow may succeed later: nobody answers, or an answer that says so."""
+    status = _http_status(error)
+    if status is not None:
+        return status in TRANSIENT
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Of an answer, or the one that MLflow takes for it; of an artifact's, which the server hands through, too."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return error.get_http_status_code() in TRANSIENT
-    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError | PermissionError)
+        return error.get_http_status_code()
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _first_words(error: BaseException) -> str:

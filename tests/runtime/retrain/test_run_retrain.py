@@ -11,8 +11,10 @@ import pytest
 from tadscale.cli import main
 from tadscale.errors import UserError
 from tadscale.runtime.models.data_profile import read_profile
+from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.retrain.run_retrain import would_train
 from tadscale.runtime.retrain.spec import load_retrain
+from tadscale.runtime.tracking.patience import TrackingRefused
 from tests.runtime.retrain.conftest import NAME, draw
 
 pytestmark = pytest.mark.timeout(900)
@@ -189,6 +191,16 @@ def test_a_champion_that_was_deleted_ends_the_tick_before_anything_is_trained(
             ask()
     registry.rollback(NAME)
     assert tick().derivation.champion == 1 and len(trained.ran) == 2
+
+
+def test_a_store_that_refuses_is_not_one_without_a_champion(trained, retrain_file, monkeypatch, tmp_path):
+    def refuse(self: Registry, name: str) -> None:
+        raise TrackingRefused("who asks?")
+
+    draw(tmp_path / "videos", train=6)
+    monkeypatch.setattr(Registry, "_model", refuse)
+    with pytest.raises(TrackingRefused):
+        would_train(*load_retrain(retrain_file, []))
 
 
 def test_other_classes_than_the_champion_s_are_told_before_anything_is_trained(tick, trained, tmp_path, monkeypatch):

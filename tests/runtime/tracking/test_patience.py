@@ -1,15 +1,47 @@
 """MLflow away: what waits, what goes on, and what is said."""
 
 import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
+from tadscale.errors import UserError
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import PatientClient, TrackingAway, is_away
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.s3 import free_port
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int], str]]:
+    """Makes a server that gives the same answer to everything, such as a proxy's, and says its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int) -> str:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(b"<html>\nno</html>")
+
+            do_POST = do_GET
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answer))
+        Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def away() -> Exception:
@@ -53,6 +85,42 @@ def test_a_refusal_is_not_waited_for():
 
     assert not is_away(MlflowException("no such run", RESOURCE_DOES_NOT_EXIST))
     assert not is_away(PermissionError("no"))
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (401, "does not know who asks .*MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        (403, "does not allow this .*MLFLOW_TRACKING_USERNAME"),
+        (404, "is no MLflow server.*check the address"),
+    ],
+)
+def test_a_server_that_lets_nobody_in_or_is_another_is_said_at_once(status, says, answering):
+    url = answering(status)
+    client = PatientClient(make_client(url), url, patience_s=600.0)
+    started = time.monotonic()
+    for call in (client.search_experiments, lambda: client.get_registered_model("a"), lambda: client.get_run("a" * 32)):
+        with pytest.raises(UserError, match=f"{url} {says}") as refusal:
+            call()
+        assert "\n" not in str(refusal.value)
+    assert time.monotonic() - started < 30
+
+
+def test_a_model_that_is_not_there_is_no_refusal(storage):  # noqa: F811
+    from mlflow.exceptions import MlflowException
+
+    client = PatientClient(make_client(f"sqlite:///{storage}/mlflow.db"), "here", 0.0)
+    with pytest.raises(MlflowException, match="not found"):
+        client.get_registered_model("a")
+
+
+@pytest.mark.parametrize(("status", "away"), [(401, False), (404, False), (503, True)])
+def test_of_an_artifact_that_the_server_hands_through_its_answer_counts(status, away):
+    from requests import HTTPError, Response
+
+    answer = Response()
+    answer.status_code = status
+    assert is_away(HTTPError("no", response=answer)) is away
 
 
 def test_a_server_that_is_down_when_a_job_starts_is_said_within_30_s(tmp_path):

@@ -7,12 +7,11 @@ import numpy as np
 
 from tadscale.data.features import FeatureRows
 from tadscale.data.motion_identity import motion_fingerprint
-from tadscale.errors import UserError
 from tadscale.network import NetworkSpec
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.tracking import SQLITE
 from tadscale.runtime.models.champion_alias import ChampionGone
-from tadscale.runtime.models.registry import Registry
+from tadscale.runtime.models.registry import NotRegistered, Registry
 from tadscale.runtime.models.succession import CHAMPION
 from tadscale.runtime.stage.job import JobConfig
 
@@ -52,11 +51,9 @@ def _reigning(uri: str, name: str) -> tuple[int, NetworkSpec] | None:
     try:
         registry = Registry(uri)
         number = registry.version(name, CHAMPION).version
-    except ChampionGone:
-        raise
-    except UserError:  # no model of that name, or no version with that alias
+    except NotRegistered:
         return None
-    except OSError:
+    except (ChampionGone, OSError):
         raise
     except Exception:  # MLflow's own, a driver's: of a store that cannot be used the check of it tells
         return None
