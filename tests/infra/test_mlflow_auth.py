@@ -14,6 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tadscale.runtime.jobs.preflight.tracking import note_and_read
+from tadscale.runtime.models.registry import Registry
+from tadscale.runtime.retrain.incumbent import find_incumbent
+from tadscale.runtime.tracking.patience import NotAllowed
+from tadscale.runtime.tracking.track import TrackingConfig, track_job
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 COMPONENT = Path(__file__).resolve().parents[2] / "infra/kubernetes/components/auth"
@@ -83,6 +89,33 @@ def test_nobody_is_let_in_without_the_password(server: int) -> None:
 
 def test_whoever_has_it_is(server: int) -> None:
     assert status(server, EXPERIMENT, f"admin:{PASSWORD}") == 200
+
+
+def test_a_user_who_is_told_of_nothing_begins_with_what_is_their_own(
+    server: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `mlflow-client` is better than the administrator: an experiment and a model that are not there yet."""
+    uri = f"http://127.0.0.1:{server}"
+    shown = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
+    headers = {"Authorization": f"Basic {shown}", "Content-Type": "application/json"}
+    body = b'{"username": "jobs", "password": "jobs-password-1"}'
+    urllib.request.urlopen(urllib.request.Request(f"{uri}/api/2.0/mlflow/users/create", body, headers), timeout=60)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "jobs")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "jobs-password-1")
+    detector = tmp_path / "package/artifacts/detector"
+    detector.mkdir(parents=True)
+    (detector / "network.json").write_text("{}")
+
+    note_and_read(uri, "own")
+    registry = Registry(uri)
+    assert find_incumbent(registry, "own") is None
+    config = TrackingConfig(tracking_uri=uri, experiment="own", artifact_location=str(tmp_path / "artifacts"))
+    with track_job(config, job="job", storage=str(tmp_path), settings={}) as run:
+        registry.register(run, "own", tmp_path / "package", metrics={}, tags={})
+    champion = registry.version("own", "champion")
+    assert champion.version == 1
+    with pytest.raises(NotAllowed):
+        note_and_read(uri, "Default")
 
 
 def test_no_password_is_in_the_tree() -> None:

@@ -22,7 +22,7 @@ from tadscale.runtime.models.package_files import check_upload, download, file_d
 from tadscale.runtime.models.packaging import CARD_NAME
 from tadscale.runtime.models.succession import CHALLENGER, CHAMPION, ROLLBACK_TAG, Succession
 from tadscale.runtime.tracking.client import make_client
-from tadscale.runtime.tracking.patience import PatientClient
+from tadscale.runtime.tracking.patience import NotAllowed, PatientClient
 from tadscale.runtime.tracking.redact import redact, redact_text
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.store_lock import exclusive
@@ -328,14 +328,17 @@ class Registry:
         """The registered model with its aliases and tags, read in one call. Raises `NotRegistered` if there is none."""
         from mlflow.exceptions import MlflowException
 
+        hidden = ""
         try:
             return self._client.get_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        except (MlflowException, NotAllowed) as error:
+            if isinstance(error, NotAllowed):  # what a server with users says of what is not there, too
+                hidden = ", or it is there and another user's"
+            elif error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             names = ", ".join(sorted(model.name for model in self._client.search_registered_models())) or "none"
             raise NotRegistered(
-                f"no model {name!r} is registered at {redact_text(self.tracking_uri)}; registered are: {names}. "
+                f"no model {name!r} is registered at {redact_text(self.tracking_uri)}{hidden}; registered are: {names}. "
                 "Check the name, and MLFLOW_TRACKING_URI."
             ) from error
 
@@ -362,6 +365,7 @@ class Registry:
             alias.set("alias", CHALLENGER, str(number))
 
     def _ensure_name(self, name: str) -> None:
+        """Make the model if there is none. Raises `NotAllowed` if there is one, and it is another user's."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -369,6 +373,13 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            try:
+                self._client.get_registered_model(name)
+            except NotAllowed as refusal:
+                raise NotAllowed(
+                    f"the model {name} is there already, and another user's: have its owner or an administrator give this "
+                    "one permission to manage it, or set another name; the same command then goes on from what is finished"
+                ) from refusal
 
 
 def _shortened(card: str) -> str:

@@ -14,12 +14,14 @@ import pytest
 from tadscale.data.storage import StorageError
 from tadscale.errors import UserError
 from tadscale.runtime.models.champion_alias import ChampionChanged, ChampionGone
-from tadscale.runtime.models.registry import ModelVersion, Registry
+from tadscale.runtime.models.registry import ModelVersion, NotRegistered, Registry
 from tadscale.runtime.models.succession import Succession
+from tadscale.runtime.tracking.patience import NotAllowed
 from tadscale.runtime.tracking.run import Run
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tadscale.serving import Predictor
 from tests.runtime.tracking.mlflow_store import empty_database, new_storage, s3_storage, storage  # noqa: F401
+from tests.runtime.tracking.user import User
 from tests.serving.conftest import package, video  # noqa: F401
 
 NAME = "tiny"
@@ -128,6 +130,20 @@ def test_where_every_version_was_deleted_the_next_is_the_first(registry: Registr
         registry.version(NAME, "champion")
     assert not isinstance(refusal.value, ChampionGone)
     assert register(registry, run, small).aliases == ("champion",)
+
+
+def test_to_who_is_no_administrator_a_model_that_is_not_there_looks_like_another_s(
+    registry: Registry, run: Run, small: Path
+) -> None:
+    register(registry, run, small)
+    of_a_user = Registry(run.tracking_uri)
+    of_a_user._client._client = User(of_a_user._client._client)
+    with pytest.raises(NotRegistered, match=r"no model 'own' is registered at .*, or it is there and another user's"):
+        of_a_user.version("own", "champion")
+    made = of_a_user.register(run, "own", small, metrics={}, tags={})
+    assert (made.version, made.aliases) == (1, ("champion",))
+    with pytest.raises(NotAllowed, match="the model tiny is there already, and another user's"):
+        register(of_a_user, run, small)
 
 
 def test_what_is_not_there_is_named_with_what_is(registry: Registry, run: Run, small: Path) -> None:

@@ -9,7 +9,7 @@ from tadscale.errors import UserError
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.storage import PROBE, write_and_read
 from tadscale.runtime.tracking.client import make_client
-from tadscale.runtime.tracking.patience import PatientClient
+from tadscale.runtime.tracking.patience import NotAllowed, PatientClient
 from tadscale.runtime.tracking.redact import redact_text
 from tadscale.runtime.tracking.track import find_experiment
 
@@ -42,7 +42,10 @@ def note_and_read(uri: str, experiment: str | None) -> None:
     try:
         client = PatientClient(make_client(uri), where, patience_s=0.0)
         found = find_experiment(client, experiment) if experiment else None  # a server answers 400 to no name
-        _note(client, found.experiment_id if found else DEFAULT_EXPERIMENT)
+        if found:
+            _note(client, found.experiment_id)
+        else:
+            _note_in_default(client)
     except (UserError, OSError):
         raise
     except Exception as error:  # MLflow's own, SQLAlchemy's, a driver's that is not installed
@@ -51,6 +54,14 @@ def note_and_read(uri: str, experiment: str | None) -> None:
             f"the tracking store {where} cannot be used ({words}): is the address right, and is it MLflow's? See "
             "tracking.tracking_uri and MLFLOW_TRACKING_URI"
         ) from error
+
+
+def _note_in_default(client: Any) -> None:
+    """Where that experiment is the administrator's, as on a server with users, it must do that the store knows who asks."""
+    try:
+        _note(client, DEFAULT_EXPERIMENT)
+    except NotAllowed:
+        client.search_experiments(max_results=1)
 
 
 def _note(client: Any, experiment_id: str) -> None:
