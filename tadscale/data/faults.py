@@ -99,7 +99,21 @@ _LOST_UPLOAD = _Fault(
     "A time-out cut it off, or the bucket's rules end uploads too soon (AbortIncompleteMultipartUpload).",
     passing=True,
 )
-_BROKEN = _Fault("storage failed", "See the error above.")
+_READ_ONLY = _Fault(
+    "storage is read-only",
+    "Mount it to be written to, or set the job's storage elsewhere; after a fault of its disk Linux remounts a file system "
+    "like this.",
+)
+_BAD_REQUEST = _Fault(
+    "S3 takes the request for a bad one",
+    "A session token that has expired (AWS_SESSION_TOKEN) or a wrong region (AWS_REGION) is the likely cause: where only a "
+    "file's head is asked for, S3 says no more than this.",
+)
+_BROKEN = _Fault("storage failed", "These are the system's own words; its log, or the server's, may have more.")
+
+_BAD_REQUEST_CODES = frozenset(
+    {"400", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed"}
+)
 
 
 def _diagnose(error: Exception) -> _Fault | None:
@@ -110,6 +124,10 @@ def _diagnose(error: Exception) -> _Fault | None:
         return _UNFAITHFUL
     if isinstance(error, FileNotFoundError):  # s3fs makes one of every 404
         return _LOST_UPLOAD if s3_code(error) == "NoSuchUpload" else _MISSING
+    if s3_code(error) in _BAD_REQUEST_CODES:
+        return _BAD_REQUEST
+    if getattr(error, "errno", None) == errno.EROFS:
+        return _READ_ONLY
     if isinstance(error, PermissionError):
         return _REFUSED
     ancestry = {f"{c.__module__.split('.')[0]}.{c.__name__}" for c in type(error).__mro__}  # botocore stays unimported

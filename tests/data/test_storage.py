@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -165,6 +166,29 @@ def test_a_dead_endpoint_fails_soon_and_says_what_to_check(s3_url: str, monkeypa
     with pytest.raises(StorageError, match=r"cannot be reached.*Check AWS_ENDPOINT_URL"):
         read_range(join(s3_url, "x"), 0, 5, retry=QUICK)
     assert time.monotonic() - started < 10
+
+
+def test_a_session_token_that_has_expired_is_named(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 answers 400 to a request for a file's head, which has no body to say why."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        raise OSError("done")
+
+    with speaking(answer) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        for read in (read_bytes, list_names):
+            with pytest.raises(StorageError, match=r"session token that has expired \(AWS_SESSION_TOKEN\).*AWS_REGION"):
+                read(join(s3_url, "x"), retry=QUICK)
+
+
+def test_a_file_system_that_is_read_only_is_said_to_be() -> None:
+    def operation() -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/data/x")
+
+    with pytest.raises(StorageError, match=r"storage is read-only: .*/data/x.*Mount it"):
+        with_retry(operation, "/data/x", QUICK)
 
 
 def test_a_silent_endpoint_does_not_hang_us(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """MLflow may be away for a while: which failures of a call mean that, and waiting until it is back."""
 
+import errno
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,11 @@ RETRY_S = 5.0
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 """HTTP states that a later try may not meet; MLflow's client says 500 where nobody answers at all."""
 
+CANNOT_WRITE = (
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EROFS)), "database or disk is full", "readonly database"
+)  # fmt: skip
+"""What the system and SQLite say of a disk; shutil and MLflow hand on the words, and not the number."""
+
 log = logging.getLogger(__name__)
 
 
@@ -20,7 +27,7 @@ class TrackingAway(OSError):
 
 
 class TrackingRefused(UserError):
-    """What answers at the tracking store's address is another server, or does not let in whoever asks."""
+    """The tracking store cannot write, does not let in whoever asks, or is none at all: waiting does not help."""
 
 
 class NotAllowed(TrackingRefused):
@@ -73,6 +80,11 @@ class PatientClient:
 
     def _refusal(self, error: Exception) -> TrackingRefused | None:
         status, words = _http_status(error), _first_words(error)
+        if any(said in str(error) for said in CANNOT_WRITE):
+            return TrackingRefused(
+                f"the tracking store {self._where} cannot write ({words}): its disk, or that of its artifacts, is full or "
+                "read-only. Make room, or mount it to be written to; the same command then goes on from what is finished"
+            )
         if status == 401:
             return TrackingRefused(
                 f"the tracking store {self._where} does not know who asks ({words}): set MLFLOW_TRACKING_USERNAME and "

@@ -1,11 +1,17 @@
 """MLflow away: what waits, what goes on, and what is said."""
 
+import errno
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from tadscale.errors import UserError
 from tadscale.runtime.tracking.client import make_client
@@ -121,6 +127,41 @@ def test_of_an_artifact_that_the_server_hands_through_its_answer_counts(status, 
     answer = Response()
     answer.status_code = status
     assert is_away(HTTPError("no", response=answer)) is away
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/mlflow-artifacts/x"),
+        OSError(errno.EROFS, os.strerror(errno.EROFS), "/runs/mlflow-artifacts/x"),
+        shutil.Error([("model", "/runs/x", f"[Errno 122] {os.strerror(errno.EDQUOT)}: '/runs/x'")]),
+    ],
+)
+def test_a_disk_that_is_full_is_not_waited_for(failure):
+    def upload() -> None:
+        raise failure
+
+    client = PatientClient(SimpleNamespace(log_artifact=upload), "sqlite:////runs/mlflow.db", patience_s=600.0)
+    with pytest.raises(UserError, match=r"cannot write .* is full or read-only. Make room"):
+        client.log_artifact()
+
+
+def test_a_full_database_is_not_waited_for(storage):  # noqa: F811
+    uri = f"sqlite:///{storage}/mlflow.db"
+    client = PatientClient(make_client(uri), uri, patience_s=600.0)
+    client.search_experiments()
+
+    @event.listens_for(Engine, "connect")
+    def fill(connection: Any, record: object) -> None:
+        [[pages]] = connection.execute("PRAGMA page_count").fetchall()
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    client._tracking_client.store.engine.dispose()  # its next connection has no room
+    try:
+        with pytest.raises(UserError, match=r"cannot write .* is full or read-only. Make room"):
+            client.create_run("0", tags={f"tag-{place}": "x" * 5000 for place in range(100)})
+    finally:
+        event.remove(Engine, "connect", fill)
 
 
 def test_a_server_that_is_down_when_a_job_starts_is_said_within_30_s(tmp_path):
