@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tadscale.cli import logs, main
-from tadscale.runtime.jobs.lease import LEASE_NAME, Holder
+from tadscale.runtime.jobs.lease import LEASE_NAME, Holder, process_space
 from tadscale.runtime.tracking import journal
 from tadscale.runtime.tracking.journal import DRIVER, Journal, Line
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
@@ -75,7 +75,7 @@ def test_a_killed_driver_is_not_followed_for_ever(storage: Path, monkeypatch, ca
         pass
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    holder = Holder(token="x", host=socket.gethostname(), pid=dead.pid, since_unix_s=0.0)
+    holder = Holder(token="x", host=socket.gethostname(), pid=dead.pid, since_unix_s=0.0, processes=process_space())
     (storage / "killed").mkdir(exist_ok=True)
     (storage / "killed" / LEASE_NAME).write_text(holder.model_dump_json())
     assert main(["logs", "killed", "--follow", "--tracking-uri", run.tracking_uri]) == 1

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -42,11 +43,13 @@ class Holder(Config):
     """When it was taken, by the holder's clock."""
     beat: int = 0
     """Grows while the holder lives."""
+    processes: str = ""
+    """Among which the number names it, see `process_space`; leases of earlier versions do not say."""
 
     @property
     def is_dead(self) -> bool:
         """Whether it can be told from here that the process is gone."""
-        if self.host != socket.gethostname():
+        if not self.processes or self.processes != process_space():
             return False
         try:
             os.kill(self.pid, 0)
@@ -55,6 +58,17 @@ class Holder(Config):
         except PermissionError:
             pass
         return False
+
+
+def process_space() -> str:
+    """Which processes the numbers here are of: this boot of the machine and the PID namespace; empty where nothing says it.
+
+    A host's name is not enough: containers on a machine's own network all have the same one, each with numbers of its own.
+    """
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 class LeaseHeld(UserError):
@@ -74,7 +88,8 @@ def leased(run_url: str, stop: StopToken) -> Iterator[None]:
         StorageError: the storage cannot be reached.
     """
     url = join(run_url, LEASE_NAME)
-    mine = Holder(token=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), since_unix_s=time.time())
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "processes": process_space()}
+    mine = Holder(token=uuid4().hex, since_unix_s=time.time(), **here)
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(url, mine, over, stop), name="lease", daemon=True)
     try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
 from tadscale.runtime.jobs import lease
-from tadscale.runtime.jobs.lease import Holder, LeaseHeld, LeaseWatch, leased
+from tadscale.runtime.jobs.lease import Holder, LeaseHeld, LeaseWatch, leased, process_space
 
 HOLD = (
     "import sys, time\n"
@@ -54,6 +55,17 @@ def test_a_dead_process_s_lease_is_taken_at_once(other, tmp_path):
     started = time.monotonic()
     with leased(str(tmp_path), StopToken()):
         assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize("processes", ["", "another-boot pid:[4026531836]", "{boot} pid:[1]"])
+def test_a_process_of_the_same_host_name_in_another_container_is_not_taken_for_dead(processes, tmp_path):
+    """Its number may be nobody's here; what an earlier version wrote does not say whose it is."""
+    boot = process_space().partition(" ")[0]
+    there = Holder(
+        token="x", host=socket.gethostname(), pid=4_000_001, since_unix_s=0.0, processes=processes.format(boot=boot)
+    )
+    assert not there.is_dead
+    assert there.model_copy(update={"processes": process_space()}).is_dead
 
 
 def test_a_lease_of_another_machine_that_does_not_beat_is_taken_over(tmp_path):
