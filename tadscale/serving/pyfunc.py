@@ -5,13 +5,16 @@ these. Output: a table with the columns video, label, start_s, end_s, score; a v
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 
+from tadscale.errors import UserError
+from tadscale.segments import Detection
 from tadscale.serving.access import Access
 from tadscale.serving.predictor import Prediction, Predictor
 from tadscale.serving.sources import VideoSource, is_inline, source_name
@@ -38,17 +41,33 @@ class DetectorModel(mlflow.pyfunc.PythonModel):
             params: `min_score` leaves out what scores less; `top_k` is the most detections kept of one video.
 
         Raises:
+            UserError: `min_score` is no number, or `top_k` not positive.
             ValueError: names every video that cannot be used; nothing is returned for the others either.
         """
         videos, access, asked = list(_videos(model_input)), Access.from_environment(), params or {}
+        min_score = _number(asked.get("min_score", 0.0))
         prediction = self._predictor.predict(videos, top_k=asked.get("top_k"), access=access)
         _raise_failures(prediction, videos, access)
         for name, limit in prediction.limited.items():
             log.warning("%s: only the %d strongest detections; ask for more with the parameter top_k", name, limit)
-        min_score = asked.get("min_score", 0.0)
-        rows = [[getattr(row, name) for name in COLUMNS] for row in prediction.detections if row.score >= min_score]
-        types = dict.fromkeys(COLUMNS[2:], "float64")
-        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(types)
+        return _table([row for row in prediction.detections if row.score >= min_score])
+
+
+def _number(min_score: float) -> float:
+    if math.isnan(min_score):
+        raise UserError("min_score is nan, which no score is at least: give a number, or leave it out")
+    return min_score
+
+
+def _table(detections: Sequence[Detection]) -> pd.DataFrame:
+    """A row each. A file's name may be no text; pandas then has to keep names as they are, for Arrow takes text alone."""
+    columns = {name: [getattr(row, name) for row in detections] for name in COLUMNS}
+    try:
+        videos = pd.Series(columns["video"], dtype=None if detections else object)
+    except UnicodeEncodeError:
+        videos = pd.Series(columns["video"], dtype=object)
+    types = dict.fromkeys(COLUMNS[2:], "float64")
+    return pd.DataFrame(columns | {"video": videos}, columns=list(COLUMNS)).astype(types)
 
 
 def _raise_failures(prediction: Prediction, videos: list[VideoSource], access: Access) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tadscale.errors import UserError
 from tadscale.serving import Predictor
 from tests.serving.web import serving
 
@@ -68,6 +69,20 @@ def test_min_score_leaves_out_weak_detections(model: Any, video: bytes) -> None:
     assert strong["score"].tolist() == [score for score in table["score"] if score >= middle]
     nothing = model.predict([video], params={"min_score": 2.0})
     assert list(nothing.columns) == COLUMNS and not len(nothing)
+
+
+def test_a_min_score_that_is_no_number_is_refused(model: Any, video: bytes) -> None:
+    with pytest.raises(UserError, match="min_score is nan"):
+        model.predict([video], params={"min_score": float("nan")})
+
+
+def test_a_file_whose_name_is_no_text_is_found_again_by_it(
+    model: Any, expected: list[tuple], video: bytes, tmp_path: Path
+) -> None:
+    named = os.fsdecode(os.fsencode(tmp_path) + b"/latin-\xe9.mp4")
+    Path(named).write_bytes(video)
+    table = model.predict([named, video])
+    assert rows(table[table["video"] == named]) == expected and len(table) == 2 * len(expected)
 
 
 def test_bad_videos_are_an_error_that_names_each(model: Any, video: bytes, tmp_path: Path) -> None:
