@@ -41,7 +41,8 @@ def add_to(commands: Commands) -> None:
     plan.add_argument(
         "--answer",
         metavar="FILE",
-        help="of a retraining: leave the answer here, `train` or `nothing to do`, for scripts",
+        help="of a retraining: leave the answer here, `train` or `nothing to do`, for scripts; "
+        "waits for MLflow for tracking.patience_s",
     )
     plan.set_defaults(command=_plan)
     schema = commands.add_parser("schema", help="print the JSON Schema of job files, for editors")
@@ -158,7 +159,9 @@ def _plan_retrain(options: argparse.Namespace, console: Console) -> int:
 
     if options.kubernetes:
         raise UserError(f"{options.job} runs another job when its data ask for it: plan the job that it names")
-    decision = would_train(*load_retrain(options.job, options.set))
+    config, job = load_retrain(options.job, options.set)
+    # A schedule asks once a week, and MLflow may be on its way to another node; who asks by hand is told at once.
+    decision = would_train(config, job, job.tracking.patience_s if options.answer else 0.0)
     console.print(decision_line(decision), markup=False, highlight=False, soft_wrap=True)
     if options.answer:
         Path(options.answer).write_text("train\n" if decision.retrain else "nothing to do\n")

@@ -59,14 +59,19 @@ def run_retrain(config: RetrainConfig, job: JobConfig, console: Console, stop: S
     return tick.decide(incumbent, training, test)
 
 
-def would_train(config: RetrainConfig, job: JobConfig) -> Decision:
+def would_train(config: RetrainConfig, job: JobConfig, patience_s: float = 0.0) -> Decision:
     """What a tick would decide now. Reads registry, manifest and perhaps some new videos; trains, draws and writes nothing.
+
+    Args:
+        config: of the retraining.
+        job: that it names, see `load_retrain`.
+        patience_s: how long MLflow may be away.
 
     Raises:
         StorageError: the storage cannot be reached.
         TrackingAway: MLflow cannot be reached.
     """
-    tick = _Tick(config, job, Console(quiet=True), StopToken())
+    tick = _Tick(config, job, Console(quiet=True), StopToken(), patience_s)
     if tick.has_to_draw():
         return Decision(retrain=True, reasons=("the built-in videos are not drawn yet",))
     incumbent = tick.incumbent()
@@ -80,10 +85,12 @@ def would_train(config: RetrainConfig, job: JobConfig) -> Decision:
 class _Tick:
     """What one tick knows of itself."""
 
-    def __init__(self, config: RetrainConfig, job: JobConfig, console: Console, stop: StopToken) -> None:
+    def __init__(
+        self, config: RetrainConfig, job: JobConfig, console: Console, stop: StopToken, patience_s: float = 0.0
+    ) -> None:
         self.config, self.given, self.console, self.stop = config, job, console, stop
         self.job, self.model = with_absolute_paths(job), str(job.tracking.registered_model)
-        self.registry = Registry(resolve_tracking_uri(job.tracking, job.storage))
+        self.registry = Registry(resolve_tracking_uri(job.tracking, job.storage), patience_s)
         teacher = config.teacher.model_dump(mode="json")
         settings = job.model_dump(mode="json", exclude={"cluster", "tracking", "name", "storage"})
         self.settings = settings_digest({"job": settings, "warm_start": config.warm_start, "teacher": teacher})

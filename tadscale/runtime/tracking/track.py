@@ -73,7 +73,7 @@ class TrackingConfig(Config):
     (`models:/NAME@champion`); by default it does not."""
     patience_s: NonNegativeFloat = 600.0
     """How long a job that is under way waits for MLflow to come back, where it cannot go on without it: between stages and
-    at its end. Training itself never waits for it."""
+    at its end. Training itself never waits for it. `plan --answer` waits as long."""
     registered_start: RegisteredName | None = None
     """Name under which a pretrain job registers what it made, which `model.backbone.weights` then names likewise."""
 

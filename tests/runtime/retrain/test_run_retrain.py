@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tadscale.runtime.models.data_profile import read_profile
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.retrain.run_retrain import would_train
 from tadscale.runtime.retrain.spec import load_retrain
+from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import TrackingRefused
 from tests.runtime.retrain.conftest import NAME, draw
 
@@ -233,6 +235,36 @@ def test_a_plan_says_what_a_tick_would_do_and_does_nothing(trained, retrain_file
     assert capsys.readouterr().out == "train: there is no champion yet\n"
     assert answer.read_text() == "train\n"
     assert not trained.ran and not list(storage.glob("again-*"))
+
+
+def test_who_asks_by_schedule_waits_for_mlflow_and_who_asks_by_hand_does_not(
+    trained, retrain_file, tmp_path, monkeypatch, capsys
+):
+    from mlflow.exceptions import MlflowException
+
+    class Moved:
+        """Away for two calls, as a server whose pod is on its way to another node."""
+
+        def __init__(self, uri: str) -> None:
+            self.client, self.away = make_client(uri), 2
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*arguments: Any, **more: Any) -> Any:
+                self.away -= 1
+                if self.away >= 0:
+                    raise MlflowException("API request failed with exception: Connection refused")
+                return getattr(self.client, name)(*arguments, **more)
+
+            return call
+
+    draw(tmp_path / "videos", train=6)
+    monkeypatch.setattr("tadscale.runtime.tracking.patience.RETRY_S", 0.01)
+    monkeypatch.setattr("tadscale.runtime.models.registry.make_client", Moved)
+    assert main(["plan", str(retrain_file)]) == 1
+    assert "does not answer" in capsys.readouterr().err
+    answer = tmp_path / "answer"
+    assert main(["plan", str(retrain_file), "--answer", str(answer)]) == 0
+    assert answer.read_text() == "train\n"
 
 
 def test_a_plan_finds_a_training_that_was_killed_and_leaves_it_as_it_is(tick, trained, retrain_file, storage, tmp_path):
