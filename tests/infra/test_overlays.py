@@ -274,6 +274,14 @@ def test_mlflow_does_not_start_without_its_password(place: str) -> None:
         assert wanted[name] == {"name": "mlflow-auth", "key": name}  # not optional
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_mlflow_has_ten_minutes_to_migrate_before_it_is_taken_for_hung(place: str) -> None:
+    (server,) = pods(place)["mlflow"].spec["containers"]
+    started = server["startupProbe"]
+    assert started["failureThreshold"] * started["periodSeconds"] >= 600
+    assert started["httpGet"] == server["livenessProbe"]["httpGet"]
+
+
 @pytest.mark.parametrize("place", ["overlays/postgres", "overlays/production"])
 def test_mlflow_on_postgresql_keeps_nothing_in_its_pods(place: str) -> None:
     deployment = find(place, "Deployment", "mlflow")["spec"]
