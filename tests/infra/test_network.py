@@ -61,6 +61,12 @@ def test_flows_that_are_needed_pass(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
+def test_minikube_s_api_is_reached_where_it_is_meant(place: str) -> None:
+    for role in ("head", "retrain"):
+        assert passes(place, role, API, 8443) == (place == "overlays/dev")
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_all_others_do_not(place: str) -> None:
     assert [flow for flow in REFUSED if passes(place, *flow)] == []
 
