@@ -23,6 +23,8 @@ def retrain_markdown(record: RetrainRecord) -> str:
     if record.outcome is not None:
         became = "is the champion" if record.outcome.is_champion else "stays challenger"
         said.append(f"Version {record.outcome.version} {became}.")
+        if record.outcome.against not in (None, made.champion):
+            said.append(f"It was held against version {record.outcome.against}, which had become champion meanwhile.")
         said += [_on_tests(age, score) for age, score in record.outcome.tests.items()]
     if record.seconds:
         said.append("Seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in record.seconds.items()) + ".")

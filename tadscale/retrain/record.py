@@ -12,7 +12,7 @@ class Derivation(Config):
     run: str
     """Name of the run: the same data, champion and settings give the same."""
     champion: int | None
-    """The version that it starts from and is compared with."""
+    """The version that it starts from, and is to be compared with."""
     start: str | None = None
     """What its RGB backbones start from, if that is the champion's."""
     start_says: str = ""
@@ -29,7 +29,7 @@ class AgeScore(Config):
     videos: int
     """How many."""
     champion: float | None
-    """Of the version that reigned; None where there was none."""
+    """Of the version that it was held against; None where there was none."""
     challenger: float
     """Of the version that was trained."""
 
@@ -41,6 +41,8 @@ class Outcome(Config):
     """As registered."""
     is_champion: bool
     """Whether it reigns now."""
+    against: int | None = None
+    """The version that the gate held it against: not the one that it started from, if another became champion meanwhile."""
     tests: dict[Literal["old", "new"], AgeScore] = {}
     """By the age of the test videos."""
 

@@ -178,7 +178,7 @@ class _Tick:
             return asked
         again = (
             f"{name} was trained already, as version {ended.outcome.version}, and held against version "
-            f"{ended.derivation.champion}; delete its {RECORD_NAME} to have that done again"
+            f"{ended.outcome.against or ended.derivation.champion}; delete its {RECORD_NAME} to have that done again"
         )
         return asked.model_copy(update={"retrain": False, "reasons": (again, *asked.reasons)})
 

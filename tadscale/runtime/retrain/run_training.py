@@ -9,7 +9,7 @@ from tadscale.retrain.profile import DataProfile
 from tadscale.retrain.record import Outcome, RetrainRecord
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.jobs.run_job import JobSummary, run_job
-from tadscale.runtime.models.registry import ModelVersion
+from tadscale.runtime.models.registry import GATE_PREFIX, ModelVersion
 from tadscale.runtime.models.succession import CHAMPION
 from tadscale.runtime.retrain.derive import derived_job
 from tadscale.runtime.retrain.old_and_new import score_by_age
@@ -49,10 +49,12 @@ def run_training(
 
 
 def _outcome(job: JobConfig, model: ModelVersion, champion: int | None, before: DataProfile | None) -> Outcome:
+    """What came of it. Whom the gate held it against, its tag says: a gate that was void is held anew, against another."""
     here = with_absolute_paths(job)
-    reigned = None if champion == model.version else champion
+    against = int(model.tags.get(f"{GATE_PREFIX}against", champion or model.version))
+    reigned = None if against == model.version else against
     tests = score_by_age(here, read_manifest(here.data.url), before, reigned)
-    return Outcome(version=model.version, is_champion=CHAMPION in model.aliases, tests=tests)
+    return Outcome(version=model.version, is_champion=CHAMPION in model.aliases, against=reigned, tests=tests)
 
 
 def _seconds(summary: JobSummary, took_s: float) -> dict[str, float]:

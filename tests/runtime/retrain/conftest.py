@@ -19,7 +19,7 @@ from tadscale.network import Mode, NetworkSpec, save_network
 from tadscale.retrain.record import RetrainRecord
 from tadscale.runtime.cluster.stopping import StopToken
 from tadscale.runtime.models.data_profile import write_profile
-from tadscale.runtime.models.registry import Registry
+from tadscale.runtime.models.registry import GATE_PREFIX, Registry
 from tadscale.runtime.retrain import run_training
 from tadscale.runtime.retrain.run_retrain import run_retrain
 from tadscale.runtime.retrain.spec import load_retrain
@@ -71,6 +71,8 @@ class Trained:
         self.tags: list[dict[str, str]] = []
         self.dies = ""
         self.wins = False
+        self.against: int | None = None
+        """Whom the gate says it held a version against."""
 
     def __call__(self, job: JobConfig, console: Console, stop: StopToken, tags: dict[str, str]) -> Any:
         self.ran.append(job)
@@ -88,6 +90,9 @@ class Trained:
                 registry = Registry(run.tracking_uri)
                 model = registry.register(run, NAME, Path(folder), metrics={}, tags={"job": job.name})
             self._die("before the gate")
+            if self.against is not None:
+                registry.set_version_tags(NAME, model.version, {f"{GATE_PREFIX}against": str(self.against)})
+                model = registry.version(NAME, model.version)
             if self.wins:
                 model = registry.promote(NAME, model.version, why="a test")
             self._die("after the gate")

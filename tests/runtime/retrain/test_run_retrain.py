@@ -136,6 +136,29 @@ def test_a_champion_that_was_rolled_back_stays_so(killed, tick, trained, registr
     assert trained.ran[-1].model.backbone.weights == "models:/tiny/1" and len(trained.ran) == 3
 
 
+def test_the_record_names_who_was_held_against_where_another_became_champion_meanwhile(
+    tick, trained, registry, storage, tmp_path
+):
+    draw(tmp_path / "videos", train=6)
+    tick()
+    draw(tmp_path / "videos", train=12)
+    trained.dies = "before the gate"
+    with pytest.raises(KeyboardInterrupt):
+        tick()
+    first = registry._client.get_model_version(NAME, "1")
+    registry._client.create_model_version(NAME, source=first.source, run_id=first.run_id)
+    registry.promote(NAME, 3)
+    trained.dies, trained.against = "", 3
+    ended = tick()
+    assert (ended.derivation.champion, ended.outcome.version, ended.outcome.against) == (1, 2, 3)
+    assert "It was held against version 3" in (storage / ended.derivation.run / "retrain.md").read_text()
+
+    registry.rollback(NAME)
+    for version in ("2", "3"):
+        registry._client.delete_model_version(NAME, version)
+    assert "trained already, as version 2, and held against version 3" in tick().decision.reasons[0]
+
+
 def test_a_version_that_was_killed_before_it_became_challenger_is_held_against_the_champion(
     tick, trained, registry, tmp_path
 ):
