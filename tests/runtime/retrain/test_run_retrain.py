@@ -136,15 +136,20 @@ def test_a_champion_that_was_rolled_back_stays_so(killed, tick, trained, registr
     assert trained.ran[-1].model.backbone.weights == "models:/tiny/1" and len(trained.ran) == 3
 
 
-def test_the_record_names_who_was_held_against_where_another_became_champion_meanwhile(
-    tick, trained, registry, storage, tmp_path
-):
-    draw(tmp_path / "videos", train=6)
+def kill_before_the_gate(tick, trained, folder):
+    """A first champion, and a second version that is registered and held against nobody yet."""
+    draw(folder / "videos", train=6)
     tick()
-    draw(tmp_path / "videos", train=12)
+    draw(folder / "videos", train=12)
     trained.dies = "before the gate"
     with pytest.raises(KeyboardInterrupt):
         tick()
+
+
+def test_the_record_names_who_was_held_against_where_another_became_champion_meanwhile(
+    tick, trained, registry, storage, tmp_path
+):
+    kill_before_the_gate(tick, trained, tmp_path)
     first = registry._client.get_model_version(NAME, "1")
     registry._client.create_model_version(NAME, source=first.source, run_id=first.run_id)
     registry.promote(NAME, 3)
@@ -162,12 +167,7 @@ def test_the_record_names_who_was_held_against_where_another_became_champion_mea
 def test_a_version_that_was_killed_before_it_became_challenger_is_held_against_the_champion(
     tick, trained, registry, tmp_path
 ):
-    draw(tmp_path / "videos", train=6)
-    tick()
-    draw(tmp_path / "videos", train=12)
-    trained.dies = "before the gate"
-    with pytest.raises(KeyboardInterrupt):
-        tick()
+    kill_before_the_gate(tick, trained, tmp_path)
     registry._client.delete_registered_model_alias(NAME, "challenger")
     trained.dies, trained.wins = "", True
     ended = tick()
