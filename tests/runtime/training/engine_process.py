@@ -4,10 +4,8 @@
 trains 4 more, then does the second half again from that state, and once more from `FOLDER/local`, which the test put there.
 """
 
-import os
 import sys
 from collections import OrderedDict
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from tadscale.engine.optim import OptimConfig
 from tadscale.engine.state import load_state, save_state
 from tadscale.models.backbones.frozen_norm import FrozenBatchNorm2d
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1, ZERO_1_BFLOAT16
+from tests.runtime.training.two_ranks import take_part
 
 PRESETS: dict[str, dict[str, Any]] = {
     "zero0": {"zero_optimization": {"stage": 0}},
@@ -70,23 +69,13 @@ def refuses_what_is_not_finite(engine: Engine, rank: int, world_size: int) -> bo
     return False
 
 
-def main(rank: int, world_size: int, port: int, folder: str) -> None:
+def main(rank: int, world_size: int, folder: str) -> None:
     from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
 
     def build(name: str) -> DeepSpeedEngine:
         share = GLOBAL_BATCH // world_size
         return DeepSpeedEngine(toy(), CONFIG, micro_batch=share, preset=PRESETS[name], device="cpu")
 
-    torch.set_num_threads(1)
-    names = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": world_size,
-    }
-    os.environ |= {name: str(value) for name, value in names.items()}
-    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
     for name in PRESETS:
         engine = build(name)
         first = run(engine, 0, HALF, rank, world_size)
@@ -112,8 +101,7 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
             }
             save_state(f"{folder}/half-{name}", half, losses)
             save_state(f"{folder}/end-{name}", end, {})
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    take_part(main)

@@ -6,9 +6,6 @@ head by the first lesson, and leaves what rank 0 saw.
 
 import dataclasses
 import json
-import os
-import sys
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,6 +23,7 @@ from tadscale.models.student import Student
 from tadscale.runtime.cluster.deepspeed_preset import ZERO_1
 from tests.models.heads.test_conformance import HEADS
 from tests.models.heads.test_conformance import TINY as TINY_HEADS
+from tests.runtime.training.two_ranks import take_part
 
 PRESETS = {"zero1": ZERO_1} | {f"zero{stage}": {"zero_optimization": {"stage": stage}} for stage in (0, 2)}
 STEPS, GLOBAL_BATCH = 4, 2
@@ -107,13 +105,8 @@ def run(
     return seen
 
 
-def main(rank: int, world_size: int, port: int, folder: str) -> None:
+def main(rank: int, world_size: int, folder: str) -> None:
     from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
-
-    torch.set_num_threads(1)
-    names = {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in names.items()}
-    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
 
     def trained(preset: str, taught_by: str = "motion", model: ModelConfig = MODEL) -> list[list[float]]:
         engine = DeepSpeedEngine(student(model), CONFIG, micro_batch=1, preset=PRESETS[preset], device="cpu")
@@ -125,8 +118,7 @@ def main(rank: int, world_size: int, port: int, folder: str) -> None:
     }
     if rank == 0:
         Path(folder, "seen.json").write_text(json.dumps(seen))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    take_part(main)

@@ -4,7 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
+
+import torch
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,3 +27,22 @@ def run_two_ranks(script: str, folder: Path, timeout_s: float = 150) -> None:
     finally:
         for rank in ranks:
             rank.kill()
+
+
+def take_part(work: Callable[[int, int, str], None]) -> NoReturn:
+    """The whole of such a script: `work(rank, world_size, folder)`, on one thread, among ranks that have joined over gloo.
+
+    It leaves without taking the interpreter down. One of gloo's threads may still hold a tensor of the last collective;
+    where it asks for the GIL of an interpreter that ends, to let go of it, it aborts the process (torch 2.13; 4 of 36
+    pairs on busy cores).
+    """
+    rank, world_size, port, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+    work(rank, world_size, folder)
+    torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
