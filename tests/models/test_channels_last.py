@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.profiler import profile
 
-from tadscale.models.channels_last import StepLinear, TimeConv, max_pool
+from tadscale.models.channels_last import MANY_PRODUCTS, StepLinear, TimeConv, max_pool
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
@@ -30,6 +31,41 @@ def test_a_linear_map_of_steps_is_a_convolution_of_width_one():
     plain.load_state_dict(ours.state_dict())
     x = torch.randn(2, 5, 6)
     torch.testing.assert_close(ours(x), plain(x.transpose(1, 2)).transpose(1, 2))
+
+
+@pytest.mark.parametrize("steps", [1008, 1009], ids=["in equal pictures", "one step too many"])
+def test_a_large_linear_map_is_that_of_torch(steps):
+    ours, plain = StepLinear(96, 100), nn.Conv1d(96, 100, 1)
+    plain.load_state_dict(ours.state_dict())
+    assert 2 * steps * ours.weight.numel() > MANY_PRODUCTS
+    x = torch.randn(2, steps, 96).requires_grad_()
+    expected = plain(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(ours(x), expected)
+    weights = torch.randn_like(expected)
+    sides = [
+        torch.autograd.grad((out * weights).sum(), [x, *layer.parameters()])
+        for out, layer in ((ours(x), ours), (expected, plain))
+    ]
+    torch.testing.assert_close(*sides, rtol=1e-4, atol=1e-3)
+
+
+def test_a_large_linear_map_is_a_convolution_where_mkl_would_multiply_in_float32():
+    layer, x = StepLinear(96, 100), torch.randn(2, 1008, 96)
+    with profile() as seen:
+        layer(x)
+    names = {event.key for event in seen.key_averages()}
+    assert ("aten::conv2d" in names) == torch.backends.mkl.is_available()
+    with profile() as seen, torch.autocast("cpu", torch.bfloat16):
+        layer(x)
+    assert "aten::conv2d" not in {event.key for event in seen.key_averages()}
+
+
+def test_a_convolution_gives_the_same_where_nothing_is_learned():
+    layer, x = TimeConv(6, 5, 3, padding=1), torch.randn(2, 9, 6)
+    with torch.no_grad():
+        unlearned = layer(x)
+    torch.testing.assert_close(unlearned, layer(x))
+    assert unlearned.is_contiguous()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10])
