@@ -20,6 +20,7 @@ from tadscale.runtime.stage.job import JobConfig
 
 ROOT = Path(__file__).parents[3]
 JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
+RECIPES = [path for path in JOBS if path.parent.name in ("thumos14", "activitynet13")]
 MINIMAL = "kind: teacher\nname: mine\nstorage: runs\ndata:\n  url: shards\n"
 
 
@@ -216,3 +217,17 @@ def test_validate_prints_a_job_that_loads_again(job_file):
         timeout=60,
     )
     assert JobConfig.model_validate(yaml.safe_load(done.stdout)).seed == 5
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_says_what_it_takes_and_what_is_known_of_its_score(path):
+    header = path.read_text().partition("\nkind: ")[0]
+    for word in ("# Data: ", "start", "# Needs: one GPU", "mAP at", "Ours: not run."):
+        assert word.lower() in header.lower()
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_any_recipes_head_reads_features(path):
+    head = load_job(path).model.head
+    job = load_job(path.parent / "features.yaml", [f"model.head={head.model_dump_json()}"])
+    assert job.model.head == head
