@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.profiler import profile
 
-from tadscale.models.channels_last import MANY_PRODUCTS, StepLinear, TimeConv, max_pool
+from tadscale.models.channels_last import MANY_PRODUCTS, Linear, StepLinear, TimeConv, max_pool
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
@@ -47,6 +47,12 @@ def test_a_large_linear_map_is_that_of_torch(steps):
         for out, layer in ((ours(x), ours), (expected, plain))
     ]
     torch.testing.assert_close(*sides, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2016, 96), (4, 21, 24, 96)])
+def test_a_large_linear_layer_is_that_of_torch_whatever_its_leading_axes(shape):
+    layer, x = Linear(96, 100), torch.randn(shape)
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_a_large_linear_map_is_a_convolution_where_mkl_would_multiply_in_float32():

@@ -19,6 +19,7 @@ from tadscale.models.backbones.published.loading import load_canonical
 from tadscale.models.backbones.published.pictures import imagenet_normalised
 from tadscale.models.backbones.vit.adapter import TemporalAdapter
 from tadscale.models.backbones.vit.positions import clip_positions
+from tadscale.models.channels_last import Linear, linear
 from tadscale.weights import Match
 
 FRAMES, TUBELET, PATCH = 16, 2, 16  # frames of a clip; frames and pixels a side of a token
@@ -68,15 +69,15 @@ class Attention(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self._heads = size.heads
-        self.qkv = nn.Linear(size.dim, 3 * size.dim, bias=False)
+        self.qkv = Linear(size.dim, 3 * size.dim, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(size.dim))
         self.v_bias = nn.Parameter(torch.zeros(size.dim))
-        self.proj = nn.Linear(size.dim, size.dim)
+        self.proj = Linear(size.dim, size.dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[N, S, D]` to `[N, S, D]`."""
         bias = torch.cat([self.q_bias, torch.zeros_like(self.v_bias), self.v_bias])
-        projected = F.linear(tokens, self.qkv.weight, bias).unflatten(2, (3, self._heads, -1))  # [N, S, 3, h, D / h]
+        projected = linear(tokens, self.qkv.weight, bias).unflatten(2, (3, self._heads, -1))  # [N, S, 3, h, D / h]
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # [N, h, S, D / h]
         attended = F.scaled_dot_product_attention(query, key, value)
         return self.proj(attended.transpose(1, 2).flatten(2))
@@ -87,8 +88,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim)
-        self.fc2 = nn.Linear(4 * dim, dim)
+        self.fc1 = Linear(dim, 4 * dim)
+        self.fc2 = Linear(4 * dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`[N, S, D]` to `[N, S, D]`."""

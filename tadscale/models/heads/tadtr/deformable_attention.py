@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import Linear
 from tadscale.models.heads.tadtr.sampling import interpolate
 
 
@@ -29,10 +30,10 @@ class DeformableAttention(nn.Module):
         super().__init__()
         self.shape = (heads, levels, points)
         reads = heads * levels * points
-        self.offset = nn.Linear(dim, reads)
-        self.weight = nn.Linear(dim, reads)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
+        self.offset = Linear(dim, reads)
+        self.weight = Linear(dim, reads)
+        self.value = Linear(dim, dim)
+        self.out = Linear(dim, dim)
         self._start_evenly()
 
     def _start_evenly(self) -> None:

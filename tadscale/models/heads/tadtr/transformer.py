@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from tadscale.models.channels_last import Linear
 from tadscale.models.heads.tadtr.deformable_attention import DeformableAttention, Level
 from tadscale.models.heads.tadtr.query_attention import QueryAttention
 
@@ -67,4 +68,4 @@ class DecoderLayer(nn.Module):
 
 def _mlp(dim: int) -> nn.Sequential:
     """The feed-forward part, four times as wide within, as published."""
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+    return nn.Sequential(nn.LayerNorm(dim), Linear(dim, 4 * dim), nn.GELU(), Linear(4 * dim, dim))
