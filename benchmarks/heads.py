@@ -2,11 +2,12 @@
 
     python -m benchmarks.heads [--small] [--device cpu] [--repeats 5]
 
-The size is ActionFormer's for THUMOS14: two windows of 2304 steps of 2048 channels, dim 512; `--small` is that of the demo,
-one window of 80 steps of 64 channels, dim 64. A step is forward, loss and backward, without the optimiser. Figures are
-medians, the heads by turns in each repeat, in CPU seconds of the one thread, so that other processes on the machine disturb
-them little (wall clock on a GPU). Memory is the most that a training step held beyond what its process did before, each head
-in a process of its own. See plain_actionformer.py for what ours is measured against.
+The features are ActionFormer's for THUMOS14, two windows of 2304 steps of 2048 channels, and each head is as wide and
+deep as its recipe there has it; `--small` is the demo's, one window of 80 steps of 64 channels, heads by default, dim 64.
+A step is forward, loss and backward, without the optimiser. Figures are medians, the heads by turns in each repeat, in
+CPU seconds of the one thread, so that other processes on the machine disturb them little (wall clock on a GPU). Memory is
+the most that a training step held beyond what its process did before, each head in a process of its own. See
+plain_actionformer.py for what ours is measured against.
 """
 
 import argparse
@@ -48,14 +49,20 @@ class Size(NamedTuple):
     settings: dict[str, dict[str, Any]]
     """By the head's name; a head that is not named has its defaults."""
     dim: int
-    """For every head that has such a setting."""
+    """For every head that has such a setting and none of its own in `settings`."""
 
 
 PUBLISHED = Size(
     batch=2,
     in_dim=2048,
     steps=2304,
-    settings={"actionformer": {"embed_layers": 2, "stem_blocks": 2, "levels": 6, "heads": 4, "reach": 9}},
+    settings={  # as jobs/thumos14 has them; with ActionFormer's own embedding, where no network maps features before
+        "actionformer": {"embed_layers": 2, "stem_blocks": 2, "levels": 6, "heads": 4, "reach": 9},
+        "afsd": {"levels": 6, "heads": 8, "reach": 9},
+        "gtad": {"dim": 256, "paths": 32, "map_dim": 128, "places": 32, "max_duration": 64},
+        "tadtr": {"dim": 256, "heads": 8, "encoder_layers": 4, "decoder_layers": 4, "queries": 40, "bins": 16},
+        "tags": {"heads": 4, "mask_dim": 128},
+    },
     dim=512,
 )
 SMALL = Size(batch=1, in_dim=64, steps=80, settings={}, dim=64)
@@ -110,7 +117,7 @@ def settings_of(name: str, size: Size) -> HeadSettings:
     """A head's settings at a size; the plain head has those of `actionformer`."""
     kind = choices(HeadConfig)[name]
     width = {"dim": size.dim} if "dim" in kind.model_fields else {}
-    settings = kind(**width, **size.settings.get(name, {}))
+    settings = kind(**(width | size.settings.get(name, {})))
     assert isinstance(settings, HeadSettings)
     return settings
 
