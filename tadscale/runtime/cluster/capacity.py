@@ -82,7 +82,8 @@ class ClusterConfig(Config):
     """MiB in which each of them keeps what it made of windows, where these come unchanged in every epoch (no augmentation);
     0 keeps nothing. A window of 160 frames takes 2 MiB of motion at 56 pixels, or some 0.1 MiB of a teacher's output."""
     max_failures: NonNegativeInt = 3
-    """How often the worker group is started again after a failure, from its last checkpoint."""
+    """How often the worker group is started again after a failure, from its last checkpoint; not at all after one that would
+    come again: an error in the code, bad input, a loss or gradient that is not finite."""
     deepspeed_preset: str | None = None
     """Path of a JSON file with DeepSpeed's own settings (ZeRO stage, offload, autocast). By default ZeRO-1, in
     bfloat16 on GPUs."""

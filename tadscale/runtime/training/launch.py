@@ -18,6 +18,7 @@ from tadscale.data.flow_windows import check_flow
 from tadscale.data.manifest import Manifest
 from tadscale.data.plan import Plan
 from tadscale.data.quarantine import QuarantineExceeded
+from tadscale.errors import UserError
 from tadscale.flow.motion import motion_channels
 from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import DataPlane, alive_nodes, check_capacity, connect
@@ -28,7 +29,7 @@ from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.spec import Stage
 from tadscale.runtime.training.appearance_teacher import check_appearance_teacher
-from tadscale.runtime.training.failed import TrainingFailed
+from tadscale.runtime.training.failed import Final, TrainingFailed
 from tadscale.runtime.training.monitor import Summary, start_monitor
 from tadscale.runtime.training.resume import check_stored, note_identity, note_result
 from tadscale.runtime.training.watch import OnRecord, watching
@@ -53,7 +54,8 @@ def train_stage(stage: Stage, on_record: OnRecord | None = None, stop: StopToken
         QuarantineExceeded: more videos are bad than the budget allows.
         Preempted: SIGTERM came, to this process or to a worker, or Ctrl-C. A checkpoint was written, unless training did not
             answer.
-        TrainingFailed: the workers failed too often.
+        UserError: such a thing was found by a worker alone.
+        TrainingFailed: the workers failed too often, or once of what another attempt would not change.
         StorageError: the storage cannot be reached.
     """
     if stop is None:
@@ -181,12 +183,8 @@ def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) 
     """Raise what the user should see, unless the stage is finished."""
     if summary.over_budget is not None:
         raise QuarantineExceeded(summary.over_budget) from failure
-    if summary.broken is not None:
-        raise TrainingFailed(
-            f"training of {stage.url} ended of an error in the code: {summary.broken}\n"
-            "It was not tried again. Once it is mended, the same command goes on from the last checkpoint, if there is one; "
-            "`tadscale logs NAME` has the traceback"
-        ) from failure
+    if summary.final is not None:
+        raise _final(stage, summary.final) from failure
     if failure is not None:
         raise TrainingFailed(
             f"training of {stage.url} failed {summary.restarts + 1} time(s), at last with: {_causes(failure)}\n"
@@ -199,6 +197,22 @@ def _judge(stage: Stage, summary: Summary, failure: TrainingFailedError | None) 
             "the same command goes on from it"
         )
     return summary
+
+
+def _final(stage: Stage, final: Final) -> UserError | TrainingFailed:
+    if final.kind == "input":
+        return UserError(f"{final.says}\nTraining of {stage.url} ended of that, and was not tried again")
+    if final.kind == "diverged":
+        return TrainingFailed(
+            f"training of {stage.url} diverged: {final.says}\n"
+            "It was not tried again, for it would come to the same. If you suspect the hardware, the same command goes on "
+            "from the last checkpoint, and after two divergences from one from the one before"
+        )
+    return TrainingFailed(
+        f"training of {stage.url} ended of an error in the code: {final.says}\n"
+        "It was not tried again. Once it is mended, the same command goes on from the last checkpoint, if there is one; "
+        "`tadscale logs NAME` has the traceback"
+    )
 
 
 def _causes(failure: TrainingFailedError) -> str:

@@ -12,6 +12,7 @@ from tadscale.data.storage import read_text, write_bytes
 from tadscale.runtime.pipeline.packets import PacketLayout
 from tadscale.runtime.stage.stopwatch import TimeSplit
 from tadscale.runtime.tracking.prometheus import gauge
+from tadscale.runtime.training.failed import Final
 
 Record = dict[str, Any]
 """A `StepRecord` as plain data: the monitor's process has no torch to unpack the class with."""
@@ -34,8 +35,8 @@ class Summary(NamedTuple):
     quarantined: int
     over_budget: str | None
     """The message for the user, when too many videos are bad."""
-    broken: str | None = None
-    """What is wrong with the code, and where, if a rank found that."""
+    final: Final | None = None
+    """What a rank ended of, if another attempt would end of it, too."""
 
 
 class Monitor:
@@ -62,7 +63,7 @@ class Monitor:
         self._starts: list[PacketLayout] = []
         self._stop = False
         self._outcome: Outcome | None = None
-        self._broken: str | None = None
+        self._final: Final | None = None
 
     def started(self, layout: PacketLayout) -> None:
         """A worker group begins, at the first step of `layout`."""
@@ -94,9 +95,9 @@ class Monitor:
         """The worker group ended by itself."""
         self._outcome = outcome
 
-    def broken(self, what: str) -> None:
-        """A rank ended of an error that is in the code; the first of them counts."""
-        self._broken = self._broken or what
+    def failed(self, final: Final) -> None:
+        """A rank ended of what another attempt would not change; the first of them counts."""
+        self._final = self._final or final
 
     def stop(self) -> None:
         """Ask training to stop after the current step, with a checkpoint."""
@@ -110,7 +111,7 @@ class Monitor:
     def summary(self) -> Summary:
         """What is known now."""
         restarts = max(0, len(self._starts) - 1)
-        return Summary(self._outcome, restarts, len(self._ledger), self._over_budget, self._broken)
+        return Summary(self._outcome, restarts, len(self._ledger), self._over_budget, self._final)
 
     def _check(self, videos: int) -> None:
         try:

@@ -21,7 +21,9 @@ from tadscale.engine.engine import Diverged, Engine, select
 from tadscale.engine.loop import Callback, Expected, train
 from tadscale.engine.pretrain import pretrain_step
 from tadscale.engine.start import load_start
+from tadscale.engine.state import CorruptState
 from tadscale.engine.steps import Lesson, StepFunction, step_function
+from tadscale.errors import UserError
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import save_network
@@ -40,7 +42,7 @@ from tadscale.runtime.training.callbacks import Agreement, CheckpointEvery, LogL
 from tadscale.runtime.training.checkpoint_writer import CheckpointWriter
 from tadscale.runtime.training.checkpoints import CheckpointStore
 from tadscale.runtime.training.deepspeed_engine import DeepSpeedEngine
-from tadscale.runtime.training.failed import CODE_ERRORS, where_raised
+from tadscale.runtime.training.failed import CODE_ERRORS, Final, where_raised
 from tadscale.runtime.training.keep_epochs import KeepEpochs
 from tadscale.runtime.training.monitor import Outcome
 from tadscale.runtime.training.rank_report import GO_ON, OVER_BUDGET, PREEMPTED
@@ -77,19 +79,35 @@ def install_sigterm_handler() -> None:
 
 def train_worker(config: dict[str, Any]) -> None:
     """Train a stage, as one rank. Called by Ray Train in every worker, anew after each restart; does nothing after an error
-    that is in the code."""
+    that is final."""
     checked = WorkerConfig.model_validate(config)
     torch.set_num_threads(checked.stage.job.cluster.threads_per_worker)
     job, rank = checked.stage.job, ray.train.get_context().get_world_rank()
     monitor = ray.get_actor(checked.monitor)
-    if ray.get(monitor.summary.remote()).broken is not None:  # an attempt before this one; the driver says so
+    if ray.get(monitor.summary.remote()).final is not None:  # an attempt before this one; the driver says so
         return
     with Journal(job.run_url, f"{checked.stage.mode} rank {rank}"):
         try:
             _Rank(checked).run()
-        except CODE_ERRORS as error:
-            ray.get(monitor.broken.remote(where_raised(error)))
+        except Exception as error:
+            if final := final_error(error):
+                ray.get(monitor.failed.remote(final))
             raise
+
+
+def final_error(error: Exception) -> Final | None:
+    """What another attempt would end of, too; None where a machine, the network or storage may be at fault.
+
+    A divergence is final: from a checkpoint training goes on with the same weights and windows, on CPUs to the same digits.
+    A state that one rank cannot read is not: rank 0 has found it whole.
+    """
+    if isinstance(error, CODE_ERRORS):
+        return Final("code", where_raised(error))
+    if isinstance(error, Diverged):
+        return Final("diverged", str(error))
+    if isinstance(error, UserError) and not isinstance(error, CorruptState):
+        return Final("input", str(error))
+    return None
 
 
 @dataclass(frozen=True)

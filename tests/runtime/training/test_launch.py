@@ -5,8 +5,11 @@ import inspect
 import pytest
 from ray.exceptions import RayError
 
+from tadscale.data.storage import StorageError
+from tadscale.engine.state import CorruptState
 from tadscale.errors import UserError
 from tadscale.runtime.training.launch import _causes, _Trainer
+from tadscale.runtime.training.worker import final_error
 
 TRACEBACK = """\x1b[36mray::SplitCoordinator.get()\x1b[39m (pid=1, ip=192.0.2.2)
   File "storage.py", line 204, in with_retry
@@ -63,6 +66,20 @@ def test_ranks_that_failed_alike_are_told_once():
 def test_what_a_rank_raised_has_its_class_and_unless_it_is_the_project_s_own_its_place(error, told):
     """It arrives as it was raised, its traceback apart in the account of all ranks."""
     assert _causes(Failure(error, account=ACCOUNT)) == told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CorruptState("meta.json: its digest is not the one recorded"),  # one rank's read of what rank 0 found whole
+        StorageError("s3://bucket: out of reach"),
+        RuntimeError("Connection closed by peer"),
+        RayError("The worker died unexpectedly"),
+        MemoryError(),
+    ],
+)
+def test_what_may_be_a_machine_s_fault_is_tried_again(error):
+    assert final_error(error) is None
 
 
 def test_the_handler_of_ray_train_that_is_left_out_is_the_one_that_it_calls():

@@ -13,6 +13,8 @@ import pytest
 
 from tadscale.data.quarantine import QuarantineEntry, QuarantineExceeded
 from tadscale.engine.steps import AppearanceTeacherConfig, StudentConfig
+from tadscale.errors import UserError
+from tadscale.models.heads.objective import build_objective
 from tadscale.network import spec_digest
 from tadscale.runtime.cluster.capacity import ClusterConfig
 from tadscale.runtime.stage.plan_spec import open_plan
@@ -296,16 +298,50 @@ def _train_broken_code(config: dict[str, Any]) -> None:
     worker.train_worker(config)
 
 
-def test_an_error_in_the_code_is_told_with_its_place_and_not_tried_again(make_stage, tmp_path, monkeypatch):
-    from tadscale.runtime.training import launch
-    from tadscale.runtime.training.failed import TrainingFailed
+def _train_bad_input(config: dict[str, Any]) -> None:
+    """A worker that is told by what it reads that the user has to mend it."""
+    from tadscale.runtime.training import worker
 
-    monkeypatch.setattr(launch, "train_worker", _train_broken_code)
+    def refuse(*_: Any) -> None:
+        raise UserError("labels.json: no such class")
+
+    worker.build_objective = refuse
+    worker.train_worker(config)
+
+
+def _train_diverging(config: dict[str, Any]) -> None:
+    """A worker whose loss is no number."""
+    from tadscale.runtime.training import worker
+
+    class Diverging:
+        def __init__(self, *settings: Any) -> None:
+            self._objective = build_objective(*settings)
+
+        def loss(self, predictions: Any, targets: Any) -> Any:
+            return self._objective.loss(predictions, targets) * float("nan")
+
+    worker.build_objective = Diverging
+    worker.train_worker(config)
+
+
+@pytest.mark.parametrize(
+    ("worker", "error", "told"),
+    [
+        (_train_broken_code, "TrainingFailed", r"in the code: KeyError: 'centre' \(.*test_train_stage.py, line \d+\)"),
+        (_train_bad_input, "UserError", r"^labels.json: no such class\n"),
+        (_train_diverging, "TrainingFailed", r"diverged: step 0: a gradient is not finite, nor is the loss \("),
+    ],
+)
+def test_what_a_second_attempt_would_not_change_is_told_and_not_tried_again(
+    worker, error, told, make_stage, tmp_path, monkeypatch
+):
+    from tadscale.runtime.training import launch
+
+    monkeypatch.setattr(launch, "train_worker", worker)
     stage = make_stage(tmp_path, mode="baseline")
-    with pytest.raises(
-        TrainingFailed, match=r"error in the code: KeyError: 'centre' \(.*test_train_stage.py, line \d+\)"
-    ):
+    with pytest.raises((RuntimeError, UserError), match=told) as raised:
         train(stage, ONE_WORKER.model_copy(update={"data_plane": "embedded"}))
+    assert type(raised.value).__name__ == error
     assert len([line for line in JournalReader(stage.job.run_url).new_lines() if line.ends]) == 1
 
 
