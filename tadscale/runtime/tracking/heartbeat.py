@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tadscale.runtime.tracking.client import make_client
-from tadscale.runtime.tracking.patience import is_away
+from tadscale.runtime.tracking.patience import PatientClient, is_away
 from tadscale.runtime.tracking.redact import redact_text
 from tadscale.runtime.tracking.run import Run
 
@@ -21,10 +21,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def beating(run: Run) -> Iterator[None]:
-    """Note in the run that it lives, every `BEAT_S` while the block runs. A store that is away is tried again at the next.
+    """Note in the run that it lives, every `BEAT_S` while the block runs. A store that is away is tried again at the next;
+    so is one that refuses, which is said once.
 
     Raises:
         TrackingAway: the store was away at the first beat, for longer than the run's patience.
+        TrackingRefused: it refused the first beat.
     """
     run.set_tags({HEARD_TAG: f"{time.time():.0f}"})
     over = threading.Event()
@@ -41,7 +43,9 @@ def _beat(run: Run, over: threading.Event) -> None:
     client, said = None, False
     while not over.wait(BEAT_S):
         try:
-            client = client or make_client(run.tracking_uri)
+            client = client or PatientClient(
+                make_client(run.tracking_uri), redact_text(run.tracking_uri), patience_s=0.0
+            )
             client.set_tag(run.run_id, HEARD_TAG, f"{time.time():.0f}")
         except Exception as error:  # a proxy's refusal passes, too
             if not said and not is_away(error):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tadscale.runtime.tracking.client import make_client
-from tadscale.runtime.tracking.patience import PatientClient, is_away
+from tadscale.runtime.tracking.patience import PatientClient, TrackingAway, TrackingRefused
 from tadscale.runtime.tracking.redact import redact, redact_text
 
 PARENT_TAG = "mlflow.parentRunId"  # what MLflow's pages nest runs by
@@ -29,9 +29,9 @@ class Run:
     """A handle on a run. Only rank 0 of a training should hold one.
 
     Metrics are sent in batches, every few seconds; `flush` (or the `with` statement) sends the rest. While the store is
-    away they are kept, and sent when it is back; all other calls wait for it. Between processes the handle travels as
-    tracking URI, run id and patience. Whatever is logged through it has its secrets hidden, but for files, which are stored
-    as they are.
+    away or refuses they are kept, and sent when it takes them; all other calls wait for one that is away, and raise what it
+    refuses. Between processes the handle travels as tracking URI, run id and patience. Whatever is logged through it has its
+    secrets hidden, but for files, which are stored as they are.
 
     Args:
         tracking_uri: of the store.
@@ -64,7 +64,7 @@ class Run:
 
     @cached_property
     def _impatient(self) -> Any:
-        return make_client(self.tracking_uri)
+        return PatientClient(make_client(self.tracking_uri), redact_text(self.tracking_uri), patience_s=0.0)
 
     @cached_property
     def experiment_id(self) -> str:
@@ -103,18 +103,18 @@ class Run:
 
         Raises:
             TrackingAway: the store was away for longer than the run's patience.
+            TrackingRefused: it does not take them.
         """
         self._send(self.client)
 
     def _try_to_flush(self) -> None:
-        """Send what waits, or keep it while the store is away: a curve is no reason to stop a training."""
+        """Send what waits, or keep it while the store does not take it: a curve is no reason to stop a training."""
         try:
             self._send(self._impatient)
-        except Exception as error:
-            if not is_away(error):
-                raise
+        except (TrackingAway, TrackingRefused) as error:
             if not self._away:
-                log.warning("the tracking store does not answer: metrics are kept until it does; training goes on")
+                says = error if isinstance(error, TrackingRefused) else "the tracking store does not answer"
+                log.warning("metrics are kept until they can be sent, and training goes on: %s", says)
             self._away, self._flushed_at = True, time.monotonic()
 
     def _send(self, client: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, UNAUTHENTICATED
 
 from tadscale.runtime.tracking import heartbeat
 from tadscale.runtime.tracking.client import make_client
@@ -38,8 +38,15 @@ def test_it_beats_while_it_lives_and_no_longer(storage: Path, monkeypatch):  # n
     assert heard() == "0"
 
 
-@pytest.mark.parametrize(("error", "warnings"), [(ConnectionError("nobody answers"), 0), (REFUSED, 1)])
-def test_whatever_a_store_answers_it_is_tried_again(storage: Path, monkeypatch, caplog, error, warnings):  # noqa: F811
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("nobody answers"), []),
+        (REFUSED, ["a proxy that is being rolled out"]),
+        (MlflowException("revoked", UNAUTHENTICATED), ["set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"]),
+    ],
+)
+def test_whatever_a_store_answers_it_is_tried_again(storage: Path, monkeypatch, caplog, error, said):  # noqa: F811
     asked = []
 
     class Store:
@@ -51,4 +58,6 @@ def test_whatever_a_store_answers_it_is_tried_again(storage: Path, monkeypatch, 
     monkeypatch.setattr(heartbeat, "make_client", lambda uri: Store())
     with track_job(TrackingConfig(), job="patient", storage=str(storage), settings={}):
         until(lambda: len(asked) >= 3)
-    assert len([one for one in caplog.records if "sign of life" in one.getMessage()]) == warnings
+    warnings = [one.getMessage() for one in caplog.records if "sign of life" in one.getMessage()]
+    assert len(warnings) == len(said)
+    assert all(words in warning for words, warning in zip(said, warnings, strict=True))

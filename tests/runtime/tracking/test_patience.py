@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +55,13 @@ def away() -> Exception:
     from mlflow.exceptions import MlflowException
 
     return MlflowException("API request failed with exception: Connection refused\nmore")
+
+
+def revoked() -> Exception:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import UNAUTHENTICATED
+
+    return MlflowException("API request failed with error code 401", UNAUTHENTICATED)
 
 
 class Store:
@@ -173,7 +181,17 @@ def test_a_server_that_is_down_when_a_job_starts_is_said_within_30_s(tmp_path):
     assert time.monotonic() - started < 30
 
 
-def test_metrics_outlive_a_store_that_is_away_for_a_while(storage, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [(away, "store does not answer$"), (revoked, "does not know who asks .*: set MLFLOW_TRACKING_USERNAME and")],
+)
+def test_metrics_outlive_a_store_that_does_not_take_them_for_a_while(
+    storage,  # noqa: F811
+    monkeypatch,
+    caplog,
+    failure,
+    said,
+):
     monkeypatch.setattr("tadscale.runtime.tracking.run.FLUSH_S", 0.0)
     with track_job(TrackingConfig(), job="a", storage=str(storage), settings={}) as run:
         client = make_client(run.tracking_uri)
@@ -183,15 +201,24 @@ def test_metrics_outlive_a_store_that_is_away_for_a_while(storage, monkeypatch):
 
             def log_batch(self, *args, **kwargs):
                 if self.failing:
-                    raise away()
+                    raise failure()
                 client.log_batch(*args, **kwargs)
 
         flaky = Flaky()
-        run.__dict__["_impatient"] = flaky
+        run.__dict__["_impatient"] = PatientClient(flaky, "here", 0.0)
         for step in range(5):
             run.log_metrics({"loss": 1.0}, step)
         assert run.logged_steps("loss") == set()
         flaky.failing = False
         run.log_metrics({"loss": 1.0}, 5)
-        assert run.logged_steps("loss") == set(range(6))
+        assert [point.step for point in client.get_metric_history(run.run_id, "loss")] == list(range(6))
+        [warning] = [one.getMessage() for one in caplog.records if "training goes on" in one.getMessage()]
+        assert re.search(said, warning)
         assert isinstance(run, Run)
+
+
+def test_metrics_that_the_store_refuses_are_an_error_at_the_end(answering):
+    with pytest.raises(UserError, match=r"does not know who asks .*PASSWORD"), Run(answering(401), "a") as run:
+        run._flushed_at = 0.0  # long ago: sent at once
+        run.log_metrics({"loss": 1.0})
+        assert len(run._pending) == 1
