@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tadscale.data.csv_text import parse_csv
+from tadscale.data.csv_text import Cell, parse_csv
 from tadscale.data.json_text import parse_json, read_annotation_bytes
 from tadscale.data.keys import is_unicode, same_key
 from tadscale.errors import UserError, nearest
@@ -278,7 +278,8 @@ def _labelled(entry: Any, place: str) -> tuple[str, float, float]:
 
 
 def _number(value: Any, place: str) -> float:
-    """A finite number, also one written as a string."""
+    """A finite number, also one written as a string. A table's cell is told by its own place."""
+    place = value.place if isinstance(value, Cell) else place
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError) as error:

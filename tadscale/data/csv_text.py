@@ -10,11 +10,31 @@ from tadscale.errors import UserError
 COLUMNS = ("video", "label", "start", "end")
 
 
+class Cell(str):
+    """A cell's text that knows where it stands: who cannot read it, if anybody reads it at all, names file and line."""
+
+    __slots__ = ("column", "line", "source")
+    column: str
+    line: int
+    source: str
+
+    def __new__(cls, text: str, source: str = "", line: int = 0, column: str = "") -> "Cell":
+        """The text, its file, its line from 1, and what its column is called."""
+        cell = super().__new__(cls, text)
+        cell.source, cell.line, cell.column = source, line, column
+        return cell
+
+    @property
+    def place(self) -> str:
+        """How an error about it begins."""
+        return f"{self.source}, line {self.line}: {self.column}"
+
+
 def parse_csv(data: bytes, source: str) -> dict[str, Any]:
     """Entries by video out of `video,label,start,end`, and `subset` where there is such a column.
 
     Commas, semicolons or tabs separate. A line of a video alone says that nothing happens in it. Whether times and labels
-    make sense is for the reader of entries to say.
+    make sense is for the reader of entries to say; times are `Cell`s.
 
     Raises:
         UserError: it is not text, lacks a column or a value, or one video is in two subsets; says in which line.
@@ -26,7 +46,8 @@ def parse_csv(data: bytes, source: str) -> dict[str, Any]:
             raise UserError(f"{source}, line {line}: {row['video']} is of another subset than in the lines before")
         values = [row[name] for name in COLUMNS[1:]]
         if all(values):
-            entry["annotations"].append({"label": row["label"], "segment": [row["start"], row["end"]]})
+            times = [Cell(row[name], source, line, name) for name in ("start", "end")]
+            entry["annotations"].append({"label": row["label"], "segment": times})
         elif any(values):
             raise UserError(f"{source}, line {line}: label, start and end belong together, one of them is missing")
     return database

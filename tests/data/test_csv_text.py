@@ -1,10 +1,13 @@
 """Annotations as a table: what is read, and what is refused with its line."""
 
+import pickle
+
 import pytest
 
-from tadscale.data.annotations import read_database
+from tadscale.data.annotations import parse_ground_truth, read_database
 from tadscale.data.csv_text import parse_csv
 from tadscale.errors import UserError
+from tadscale.segments import Segment
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -38,6 +41,15 @@ def test_what_is_no_such_table_is_refused_with_its_line(text: str, message: str)
     with pytest.raises(UserError) as raised:
         parse_csv(text.encode(), "a.csv")
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("cells", "column"), [("1:30,2", "start"), ("1,nan", "end")])
+def test_a_time_that_is_no_number_is_told_with_its_line_by_who_reads_its_video(cells: str, column: str) -> None:
+    database = parse_csv(f"video,label,start,end\na,j,1,2\nb,j,1,2\na,j,{cells}\n".encode(), "a.csv")
+    entry = pickle.loads(pickle.dumps(database["a"]))  # as another process has it
+    with pytest.raises(UserError, match=rf"^a\.csv, line 4: {column} is '.*', expected a "):
+        parse_ground_truth({"database": {"a": entry}}, "its annotation")
+    assert parse_ground_truth({"database": {"b": database["b"]}}, "b")[0].segments == (Segment("j", 1.0, 2.0),)
 
 
 def test_blanks_around_a_label_or_a_subset_are_none_of_its_name() -> None:
