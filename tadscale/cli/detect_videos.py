@@ -16,6 +16,7 @@ from rich.text import Text
 from tadscale.data.annotations import detections_document
 from tadscale.data.folder import list_folder
 from tadscale.data.keys import VIDEO_SUFFIXES, as_text, video_key
+from tadscale.data.suspicions import Suspicions
 from tadscale.data.watched import Watch, unwatched
 from tadscale.errors import UserError
 from tadscale.metrics.tables import DetectionTable, index_of
@@ -73,6 +74,14 @@ def _in_folder(folder: str | Path) -> list[tuple[VideoSource, str]]:
     if not paths:
         raise UserError(f"{folder}: no video in this folder or below it: files of suffix {', '.join(VIDEO_SUFFIXES)}")
     return [(Path(folder, path), video_key(path)) for path in paths]
+
+
+def warnings_of(prediction: Prediction) -> list[str]:
+    """What is remarkable about the videos' files, in the words of `tadscale data pack`; none if nothing is."""
+    seen = Suspicions()
+    for name, info in prediction.info.items():
+        seen.see(name, {"annotations": []}, info)
+    return seen.warnings()
 
 
 def prediction_table(prediction: Prediction, *, min_score: float = 0.0) -> Table:

@@ -58,7 +58,7 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
     keep_freed_memory()
     if options.live:
         return _detect_live(options, console)
-    from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
+    from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table, warnings_of
     from tadscale.runtime.tracking.track import default_store
 
     with counting("detecting") as watch:
@@ -81,12 +81,15 @@ def _detect(options: argparse.Namespace, console: Console) -> int:
             console.print(f"written: {options.html}", markup=False, highlight=False)
     if prediction.limited:
         limit = next(iter(prediction.limited.values()))
-        Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(
-            f"tadscale: only the {limit} strongest detections each of {', '.join(prediction.limited)}; more with --top-k",
-            markup=False,
-        )
+        _warn(f"only the {limit} strongest detections each of {', '.join(prediction.limited)}; more with --top-k")
+    for warning in warnings_of(prediction):
+        _warn(warning)
     prediction.raise_failures()
     return EXIT_OK
+
+
+def _warn(words: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"tadscale: {words}", markup=False)
 
 
 def _refuse_ignored(options: argparse.Namespace) -> None:

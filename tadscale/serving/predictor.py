@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tadscale.data.decode import probe_video
+from tadscale.data.decode import VideoInfo, probe_video
 from tadscale.data.quarantine import DataError
 from tadscale.data.stored import EncodedVideo
 from tadscale.data.watched import Watch, unwatched, watched
@@ -38,6 +38,8 @@ class Prediction:
     """By video, in the order of the input, and by descending score."""
     duration_s: dict[str, float] = field(default_factory=dict)
     """Length of each video that could be used, those without a detection included."""
+    info: dict[str, VideoInfo] = field(default_factory=dict)
+    """What the file of each of them says of itself."""
     failures: dict[str, str] = field(default_factory=dict)
     """Why each other video could not be used."""
     limited: dict[str, int] = field(default_factory=dict)
@@ -118,11 +120,11 @@ class Predictor:
         until = time.monotonic() + allowed.answer_s
         for name, source in watched(list(zip(called, sources, strict=True)), watch):
             try:
-                duration_s, detections = self.detect(fetch_video(source, allowed), name, top_k=kept, until=until)
+                info, detections = self._detect(fetch_video(source, allowed), name, kept, until)
             except DataError as error:
                 prediction.failures[name] = error.reason
             else:
-                prediction.duration_s[name] = duration_s
+                prediction.duration_s[name], prediction.info[name] = info.duration_s, info
                 prediction.detections.extend(detections)
                 if len(detections) >= kept:
                     prediction.limited[name] = kept
@@ -145,8 +147,15 @@ class Predictor:
             DataError: the video cannot be decoded to its end, or not until then.
             UserError: `top_k` is not positive.
         """
+        info, detections = self._detect(video, name, top_k, until)
+        return info.duration_s, detections
+
+    def _detect(
+        self, video: EncodedVideo, name: str, top_k: int | None, until: float
+    ) -> tuple[VideoInfo, list[Detection]]:
         path = self._path if top_k is None else _keeping(self._path, top_k)
-        duration_s = probe_video(video).duration_s
+        info = probe_video(video)
+        duration_s = info.duration_s
         table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
         by_window: list[WindowDetections] = []
         for windows, mask in self._path.stream(video, table, BATCH_WINDOWS):
@@ -154,7 +163,7 @@ class Predictor:
                 raise DataError(f"there was time for {len(by_window)} of its {len(table)} windows ({duration_s:.3g} s)")
             by_window += self.detect_windows(windows, mask)
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
-        return duration_s, path.merge(by_start, video=name, duration_s=duration_s)
+        return info, path.merge(by_start, video=name, duration_s=duration_s)
 
     def detect_windows(self, windows: NDArray, mask: NDArray[np.bool_]) -> list[WindowDetections]:
         """Detections of windows `[n, T, H, W, 3]` of which the frames `[n, T]` exist, before anything is merged."""

@@ -12,6 +12,8 @@ from tadscale.cli import main
 from tadscale.cli.common import write_page
 from tadscale.cli.detect_videos import detect, prediction_html, prediction_json, prediction_table
 from tadscale.data.annotations import ground_truth_table, parse_detections, parse_ground_truth
+from tadscale.data.decode import probe_video
+from tadscale.data.suspicions import Suspicions
 from tadscale.errors import UserError
 from tadscale.metrics.average_precision import evaluate_detections
 from tadscale.metrics.tables import DetectionTable
@@ -20,6 +22,7 @@ from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.tracking.track import TrackingConfig, track_job
 from tadscale.segments import Detection
 from tadscale.serving import Prediction
+from tests.data.clips import encode_clip, numbered
 from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa: F401
 from tests.serving.conftest import package, video  # noqa: F401
 
@@ -77,6 +80,24 @@ def test_a_folder_is_its_videos_called_as_packing_calls_them(
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="none: no video in this folder"):
         detect(str(package), [tmp_path / "none"], device="cpu")
+
+
+def test_a_file_that_is_cut_short_is_told_as_packing_tells_it(
+    package: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    whole.write_bytes(encode_clip(numbered(140), container="matroska"))
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert main(["detect", str(package), str(whole), str(cut), "--json"]) == 0
+    told = capsys.readouterr()
+    assert set(json.loads(told.out)["results"]) == {"whole", "cut"}
+    seen = Suspicions()
+    seen.see("cut", None, probe_video(cut.read_bytes()))
+    [warning] = seen.warnings()
+    assert "fewer pictures than their headers promise" in warning
+    assert told.err.splitlines()[-1] == f"tadscale: {warning}"
 
 
 def test_a_model_is_named_in_three_ways() -> None:
