@@ -1,4 +1,6 @@
-"""The G-TAD head: assignment and regression against slow loops, perfect predictions, decoding, fusion, imitation."""
+"""The G-TAD head: scores, assignment, regression and imitation against slow loops, perfect predictions, decoding, fusion."""
+
+import math
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.gtad.network import GTADConfig, GTADHead
 from tadscale.models.heads.gtad.objective import GTADObjective, tiou_regression
 from tadscale.models.heads.objective import Targets
+from tests.models.heads.gtad.test_alignment import slow_alignment
+from tests.models.heads.gtad.test_graph import slow_nearest
 
 CLASSES, STRIDE, STEPS = 3, 2, 32
 SETTINGS = GTADConfig(dim=8, paths=2, path_width=2, places=6, map_dim=8, max_duration=20)
@@ -31,6 +35,50 @@ def predict(head: GTADHead) -> Predictions:
     mask = torch.ones(2, STEPS, dtype=torch.bool)
     mask[1, 28:] = False
     return head(torch.randn(2, 8, STEPS), mask)
+
+
+def slow_aligned(head: GTADHead, nodes: Tensor, neighbours: list[list[int]], valid: list[bool]) -> dict:
+    """Of one window, `[D, L]`: what each anchor within its valid steps is aligned to, by duration's place and start."""
+    mean = [torch.stack([nodes[:, other] for other in others]).mean(dim=0) for others in neighbours]
+    context = torch.stack([each * exists for each, exists in zip(mean, valid, strict=True)], dim=1)
+    aligned = {}
+    for row, duration in enumerate(head.durations):
+        for start in range(sum(valid) - duration + 1):
+            own = slow_alignment(head.align, nodes, start, start + duration)
+            aligned[row, start] = own + slow_alignment(head.align_context, context, start, start + duration)
+    return aligned
+
+
+def slow_localised(head: GTADHead, aligned: dict) -> dict:
+    """Of one window: scores of every anchor, `[2 + K]`; what lies beside an anchor on the map and is none says nothing."""
+    layers = head.localise
+    found = {place: layers.norms[0].norm(vector).clamp(min=0) for place, vector in aligned.items()}
+    for mixer, norm in zip(layers.mixers, layers.norms[1:], strict=True):
+        mixed = {}
+        for row, start in found:
+            around = [(i, j, found.get((row + i - 1, start + j - 1))) for i in range(3) for j in range(3)]
+            heard = torch.stack([mixer.weight[..., i, j] @ vector for i, j, vector in around if vector is not None])
+            mixed[row, start] = norm.norm(heard.sum(dim=0)).clamp(min=0)
+        found = mixed
+    return {place: layers.predict.weight[..., 0, 0] @ vector + layers.predict.bias for place, vector in found.items()}
+
+
+def test_scores_of_anchors_equal_a_slow_loop():
+    """With its neighbours in likeness as context, then with its neighbours on the map."""
+    settings = SETTINGS.model_copy(update={"places": 3, "context_places": 2, "map_dim": 4, "max_duration": 5})
+    torch.manual_seed(0)
+    head = settings.build(in_dim=8, num_classes=CLASSES, stride_frames=STRIDE).double().requires_grad_(False)
+    for norm in head.localise.norms:  # an offset shows where what does not exist is not kept at zero
+        torch.nn.init.normal_(norm.norm.bias)
+    features, mask = torch.randn(2, 8, 9).double(), torch.arange(9) < torch.tensor([[9], [6]])
+    nodes, predictions = head._graph(features, mask)[0], head(features, mask)
+    scores = torch.cat([predictions["confidences"], predictions["logits"]], dim=2)
+    for window, neighbours in enumerate(slow_nearest(nodes, mask, settings.neighbours)):
+        expected = slow_localised(head, slow_aligned(head, nodes[window], neighbours, mask[window].tolist()))
+        found = scores[window].unflatten(0, (len(head.durations), 9))
+        assert int(predictions["mask"][window].sum()) == len(expected) > 15
+        for (row, start), vector in expected.items():
+            torch.testing.assert_close(found[row, start], vector, atol=1e-5, rtol=0)
 
 
 def tiou(one: list[float], other: list[float]) -> float:
@@ -151,6 +199,57 @@ def test_imitating_a_teacher_costs_nothing_once_it_is_equalled(head, targets):
     for teacher in (perfect(head, targets), predict(head)):
         assert OBJECTIVE.imitate(teacher, teacher).abs().max() < 1e-5
     assert (OBJECTIVE.imitate(predict(head), perfect(head, targets)) > 0.3).all()
+
+
+def divergence(logit: float, taught: float) -> float:
+    """Kullback-Leibler divergence of one probability from the teacher's, both given before the sigmoid."""
+    p, q = 1 / (1 + math.exp(-logit)), 1 / (1 + math.exp(-taught))
+    return q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p))
+
+
+def balanced(losses: list[float], shares: list[float]) -> float:
+    """Half the mean over what is affirmed and half that over what is denied, each in its share, of at least one."""
+    off = [1 - share for share in shares]
+    means = [
+        sum(loss * part for loss, part in zip(losses, parts, strict=True)) / max(1.0, sum(parts))
+        for parts in (shares, off)
+    ]
+    return sum(means) / 2
+
+
+def slow_imitation(student: Predictions, teacher: Predictions, window: int) -> float:
+    """One window's distance from the teacher, one anchor and one node at a time."""
+    own, said = ({name: value[window].tolist() for name, value in each.items()} for each in (student, teacher))
+    anchors, actions, named, sure = [], [], 0.0, 0.0
+    for anchor in student["mask"][window].nonzero().flatten().tolist():
+        (action, fit), (sees, fits) = own["confidences"][anchor], said["confidences"][anchor]
+        seen, fitting = (1 / (1 + math.exp(-logit)) for logit in (sees, fits))
+        anchors.append(divergence(action, sees) + SETTINGS.iou_weight * (1 / (1 + math.exp(-fit)) - fitting) ** 2)
+        actions.append(seen)
+        names, taught = (
+            [math.exp(logit) / sum(map(math.exp, each["logits"][anchor])) for logit in each["logits"][anchor]]
+            for each in (own, said)
+        )
+        confidence = math.sqrt(seen * fitting)
+        named += confidence * sum(q * math.log(q / p) for p, q in zip(names, taught, strict=True))
+        sure += confidence
+    total = balanced(anchors, actions) + named / max(1.0, sure)
+    steps = student["steps"][window].nonzero().flatten().tolist()
+    for side in range(2):
+        nodes = [divergence(own["nodes"][step][side], said["nodes"][step][side]) for step in steps]
+        total += balanced(nodes, [1 / (1 + math.exp(-said["nodes"][step][side])) for step in steps])
+    return total
+
+
+@pytest.mark.parametrize("doubt", [0.0, -6.0])
+def test_imitation_equals_a_slow_loop(head, doubt):
+    """Also of a teacher that sees hardly an action: what it affirms sums to less than one."""
+    student, teacher = predict(head), predict(head)
+    for name in ("logits", "confidences", "nodes"):
+        student[name] = torch.randn(student[name].shape) * 2
+        teacher[name] = torch.randn(student[name].shape) * (1 if doubt else 2) + doubt
+    found = OBJECTIVE.imitate(student, teacher)
+    assert found.tolist() == pytest.approx([slow_imitation(student, teacher, window) for window in range(2)], rel=1e-4)
 
 
 def test_fused_logits_are_the_mean_of_both(head):
