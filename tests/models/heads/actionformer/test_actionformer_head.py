@@ -1,4 +1,6 @@
-"""The ActionFormer head: assignment against a slow loop, perfect predictions, decoding, fusion, imitation."""
+"""The ActionFormer head: assignment and imitation against slow loops, perfect predictions, decoding, fusion."""
+
+import math
 
 import pytest
 import torch
@@ -156,6 +158,39 @@ def test_imitating_a_perfect_teacher_costs_nothing_once_it_is_equalled(head, tar
     teacher = _perfect(head, targets)
     assert (OBJECTIVE.imitate(teacher, teacher) < 1e-3).all()
     assert (OBJECTIVE.imitate(_predict(head), teacher) > 0.1).all()
+
+
+def slow_diou(first: list[float], second: list[float]) -> float:
+    shared = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
+    iou = shared / (first[1] - first[0] + second[1] - second[0] - shared)
+    apart = sum(first) / 2 - sum(second) / 2
+    return 1 - iou + (apart / (max(first[1], second[1]) - min(first[0], second[0]))) ** 2
+
+
+def slow_imitation(student, teacher, window: int) -> float:
+    """One window's distance from the teacher, one moment and class at a time."""
+    own, said = ({name: value[window].tolist() for name, value in each.items()} for each in (student, teacher))
+    total, positives = 0.0, 0.0
+    for p, exists in enumerate(own["mask"]):
+        if not exists:
+            continue
+        scores = [1 / (1 + math.exp(-logit)) for logit in said["logits"][p]]
+        for logit, score in zip(own["logits"][p], scores, strict=True):
+            found = 1 / (1 + math.exp(-logit))
+            total -= (score - found) ** 2 * (score * math.log(found) + (1 - score) * math.log(1 - found))
+        total += max(scores) * slow_diou(own["segments"][p], said["segments"][p])
+        positives += max(scores)
+    return total / max(SETTINGS.min_positives, positives)
+
+
+@pytest.mark.parametrize("doubt", [0.0, -8.0])
+def test_imitation_equals_a_slow_loop(head, doubt):
+    """Also of a teacher that sees less than one action in all moments."""
+    student, teacher = _predict(head), _predict(head)
+    student["logits"] = torch.randn(student["logits"].shape) * 2
+    teacher["logits"] = torch.randn(student["logits"].shape) * (1 if doubt else 2) + doubt
+    found = OBJECTIVE.imitate(student, teacher)
+    assert found.tolist() == pytest.approx([slow_imitation(student, teacher, window) for window in range(2)], rel=1e-4)
 
 
 def test_fused_segments_follow_the_confident_detector(head):
