@@ -73,9 +73,31 @@ def test_refinement_reads_what_lies_at_the_coarse_boundaries(head: AfsdHead) -> 
         torch.nn.init.zeros_(head.regress.weight)
         assert head.regress.bias is not None
         head.regress.bias.data = torch.tensor([0.0, math.log(end_steps)])
-        changed = head(other, mask)["quality"] - head(features, mask)["quality"]
-        read[end_steps] = changed[0, 20].abs().item()
-    assert read[10.0] == 0.0 and read[30.0] > 1e-4
+        before, after = head(features, mask), head(other, mask)
+        changed = {name: (after[name] - before[name])[0, 20].abs().max().item() for name in ("quality", "logits")}
+        read[end_steps] = sorted(changed.values())
+    assert read[10.0] == [0.0, 0.0] and read[30.0][0] > 1e-4
+
+
+def test_what_is_refined_equals_a_plain_loop(head: AfsdHead) -> None:
+    """The class anew, the boundaries by offsets in halves of the coarse duration; each from its own refined feature."""
+    torch.nn.init.normal_(head.correct.weight, std=0.1)
+    refined: dict[str, torch.Tensor] = {}
+    for name in ("refine_class", "refine_boundary"):
+        head.get_submodule(name).register_forward_hook(lambda *call, name=name: refined.update({name: call[2]}))
+    with torch.no_grad():
+        predictions = head(torch.randn(2, 8, STEPS), torch.arange(STEPS) < torch.tensor([[STEPS], [28]]))
+        for b in range(2):
+            for p in range(MOMENTS):
+                of_class, of_boundary = refined["refine_class"][b, p], refined["refine_boundary"][b, p]
+                start, end = predictions["coarse_segments"][b, p].tolist()
+                left, right = (head.correct.weight @ of_boundary + head.correct.bias).tolist()
+                segment = [start + (end - start) / 2 * left, end + (end - start) / 2 * right]
+                assert predictions["segments"][b, p].tolist() == pytest.approx(segment, rel=1e-4, abs=1e-4)
+                logits = head.reclassify.weight @ of_class + head.reclassify.bias
+                torch.testing.assert_close(predictions["logits"][b, p], logits)
+                quality = head.judge.weight[0] @ of_boundary + head.judge.bias[0]
+                torch.testing.assert_close(predictions["quality"][b, p], quality)
 
 
 def test_decode_equals_a_plain_loop(head: AfsdHead, predictions: Predictions) -> None:

@@ -1,6 +1,7 @@
 """How AFSD is taught: the whole loss against a plain loop over moments, its parts, imitation, fusion."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tadscale.models.heads.afsd.network import AfsdConfig, class_scores
 from tadscale.models.heads.afsd.objective import AfsdObjective, activation_loss, boundary_frames, offset_error
 from tadscale.models.heads.base import Predictions
 from tadscale.models.heads.objective import Targets
+from tadscale.models.tiou import temporal_iou
 
 CLASSES, STRIDE_FRAMES = 3, 2
 SETTINGS = AfsdConfig(
@@ -161,6 +163,54 @@ def test_each_thing_that_a_teacher_says_is_imitated(predictions: Predictions, ta
     for name in ("coarse_logits", "logits", "quality", "coarse_segments", "segments"):
         student = teacher | {name: predictions[name]}
         assert (OBJECTIVE.imitate(student, teacher)[:2] > 1e-2).all(), name
+
+
+def slow_quality_focal(logit: float, taught: float) -> float:
+    """Quality focal loss to what a teacher says, both before the sigmoid."""
+    p, q = 1 / (1 + math.exp(-logit)), 1 / (1 + math.exp(-taught))
+    return -((q - p) ** 2) * (q * math.log(p) + (1 - q) * math.log(1 - p))
+
+
+def both(of: dict[str, list], p: int) -> Iterator[tuple[float, float]]:
+    """A moment's coarse and refined score of each class, before the sigmoid."""
+    return zip(of["coarse_logits"][p], of["logits"][p], strict=True)
+
+
+def slow_imitation(student: Predictions, teacher: Predictions, window: int) -> float:
+    """One window's distance from the teacher, one moment at a time."""
+    own, said = ({name: value[window].tolist() for name, value in each.items()} for each in (student, teacher))
+    total, positives = 0.0, 0.0
+    for p, exists in enumerate(own["mask"]):
+        if not exists:
+            continue
+        for found, taught in zip(both(own, p), both(said, p), strict=True):
+            total += sum(slow_quality_focal(*pair) for pair in zip(found, taught, strict=True))
+        sure = [1 / (1 + math.exp(-logit)) + 1 / (1 + math.exp(-finer)) for logit, finer in both(said, p)]
+        confidence = max(sure) / 2 / (1 + math.exp(-said["quality"][p]))
+        positives += confidence
+        part = slow_quality_focal(own["quality"][p], said["quality"][p])
+        part += 3.0 * (1 - slow_iou(own["coarse_segments"][p], said["coarse_segments"][p]))
+        if slow_iou(own["coarse_segments"][p], said["segments"][p]) >= SETTINGS.refined_tiou:
+            start, end = own["coarse_segments"][p]
+            away = [abs(one - other) for one, other in zip(own["segments"][p], said["segments"][p], strict=True)]
+            part += 3.0 * sum(away) / ((end - start) / 2)
+        total += confidence * part
+    return total / max(2.0, positives)
+
+
+@pytest.mark.parametrize("doubt", [0.0, -6.0])
+def test_imitation_equals_a_plain_loop(predictions: Predictions, targets: Targets, doubt: float) -> None:
+    """Of a teacher whose segments are near some of the student's, and of one that sees hardly an action."""
+    teacher = perfect(predictions, targets)
+    teacher["segments"] = teacher["segments"] + torch.randn(teacher["segments"].shape) / 2
+    student = dict(predictions)
+    for name in ("coarse_logits", "logits", "quality"):
+        student[name] = torch.randn(predictions[name].shape) * 2
+        teacher[name] = torch.randn(predictions[name].shape) * (1 if doubt else 2) + doubt
+    near = temporal_iou(student["coarse_segments"], teacher["segments"]) >= 0.5
+    assert 10 < near.sum() < near.numel() - 10
+    found = OBJECTIVE.imitate(student, teacher)
+    assert found.tolist() == pytest.approx([slow_imitation(student, teacher, window) for window in range(3)], rel=1e-4)
 
 
 def test_the_offset_error_is_measured_in_halves_of_the_coarse_duration() -> None:
