@@ -1,4 +1,6 @@
-"""The TAGS head: assignment against a slow loop, perfect predictions, decoding, imitation, and that it learns."""
+"""The TAGS head: assignment, loss and imitation against slow loops, perfect predictions, decoding, and that it learns."""
+
+import math
 
 import pytest
 import torch
@@ -64,6 +66,68 @@ def test_assignment_equals_a_slow_loop(head, targets):
     torch.testing.assert_close(assigned.masks, masks)
 
 
+WEIGHED = SETTINGS.model_copy(update={"dice_share": 0.3, "boundary_weight": 0.7, "consistency_weight": 0.5})
+"""Every term at a weight of its own."""
+
+
+def slow_shape(mask: list[float], target: list[float]) -> float:
+    """Dice and the IoU of boundaries of one mask, as `WEIGHED`; both masks are nothing beyond the window."""
+    overlap = sum(m * g for m, g in zip(mask, target, strict=True))
+    dice = 1 - 2 * overlap / max(sum(m * m for m in mask) + sum(g * g for g in target), 1e-6)
+    ends = [
+        [abs(after - before) for before, after in zip([0.0, *side], [*side, 0.0], strict=True)]
+        for side in (mask, target)
+    ]
+    both, either = (sum(some(pair) for pair in zip(*ends, strict=True)) for some in (min, max))
+    return 0.3 * dice + 0.7 * (1 - both / max(either, 1e-6))
+
+
+def slow_cross_entropy(mask: list[float], target: list[float], steps: list[int]) -> float:
+    """Half the mean over what is the action and half that over what is not, a share of a step counting to both."""
+    missed = sum(-target[s] * math.log(mask[s]) for s in steps) / max(sum(target[s] for s in steps), 1e-6)
+    invented = sum(-(1 - target[s]) * math.log(1 - mask[s]) for s in steps)
+    return (missed + invented / max(sum(1 - target[s] for s in steps), 1e-6)) / 2
+
+
+def slow_distance(action: list[float], masks: list[list[float]], steps: list[int]) -> float:
+    """1 less the cosine of what the classes and what the masks take for action at each step."""
+    seen = [max(action[t] * masks[t][s] for t in steps) for s in steps]
+    own = [action[s] for s in steps]
+    lengths = math.sqrt(sum(a * a for a in own)) * math.sqrt(sum(b * b for b in seen))
+    return 1 - sum(a * b for a, b in zip(own, seen, strict=True)) / lengths
+
+
+def read(predictions: Predictions, window: int) -> tuple[list[list[float]], list[list[float]], list[int]]:
+    """One window's class probabilities and masks, row by row, and which steps it has; masks are 0 at the others."""
+    steps = predictions["mask"][window].nonzero().flatten().tolist()
+    odds = [[math.exp(logit) for logit in row] for row in predictions["logits"][window].tolist()]
+    masks = [[1 / (1 + math.exp(-logit)) for logit in row] for row in predictions["masks"][window].tolist()]
+    masks = [[value * (s in steps) for s, value in enumerate(row)] for row in masks]
+    return [[one / sum(row) for one in row] for row in odds], masks, steps
+
+
+def slow_loss(predictions: Predictions, targets: Targets, window: int, gamma: float) -> float:
+    """One window's loss, one snippet at a time."""
+    labels, wanted = (each[window].tolist() for each in slow_assignment(predictions["mask"], targets))
+    classes, masks, steps = read(predictions, window)
+    chosen = [classes[t][labels[t]] for t in steps]
+    of_classes = sum(-((1 - p) ** gamma) * math.log(p) for p in chosen) / len(steps)
+    inside = [t for t in steps if labels[t] < CLASSES]
+    of_masks = sum(
+        slow_shape(masks[t], wanted[t]) + 0.7 * slow_cross_entropy(masks[t], wanted[t], steps) for t in inside
+    )
+    apart = slow_distance([1 - row[-1] for row in classes], masks, steps)
+    return of_classes + of_masks / max(1, len(inside)) + 0.5 * apart
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_the_loss_equals_a_slow_loop(head, targets, gamma):
+    objective = TagsObjective(WEIGHED.model_copy(update={"focal_gamma": gamma}), CLASSES)
+    predictions = predict(head)
+    found = objective.loss(predictions, targets)
+    assert found.tolist() == pytest.approx([slow_loss(predictions, targets, w, gamma) for w in range(2)], rel=1e-4)
+
+
 def perfect(head: TagsHead, targets: Targets) -> Predictions:
     predictions = predict(head)
     assigned = OBJECTIVE.assign(predictions["cells"], predictions["mask"], targets)
@@ -115,6 +179,31 @@ def test_imitating_is_zero_at_a_soft_teacher(head):
     for name in ("logits", "masks"):
         other = teacher | {name: teacher[name] + torch.randn(teacher[name].shape)}
         assert OBJECTIVE.imitate(other, teacher).min() > 0.05
+
+
+def slow_imitation(student: Predictions, teacher: Predictions, window: int) -> float:
+    """One window's distance from the teacher, one snippet at a time."""
+    classes, masks, steps = read(student, window)
+    names, wanted, _ = read(teacher, window)
+    of_classes, of_masks, actions = 0.0, 0.0, 0.0
+    for t in steps:
+        of_classes += sum(q * math.log(q / p) for p, q in zip(classes[t], names[t], strict=True)) / len(steps)
+        pairs = [(masks[t][s], wanted[t][s]) for s in steps]
+        stepwise = sum(q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)) for p, q in pairs) / len(steps)
+        of_masks += (1 - names[t][-1]) * (slow_shape(masks[t], wanted[t]) + 0.7 * stepwise)
+        actions += 1 - names[t][-1]
+    return of_classes + of_masks / max(1.0, actions)
+
+
+@pytest.mark.parametrize("background", [0.0, 8.0])
+def test_imitation_equals_a_slow_loop(head, background):
+    """Also of a teacher that sees less than one snippet of action."""
+    student, teacher = predict(head), predict(head)
+    for name in ("logits", "masks"):
+        student[name], teacher[name] = (torch.randn(student[name].shape) * 2 for _ in range(2))
+    teacher["logits"][..., -1] += background
+    found = TagsObjective(WEIGHED, CLASSES).imitate(student, teacher)
+    assert found.tolist() == pytest.approx([slow_imitation(student, teacher, w) for w in range(2)], rel=1e-4)
 
 
 def test_masks_of_a_teacher_s_background_are_not_imitated(head):
