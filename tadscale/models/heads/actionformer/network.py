@@ -110,7 +110,11 @@ class ActionFormerHead(Head):
         return x
 
     def _predict(self, levels: list[Tensor], masks: list[Tensor]) -> Predictions:
-        """All levels' moments from their maps `[B, L_l, D]` and masks `[B, L_l]`."""
+        """All levels' moments from their maps `[B, L_l, D]` and masks `[B, L_l]`.
+
+        A segment reaches from t - d_s to t + d_e (Zhang, Wu, Li, ECCV 2022, sec. 3). Distances start at one stride of the
+        level (ours; the authors' code has no + 1).
+        """
         maps = JoinedLevels.of([norm(x) for norm, x in zip(self.level_norms, levels, strict=True)], masks)
         points = self._points(levels)  # [P, 2]
         lengths = [x.shape[1] for x in levels]

@@ -8,10 +8,11 @@ from tadscale.models.temporal import ChannelNorm
 
 
 def nearest_steps(x: Tensor, mask: Tensor, count: int) -> Tensor:
-    """Semantic edges: the steps whose features are nearest to each step's own (Xu et al. 2020, sec. 3).
+    """Semantic edges: the steps whose features are nearest to each step's own (Xu et al., CVPR 2020,
+    sec. "GCNeXt for Context Feature Encoding").
 
-    A step is not its own neighbour: the edge would say what the step says already. It stands in where a window has too
-    few valid steps.
+    A step is not its own neighbour (ours; in the authors' code it is the first of its own): the edge would say what the
+    step says already. It stands in where a window has too few valid steps.
 
     Args:
         x: `[B, D, L]`.
@@ -37,7 +38,8 @@ def of_steps(x: Tensor, index: Tensor) -> Tensor:
 
 
 class GCNeXt(nn.Module):
-    """Graph convolution over temporal and semantic edges, split-transform-merge (Xu et al. 2020, sec. 3).
+    """Graph convolution over temporal and semantic edges, split-transform-merge (Xu et al., CVPR 2020, sec. "GCNeXt for
+    Context Feature Encoding").
 
     Temporal edges join neighbours in time: a convolution of width 3. Semantic edges join a step to those nearest in
     feature space, chosen anew in every block: of each pair of features the same paths make a message, and the maximum

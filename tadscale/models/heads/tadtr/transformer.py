@@ -9,7 +9,7 @@ from tadscale.models.heads.tadtr.query_attention import QueryAttention
 
 
 class EncoderLayer(nn.Module):
-    """Every step of every level reads places around itself (Liu et al., TIP 2022); pre-norm, our choice."""
+    """Every step of every level reads places around itself (Liu et al., TIP 2022, sec. III); pre-norm, our choice."""
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
         super().__init__()
@@ -37,7 +37,9 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Queries see each other, so that one of them claims an action, then read the video within their segments."""
+    """Queries see each other, so that one of them claims an action, then read the video around their segments' centres
+    (Liu et al., TIP 2022, sec. III). A layer begins with a reach of a whole width to each side (ours; the authors' code, as
+    Deformable DETR with boxes as references, has half of one: the segment itself)."""
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
         super().__init__()
