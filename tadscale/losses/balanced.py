@@ -4,9 +4,9 @@ from torch import Tensor
 
 
 def balanced_weights(positive: Tensor, mask: Tensor) -> Tensor:
-    """Weights that sum to 1/2 over what is positive and to 1/2 over what is not (G-TAD, Xu et al., CVPR 2020, sec. 3;
-    there over the batch, here within the window). A side with less than one element weighs less: a window without
-    positives has weights of 1/2 in all.
+    """Weights that sum to 1/2 over what is positive and to 1/2 over what is not (Xu et al., CVPR 2020, sec. "G-TAD
+    Training"; there over the batch, here within the window). A side with less than one element weighs less: a window
+    without positives has weights of 1/2 in all.
 
     Args:
         positive: `[B, P]` in [0, 1]; between them an element belongs to both sides in part, as of a teacher's scores.

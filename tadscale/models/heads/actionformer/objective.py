@@ -12,7 +12,8 @@ from tadscale.models.heads.objective import Objective, Targets
 
 
 class ActionFormerObjective(Objective):
-    """Zhang, Wu, Li, ECCV 2022, sec. 3.3 and 3.4; predictions are those of `ActionFormerHead`."""
+    """Zhang, Wu, Li, ECCV 2022, sec. 3.3 and 3.4: the sum over moments of L_cls + 1[positive] L_reg, over the number of
+    positive ones; predictions are those of `ActionFormerHead`."""
 
     def __init__(self, settings: ActionFormerConfig, num_classes: int) -> None:
         self._settings = settings

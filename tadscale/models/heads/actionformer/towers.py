@@ -1,4 +1,8 @@
-"""Convolution towers that all levels of a pyramid share, run over the levels as one sequence."""
+"""Convolution towers that all levels of a pyramid share, run over the levels as one sequence.
+
+They are the classification head and the regression head of ActionFormer (Zhang, Wu, Li, ECCV 2022, sec. 3). That the levels
+are one sequence is ours.
+"""
 
 from typing import Self
 
@@ -36,7 +40,7 @@ class JoinedLevels:
 
 
 class Tower(nn.Sequential):
-    """Two convolutions and a projection."""
+    """Two convolutions, each with layer normalisation and ReLU, and a projection, as in the paper."""
 
     def __init__(self, dim: int, out: int) -> None:
         layers: list[nn.Module] = []

@@ -1,4 +1,5 @@
-"""Boundary pooling: the strongest response of every channel around a segment's start and around its end."""
+"""Boundary pooling (Lin et al., CVPR 2021, sec. 3.3): the strongest response of every channel around a segment's start and
+around its end."""
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ ROW_VALUES = 2**19
 
 
 def boundary_regions(segments: Tensor, *, unit: Tensor | float, inward: float, outward: float) -> tuple[Tensor, Tensor]:
-    """The regions around a start and an end in which a boundary is looked for (sec. 3.3, eq. 2 and 3).
+    """The regions around a start and an end in which a boundary is looked for (Lin et al., sec. 3.3, eq. 2 and 3).
 
     Args:
         segments: `[..., 2]` start and end, of duration w.

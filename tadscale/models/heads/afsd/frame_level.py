@@ -7,7 +7,8 @@ from tadscale.models.heads.afsd.pyramid import ConvNorm
 
 
 class FrameLevelFeature(nn.Module):
-    """Interpolation to one step a sampled frame and a convolution (sec. 3.3, "frame-level feature").
+    """Interpolation to one step a sampled frame and a convolution (Lin et al., CVPR 2021, sec. 3.3,
+    "frame-level feature").
 
     Frame `t * stride_frames` is step t, as everywhere here, where the published network takes the nearest step. It has two
     more layers; at the rate of the frames they would be the dearest of the head.

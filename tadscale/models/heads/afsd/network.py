@@ -74,7 +74,7 @@ class AfsdHead(Head):
     - `activations` `[B, F, 2]`: in 0..1, how much each frame looks like a start and like an end;
     - `frame_mask` `[B, F]` bool: frames that exist.
 
-    Refined segments send no gradient into the coarse ones (sec. 3.3).
+    Refined segments send no gradient into the coarse ones (Lin et al., CVPR 2021, sec. 3.3).
     """
 
     def __init__(self, config: AfsdConfig, *, in_dim: int, num_classes: int, stride_frames: int) -> None:
@@ -164,12 +164,14 @@ class AfsdHead(Head):
 
 
 def class_scores(predictions: Predictions) -> Tensor:
-    """Mean of coarse and refined class scores, times the quality (sec. 3.5); `[B, P, K]`, 0 where there is no moment."""
+    """Mean of coarse and refined class scores, times the quality (Lin et al., sec. 3.5); `[B, P, K]`, 0 where there is no
+    moment."""
     scores = (torch.sigmoid(predictions["coarse_logits"]) + torch.sigmoid(predictions["logits"])) / 2
     quality = torch.sigmoid(predictions["quality"]) * predictions["mask"]  # [B, P]
     return scores * quality.unsqueeze(2)
 
 
 def _activations(frames: Tensor) -> Tensor:
-    """Mean of tanh over the channels that look for starts, and over those that look for ends (sec. 3.4): `[B, F, 2]`."""
+    """Mean of tanh over the channels that look for starts, and over those that look for ends (Lin et al., sec. 3.4):
+    `[B, F, 2]`."""
     return torch.tanh(frames).unflatten(1, (2, -1)).mean(dim=2).transpose(1, 2)

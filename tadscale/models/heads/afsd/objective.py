@@ -109,8 +109,8 @@ class AfsdObjective(Objective):
 def offset_error(predictions: Predictions, segments: Tensor) -> Tensor:
     """L1 distance of refined boundaries from `segments` `[B, P, 2]`, in halves of the coarse duration, `[B, P]`.
 
-    It is the L1 loss of the predicted offsets (eq. 6): a refined boundary is a coarse one plus half its duration times an
-    offset, and the coarse ones get no gradient from it.
+    It is the L1 loss of the predicted offsets (Lin et al., CVPR 2021, eq. 6): a refined boundary is a coarse one plus half
+    its duration times an offset, and the coarse ones get no gradient from it.
     """
     start, end = predictions["coarse_segments"].detach().unbind(-1)
     half = ((end - start) / 2).clamp(min=1e-3)
@@ -118,7 +118,8 @@ def offset_error(predictions: Predictions, segments: Tensor) -> Tensor:
 
 
 def activation_loss(predictions: Predictions, targets: Targets, eps: float = 1e-4) -> Tensor:
-    """Activation guided learning (sec. 3.4): binary cross-entropy of the activations, mean over frames, `[B]`."""
+    """Activation guided learning (Lin et al., CVPR 2021, sec. 3.4): binary cross-entropy of the activations, mean over
+    frames, `[B]`."""
     wanted = boundary_frames(predictions["activations"].shape[1], targets)  # [B, F, 2]
     found = predictions["activations"].clamp(eps, 1 - eps)
     entropy = -(wanted * found.log() + (1 - wanted) * (1 - found).log()).sum(dim=2)  # [B, F]

@@ -1,4 +1,4 @@
-"""The feature pyramid, and all its levels laid end to end in one sequence."""
+"""The feature pyramid (Lin et al., CVPR 2021, sec. 3), and all its levels laid end to end in one sequence (ours)."""
 
 from typing import NamedTuple
 

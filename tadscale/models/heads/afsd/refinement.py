@@ -1,4 +1,5 @@
-"""Saliency-based refinement: what a moment adds to its own feature from the boundaries of its coarse segment."""
+"""Saliency-based refinement (Lin et al., CVPR 2021, sec. 3.3): what a moment adds to its own feature from the boundaries of
+its coarse segment."""
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ Regions = tuple[Tensor, Tensor]
 
 
 class SaliencyRefinement(nn.Module):
-    """The refined feature of every moment (sec. 3.3, Fig. 3): its own, the strongest of its level around its boundaries,
-    and the strongest of the frames around them. One for the class, one for the boundaries."""
+    """The refined feature of every moment (Lin et al., sec. 3.3, Fig. 3): its own, the strongest of its level around its
+    boundaries, and the strongest of the frames around them. One for the class, one for the boundaries."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -9,7 +9,8 @@ CONTEXT = 0.5
 
 
 class SubGraphAlignment(nn.Module):
-    """Sub-graph of interest alignment (Xu et al. 2020, sec. 3) and the linear layer on what it aligns, in one.
+    """Sub-graph of interest alignment (Xu et al., CVPR 2020, sec. "Sub-Graph Alignment and Localization") and the linear
+    layer on what it aligns, in one.
 
     An anchor with its context is cut into `places` equal parts. Of each part the features at `samples` points are
     interpolated and averaged, all parts are concatenated and projected to `out_dim`. Interpolation and projection are

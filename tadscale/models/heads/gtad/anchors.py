@@ -1,4 +1,5 @@
-"""The map of anchors: every start, and durations up to a limit. What lies past the window's valid steps does not exist."""
+"""The map of anchors (Xu et al., CVPR 2020, sec. "Sub-Graph Alignment and Localization"): every start, and durations up to
+a limit. What lies past the window's valid steps does not exist."""
 
 import math
 

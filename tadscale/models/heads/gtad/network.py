@@ -137,16 +137,17 @@ class GTADHead(Head):
         return scores.flatten(2).transpose(1, 2)
 
     def moments(self, predictions: Predictions) -> tuple[Tensor, Tensor]:
-        """Of anchors: class probability times the geometric mean of both confidences (the paper's
-        score, with our class probability)."""
+        """Of anchors: class probability times the geometric mean of both confidences (the paper's score, sec. "G-TAD
+        Inference", with our class probability)."""
         action = torch.sigmoid(predictions["confidences"]).prod(dim=2).sqrt() * predictions["mask"]  # [B, A]
         scores = predictions["logits"].softmax(dim=2) * action.unsqueeze(2)  # [B, A, K]
         return scores, predictions["segments"]
 
 
 class LocalisationModule(nn.Module):
-    """Scores of every anchor from its aligned features and those of its neighbours in start and duration (Xu et al. 2020,
-    sec. 3). The first, linear layer on aligned features is `SubGraphAlignment`'s; layer normalisation is ours."""
+    """Scores of every anchor from its aligned features and those of its neighbours in start and duration (Xu et al., CVPR
+    2020, sec. "Sub-Graph Alignment and Localization"). The first, linear layer on aligned features is `SubGraphAlignment`'s;
+    layer normalisation is ours."""
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()

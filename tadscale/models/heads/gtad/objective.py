@@ -14,7 +14,7 @@ from tadscale.models.heads.objective import Objective, Targets
 from tadscale.models.tiou import temporal_iou
 
 POSITIVE_TIOU = 0.5
-"""An anchor of a higher tIoU with an action is positive (Xu et al. 2020, sec. 3)."""
+"""An anchor of a higher tIoU with an action is positive (Xu et al., CVPR 2020, sec. "G-TAD Training")."""
 LOW_TIOU, HIGH_TIOU = 0.3, 0.7
 """Anchors up to the one, above the other and between them are regressed with equal weight (published code)."""
 
@@ -29,7 +29,8 @@ class AnchorTargets(NamedTuple):
 
 
 class GTADObjective(Objective):
-    """Xu et al., CVPR 2020, sec. 3; predictions are those of `GTADHead`."""
+    """Xu et al., CVPR 2020, sec. "G-TAD Training": weighted cross-entropies of the first confidence, of starts and of ends,
+    and the mean squared error of the second; predictions are those of `GTADHead`."""
 
     def __init__(self, settings: GTADConfig, num_classes: int) -> None:
         self._settings = settings

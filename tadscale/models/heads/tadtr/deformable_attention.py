@@ -21,9 +21,9 @@ class Level(NamedTuple):
 class DeformableAttention(nn.Module):
     """Multi-head attention to `points` places of each level around a reference, found and weighted by the query.
 
-    Liu et al., TIP 2022, after Deformable DETR (Zhu et al., ICLR 2021, eq. 3) with time as the only
-    dimension: offsets and weights are linear in the query, values between steps are interpolated. Linear in the number of
-    queries and independent of the length.
+    Temporal deformable attention (Liu et al., TIP 2022, sec. III), after Deformable DETR (Zhu et al., ICLR 2021, eq. 3)
+    with time as the only dimension: offsets and weights are linear in the query, values between steps are interpolated.
+    Linear in the number of queries and independent of the length.
     """
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:

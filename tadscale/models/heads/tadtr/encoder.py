@@ -12,7 +12,7 @@ from tadscale.models.temporal import ChannelNorm
 
 
 class Encoder(nn.Module):
-    """Deformable self-attention over all steps of all levels (Liu et al., TIP 2022).
+    """Deformable self-attention over all steps of all levels (Liu et al., TIP 2022, sec. III, encoder).
 
     The embedding is a convolution of width 3 where the paper has one of width 1 (our choice): a boundary is a difference
     of neighbours, and the first layers need not learn to look for it.

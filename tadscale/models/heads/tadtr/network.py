@@ -1,9 +1,9 @@
 """TadTR: a set of action queries that read the video where they choose to, and refine their segments layer by layer.
 
-Liu, Wang, Hu, Tang, Zhang, Bai, Bai, End-to-end Temporal Action Detection with Transformer, IEEE TIP 2022. An encoder of
-temporal deformable attention, a decoder in which each query becomes at most one action, and a second look at each final
-segment that says how well it fits (actionness). As queries are taught to answer for different actions (see `objective`),
-nothing needs to be suppressed. Written from the paper.
+Liu, Wang, Hu, Tang, Zhang, Bai, Bai, End-to-end Temporal Action Detection with Transformer, IEEE TIP 2022, sec. III. An
+encoder of temporal deformable attention, a decoder in which each query becomes at most one action and each layer refines its
+segment, and a second look at each final segment that says how well it fits (actionness). As queries are taught to answer for
+different actions (see `objective`), nothing needs to be suppressed. Written from the paper.
 """
 
 import math
@@ -116,7 +116,8 @@ class TadTRHead(Head):
             extent = torch.sigmoid(reference) * steps[:, None, None]  # [B, Q, 2] centre and width in steps
             x = layer(x, self._position(extent), extent, pyramid)
             out = self.norm(x)
-            # Each layer learns its own correction: no gradient to the segments it starts from (Zhu et al. 2021, sec. 4.2).
+            # Segment refinement. Each layer learns its own correction: no gradient to the segments it starts from (Zhu et
+            # al. 2021, sec. 4.2).
             reference = reference + refine(out).to(exact)
             logits.append(classify(out))
             extents.append(torch.sigmoid(reference) * steps[:, None, None])
@@ -136,8 +137,9 @@ class TadTRHead(Head):
         return self.position(waves.flatten(2).to(self.query.dtype))
 
     def _actionness(self, segments: Tensor, finest: Level) -> Tensor:
-        """RoIAlign on the encoder's output, half as long again as the segment so that its surroundings are seen, as
-        published; no gradient to the segments. `[B, Q, 2]` in steps to `[B, Q]`."""
+        """Actionness regression (Liu et al., sec. III): RoIAlign on the encoder's output, half as long again as the
+        segment so that its surroundings are seen, as published; no gradient to the segments. `[B, Q, 2]` in steps to
+        `[B, Q]`."""
         margin = (segments[..., 1:] - segments[..., :1]) / 4
         wide = torch.cat([segments[..., :1] - margin, segments[..., 1:] + margin], dim=-1).detach()
         parts = roi_align(finest.x, wide, bins=self.bins).to(finest.x.dtype)  # [B, Q, bins, D]

@@ -13,7 +13,7 @@ from tadscale.models.tiou import temporal_iou
 
 
 class TadTRObjective(Objective):
-    """Liu et al., TIP 2022; predictions are those of `TadTRHead`.
+    """Liu et al., TIP 2022, sec. III, action matching and its losses; predictions are those of `TadTRHead`.
 
     Published losses are divided by the batch's mean number of actions and summed over the decoder's layers. Here they are
     divided by the window's own number, at least 1, and by the layers, so that their number does not make the loss larger.

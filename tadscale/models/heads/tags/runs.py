@@ -1,4 +1,4 @@
-"""From a snippet's mask to the segment around it."""
+"""From a snippet's mask to the segment around it: inference in TAGS (Nag et al., ECCV 2022, sec. 3)."""
 
 from typing import NamedTuple
 
