@@ -20,7 +20,13 @@ def add_to(commands: Commands) -> None:
         nargs="+",
         help="folders of finished runs, STORAGE/NAME; or files, the ground truth last",
     )
-    report.add_argument("--html", metavar="FILE", type=Path, required=True, help="the page to write")
+    report.add_argument(
+        "--html",
+        metavar="FILE",
+        type=Path,
+        default=Path("report.html"),
+        help="the page to write (default: report.html)",
+    )
     add_protocol_to(report)
     report.set_defaults(command=_report)
 

@@ -79,6 +79,14 @@ def test_report_writes_a_page_and_says_the_figures(files, tmp_path, capsys):
     assert "Error profile" in page.read_text()
 
 
+def test_report_without_a_name_for_its_page_leaves_it_where_one_works(files, tmp_path, capsys, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["report", *files]) == 0
+    assert "written: report.html" in capsys.readouterr().out
+    assert "Error profile" in (tmp_path / "here" / "report.html").read_text()
+
+
 def test_report_of_a_run_hears_its_options(files, tmp_path, capsys):
     evaluation = tmp_path / "run" / "evaluation"
     evaluation.mkdir(parents=True)
