@@ -1,7 +1,6 @@
 """What an earlier part of a run has left under a stage's URL: whether it is this stage, and whether it is finished."""
 
 import json
-from collections.abc import Collection, Iterator
 from typing import Any, get_args
 
 from tadscale.data.manifest import MANIFEST_NAME
@@ -13,18 +12,10 @@ from tadscale.runtime.stage.plan_spec import open_plan
 from tadscale.runtime.stage.result import StageResult
 from tadscale.runtime.stage.spec import Stage, with_contents
 from tadscale.runtime.training.checkpoints import CheckpointStore
+from tadscale.runtime.training.stored_settings import changed_settings
 
 RESULT_NAME = "result.json"
 IDENTITY_NAME = "stage.json"
-ABSENT = "not there"  # of a setting that another version has
-BEFORE = {
-    "student.distill.backbone_delay": 0.0,
-    "model.backbone.shift_first": "previous",
-    "model.head.matching_class_weight": 2.0,
-}
-"""What stages did that lack a setting whose default is something else: it came later, and not to them."""
-UNWRITTEN = "precision"
-"""What earlier versions did not write down, and so cannot be compared with theirs."""
 REMEDY = "Set that back, if it was not meant, or give the run another name; or remove what is to be trained anew"
 """What to do about a stage that is another, before the folders that do not fit together."""
 
@@ -48,10 +39,12 @@ def difference(stage: Stage, plan: Plan | None) -> str:
         plan: None where it is not known yet.
     """
     identity = read_text(join(stage.url, IDENTITY_NAME))
-    says = _other_settings(json.loads(identity), stage) if identity else ""
+    changed = changed_settings(json.loads(identity), stage) if identity else []
+    if changed:
+        return f"{stage.url} holds a stage with other settings; changed: {'; '.join(changed)}"
     meta = CheckpointStore(stage.checkpoints_url).latest_meta() if plan else None
-    if says or plan is None or meta is None:
-        return says
+    if plan is None or meta is None:
+        return ""
     return _other_plan(meta, plan, stage) or _lost_epochs(stage, plan)
 
 
@@ -154,49 +147,3 @@ def _read_result(text: str, url: str) -> StageResult:
     result = StageResult.model_validate(facts | {"url": url})
     read_spec(result.weights_url, result.network_sha256)
     return result
-
-
-def _other_settings(before: dict[str, Any], stage: Stage) -> str:
-    """Which settings of a stored stage are others. One that it does not have counts as its default: an earlier version began
-    it, and a new setting does by default what was done before it."""
-    now: dict[str, Any] = json.loads(json.dumps(stage.identity))  # as it was stored: a tuple is a list there
-    was, wanted, chosen = (dict(_leaves(tree)) for tree in (before, now, stage.chosen))
-    parts = {name.rpartition(".")[0] for name in was}
-    was = {name: value for name, value in BEFORE.items() if name in wanted and name.rpartition(".")[0] in parts} | was
-    if UNWRITTEN not in was:
-        wanted.pop(UNWRITTEN)
-    if stage.mode == "pretrain":
-        was = {name: value for name, value in was.items() if _is_of_pretext(name)}
-    known = (was | wanted).keys() - stage.unread
-    names = [
-        name for name in was | wanted if name in known and was.get(name) != wanted.get(name)
-    ]  # not set: as not there
-    changed = [name for name in names if name in was or not _is_as_before(name, was, chosen)]
-    said = "; ".join(f"{name} ({was.get(name, ABSENT)} -> {wanted.get(name, ABSENT)})" for name in changed)
-    return f"{stage.url} holds a stage with other settings; changed: {said}" if said else ""
-
-
-def _is_of_pretext(name: str) -> bool:
-    """Whether a setting decides a pretext, which has a backbone alone. Earlier versions wrote down the head as well."""
-    return name.startswith("model.backbone.") or not name.startswith("model.")
-
-
-def _is_as_before(name: str, was: Collection[str], chosen: Collection[str]) -> bool:
-    """Whether a setting that the stored stage lacks has its default, and none of what it is part of is new or was off."""
-    if name in chosen:
-        return False
-    parts = name.split(".")
-    wholes = [".".join(parts[:count]) for count in range(1, len(parts))]
-    return not any(
-        whole in was or (whole in chosen and not any(other.startswith(f"{whole}.") for other in was))
-        for whole in wholes
-    )
-
-
-def _leaves(settings: dict[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting by its full name, `model.head.levels`: two trees side by side hide the one that differs."""
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{within}{name}.")
-        else:
-            yield f"{within}{name}", value
