@@ -49,10 +49,10 @@ def main(argv: list[str] | None = None) -> None:
     for row, name in enumerate(makers):
         parameters = sum(weight.numel() for weight in both[row].network.parameters())
         cells = [f"{parameters / 1e6:.2f}"]
-        for values, unit in ((forward, 1.0), (step, 1.0), (peaks, 2.0**20)):
-            cells += [f"{values[row] / unit:.2f}", f"{values[row] / values[0]:.2f}"]
+        for values, shown in ((forward, "{:.2f}"), (step, "{:.2f}"), ([peak / 2**20 for peak in peaks], "{:.0f}")):
+            cells += [shown.format(values[row]), f"{values[row] / values[0]:.2f}"]
         table.add_row(name, *cells)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=120).print(table)
 
 
 def public(clone: Path) -> Contestant:

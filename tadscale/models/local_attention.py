@@ -14,8 +14,8 @@ computed for nothing with short blocks, less is copied with long ones, and torch
 class LocalAttention(nn.Module):
     """Multi-head self-attention in which step t sees steps t - reach .. t + reach.
 
-    ActionFormer (Zhang, Wu, Li, ECCV 2022, sec. 3.2): depth-wise convolutions of width 3 before the projections, strided
-    where the pyramid halves the sequence. Exact and linear in length.
+    ActionFormer (Zhang, Wu, Li, ECCV 2022, on its encoder): depth-wise convolutions of width 3 before the projections,
+    strided where the pyramid halves the sequence. Exact and linear in length.
     """
 
     def __init__(self, dim: int, *, heads: int, reach: int, stride: int) -> None:
