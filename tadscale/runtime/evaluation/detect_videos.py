@@ -18,10 +18,9 @@ from tadscale.models.heads.base import WindowDetections
 from tadscale.network import InferenceConfig, NetworkSpec, read_spec
 from tadscale.runtime.cluster.capacity import ClusterConfig, check_capacity, connect, nodes_at_hand
 from tadscale.runtime.evaluation.video_pass import Candidate, VideoPass, in_this_process, network_urls, over_ray
+from tadscale.runtime.stage.teacher_fit import SAMPLING
 from tadscale.segments import Detection
 from tadscale.serving.path import DetectionPath
-
-SAMPLING = ("frames", "stride_frames", "fps", "height", "width", "features")
 
 
 class VideosDetected(NamedTuple):
@@ -114,7 +113,8 @@ class _Row(NamedTuple):
 def _check_alike(specs: Sequence[NetworkSpec], manifest: Manifest, urls: Sequence[str]) -> None:
     def facts(spec: NetworkSpec) -> dict[str, Any]:
         seen = {"motion": spec.motion_fingerprint} if spec.reads_motion else {}
-        return {"classes": spec.classes, **{name: getattr(spec.window, name) for name in SAMPLING}, **seen}
+        cut = {name: getattr(spec.window, name) for name in (*SAMPLING, "stride_frames")}
+        return {"classes": spec.classes, **cut, **seen}
 
     for spec, url in zip(specs, urls, strict=True):
         if spec.classes != manifest.classes:

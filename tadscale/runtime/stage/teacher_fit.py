@@ -5,6 +5,7 @@ from tadscale.models.backbones.base import feature_stride
 from tadscale.network import NetworkSpec
 
 SAMPLING = ("frames", "fps", "height", "width", "resize", "features")
+"""Settings of a window that decide what a network sees of it: networks that differ in one cannot be shown the same."""
 
 
 def check_fit(teacher: NetworkSpec, ours: NetworkSpec, url: str) -> None:

@@ -229,17 +229,18 @@ def test_on_a_machine_of_its_own_no_cluster_is_started_and_no_thread_is_left(net
     assert (threading.active_count(), torch.get_num_threads()) == (threads, torchs)
 
 
-def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path):
+@pytest.mark.parametrize(("setting", "value"), [("fps", 10.0), ("resize", "crop"), ("stride_frames", 3)])
+def test_networks_that_one_pass_cannot_serve_are_refused(networks, sprites, tmp_path, setting, value):
     from tadscale.runtime.evaluation.detect_videos import detect_videos
     from tadscale.runtime.evaluation.video_pass import Candidate
 
     spec = load_network(networks["baseline"])[1]
-    other = spec.model_copy(update={"window": spec.window.model_copy(update={"fps": 10.0})})
+    other = spec.model_copy(update={"window": spec.window.model_copy(update={setting: value})})
     url = str(tmp_path / "other")
     Path(url).mkdir()
     save_network(url, other, load_network(networks["baseline"])[0].state_dict())
     candidates = [Candidate(name="a", weights_urls=(networks["baseline"],)), Candidate(name="b", weights_urls=(url,))]
-    with pytest.raises(ValueError, match=r"differs in \['fps'\]"):
+    with pytest.raises(ValueError, match=rf"differs in \['{setting}'\]"):
         detect_videos(candidates, data_url=sprites, subset="test", cluster=ONE_WORKER)
 
 
