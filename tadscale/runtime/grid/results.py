@@ -116,11 +116,14 @@ def job_digest(job: JobConfig) -> str:
 def grid_row(scores: Mapping[str, Mapping[str, float]], cells: Sequence[Cell]) -> GridRow:
     """What one combination of choices came to: every detector's scores over the seeds, and students against the baseline.
 
+    A detector that only some of the cells have is left out, such as a teacher's last weights: a cell that shares the teacher
+    of another has none of its own to choose an epoch of.
+
     Args:
         scores: average mAP by detector, in [0, 1], of each cell by its name.
         cells: the combination's, one a seed.
     """
-    names = dict.fromkeys(name for cell in cells for name in scores[cell.name])
+    names = [name for name in scores[cells[0].name] if all(name in scores[cell.name] for cell in cells)]
     averages = {name: [scores[cell.name][name] for cell in cells] for name in names}
     against = _against_baseline(cells) if BASELINE in averages else {}
     return GridRow(cells[0].choices, [cell.seed for cell in cells], averages, against)
