@@ -78,11 +78,13 @@ def keep(folder: str, cell: Cell, mode: StudentMode, scores: Mapping[str, MeanAv
 
 def kept_scores(folder: str, cell: Cell, mode: StudentMode, contents: Contents) -> dict[str, float] | None:
     """Average mAP by detector as it was kept, in [0, 1]; None if this job has not run to its end yet, with the data and
-    networks that there are now. Earlier versions did not write those down: what they kept counts."""
+    networks that there are now. Earlier versions did not write those down, and counted the teacher's cache among the
+    settings: what they kept counts."""
     text = read_text(_url(folder, cell, mode))
     kept: dict[str, Any] = json.loads(text) if text else {"job": ""}
     job = cell.jobs[mode]
-    if kept["job"] != job_digest(job) or ("contents" in kept and kept["contents"] != contents.of(job)):
+    known = kept["job"] in (job_digest(job), _with_cache_digest(job))
+    if not known or ("contents" in kept and kept["contents"] != contents.of(job)):
         return None
     scores: dict[str, float] = kept["average_mAP"]
     return scores
@@ -109,7 +111,11 @@ def forget_others(folder: str, cell: Cell) -> None:
 
 
 def job_digest(job: JobConfig) -> str:
-    """What a job is by its settings; what it may use of the machines does not count."""
+    """What a job is by its settings; what it may use of machines does not count, nor where a teacher's words are kept."""
+    return _with_cache_digest(job.model_copy(update={"teacher": job.teacher.model_copy(update={"cache": None})}))
+
+
+def _with_cache_digest(job: JobConfig) -> str:
     return settings_digest(job.model_dump(mode="json", exclude={"cluster", "tracking"}))
 
 

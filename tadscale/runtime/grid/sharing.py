@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tadscale.runtime.grid.spec import Cell
 from tadscale.runtime.models.open_model import MODELS
-from tadscale.runtime.stage.job import JobConfig, TeacherConfig
+from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import Stage, planned_stages
 from tadscale.runtime.training.adopt import adopt
 from tadscale.runtime.training.resume import finished_as_set
@@ -32,8 +32,7 @@ def with_shared_teachers(cells: Sequence[Cell]) -> list[Cell]:
         shared = next((other for other in others if finished_as_set(other)), others[0]).weights_url
         if shared == teacher.weights_url:
             return cell
-        named = {"teacher": TeacherConfig(url=shared)}
-        return cell._replace(jobs={mode: job.model_copy(update=named) for mode, job in cell.jobs.items()})
+        return cell._replace(jobs={mode: _with_teacher(job, shared) for mode, job in cell.jobs.items()})
 
     return [with_shared(cell) for cell in cells]
 
@@ -91,6 +90,12 @@ class EqualStages:
         plan = stage.plan.model_dump(mode="json")
         facts = [stage.identity, plan, motion, contents, own]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _with_teacher(job: JobConfig, url: str) -> JobConfig:
+    """The job with a teacher that it need not train; what that says is kept where it was to be kept."""
+    untrained = {"url": url, "lr": None, "warmup_epochs": None}
+    return job.model_copy(update={"teacher": job.teacher.model_copy(update=untrained)})
 
 
 def _own_teacher(cell: Cell) -> Stage | None:

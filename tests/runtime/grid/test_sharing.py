@@ -107,3 +107,12 @@ def test_a_grid_trains_in_later_cells_what_no_earlier_one_did(grid_file, trained
         "sum.seed0/decomposed"
     ]
     assert "conventional the same as " in capsys.readouterr().out
+
+
+def test_who_shares_a_teacher_keeps_what_it_says_where_its_own_would(grid_file):
+    axes, cached = {"fusion": GRID["axes"]["fusion"]}, {"url": "said", "bytes": 1 << 20}
+    _, cells = load_grid(grid_file(axes=axes, seeds=[0], settings={"teacher": {"lr": 1.0e-4, "cache": cached}}))
+    own, shared = (cell.jobs["decomposed"].teacher for cell in with_shared_teachers(cells))
+    assert (own.url, own.lr, own.cache.url) == (None, 1.0e-4, "said")
+    assert shared.url.endswith("laf.seed0/teacher/weights")
+    assert shared.lr is None and shared.cache == own.cache
