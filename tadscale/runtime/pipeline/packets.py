@@ -72,7 +72,12 @@ def windows_per_packet(share: int, config: WindowConfig) -> int:
 
 
 def cut_batches(packets: Iterable[Columns], share: int) -> Iterator[Columns]:
-    """A rank's packets to its batches of `share` windows; ragged columns are padded to the longest."""
+    """A rank's packets to its batches of `share` windows; ragged columns are padded to the longest.
+
+    Raises:
+        RuntimeError: the packets end inside a batch, as where the process that made them was lost: training goes on from its
+            checkpoint then.
+    """
     group: list[Columns] = []
     for packet in packets:
         group.append(packet)
@@ -82,7 +87,8 @@ def cut_batches(packets: Iterable[Columns], share: int) -> Iterator[Columns]:
             for start in range(0, held, share):
                 yield {name: value[start : start + share] for name, value in joined.items()}
             group = []
-    assert not group, "the stream ended inside a rank's batch"
+    if group:
+        raise RuntimeError(f"the data ended inside a rank's batch: {held % share} of {share} windows came")
 
 
 def as_row(columns: Columns) -> Columns:
