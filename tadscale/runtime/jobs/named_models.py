@@ -52,7 +52,7 @@ def opened(url: str, tracking_uri: str) -> Iterator[str]:
 
 @contextmanager
 def opened_models(job: JobConfig) -> Iterator[JobConfig]:
-    """The same job, its registered start and teacher in folders of this machine for as long as the context lasts.
+    """The same job, its registered start and teachers in folders of this machine for as long as the context lasts.
 
     Raises:
         ValueError: there is no such model, or it is damaged.
@@ -63,9 +63,13 @@ def opened_models(job: JobConfig) -> Iterator[JobConfig]:
             return url and stack.enter_context(opened(url, resolve_tracking_uri(job.tracking, job.storage)))
 
         teacher = job.teacher.model_copy(update={"url": here(job.teacher.url)})
+        student = job.student
+        if student.appearance_teacher is not None:
+            appearance = student.appearance_teacher.model_copy(update={"url": here(student.appearance_teacher.url)})
+            student = student.model_copy(update={"appearance_teacher": appearance})
         backbone = job.model.backbone.model_copy(update={"weights": here(job.model.backbone.weights)})
         model = job.model.model_copy(update={"backbone": backbone})
-        yield job.model_copy(update={"teacher": teacher, "model": model})
+        yield job.model_copy(update={"teacher": teacher, "student": student, "model": model})
 
 
 def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:

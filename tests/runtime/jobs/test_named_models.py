@@ -54,9 +54,10 @@ def test_a_registered_appearance_teacher_is_laid_beside_it(job):
 def test_registered_models_are_opened_on_this_machine_for_a_command(job):
     backbone = job.model.backbone.model_copy(update={"weights": "models:/movement@champion"})
     model = job.model.model_copy(update={"backbone": backbone})
-    named = job.model_copy(update={"teacher": TeacherConfig(url="models:/movement/1"), "model": model})
-    with opened_models(named) as opened:
-        for url in (opened.teacher.url, opened.model.backbone.weights):
+    student = StudentConfig(appearance_teacher=AppearanceTeacherConfig(url="models:/movement@champion"))
+    changes = {"teacher": TeacherConfig(url="models:/movement/1"), "model": model, "student": student}
+    with opened_models(job.model_copy(update=changes)) as opened:
+        for url in (opened.teacher.url, opened.model.backbone.weights, opened.student.appearance_teacher.url):
             assert load_network(url)[1].reads_motion
     with opened_models(job) as as_it_is:
         assert as_it_is == job
