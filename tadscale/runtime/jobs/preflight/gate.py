@@ -1,7 +1,6 @@
 """The gate: whether it could hold what the job will register against the champion that reigns now."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -9,11 +8,11 @@ from tadscale.data.features import FeatureRows
 from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.network import NetworkSpec
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.jobs.preflight.tracking import SQLITE
 from tadscale.runtime.models.champion_alias import ChampionGone
 from tadscale.runtime.models.registry import NotRegistered, Registry
 from tadscale.runtime.models.succession import CHAMPION
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.tracking.store_lock import database_file
 
 OTHERWISE = "register under another name, or leave gate out and promote by hand"
 
@@ -42,7 +41,8 @@ def champion(facts: Facts) -> Iterator[str]:
 
 def _is_laid_out(uri: str) -> bool:
     """Whether there is a store: a database that is still to be made has no champion, and is not made here."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+    database = database_file(uri)
+    return database is None or database.exists()
 
 
 def _reigning(uri: str, name: str) -> tuple[int, NetworkSpec] | None:

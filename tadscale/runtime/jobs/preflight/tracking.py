@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tadscale.errors import UserError
@@ -11,9 +10,9 @@ from tadscale.runtime.jobs.preflight.storage import PROBE, write_and_read
 from tadscale.runtime.tracking.client import make_client
 from tadscale.runtime.tracking.patience import NotAllowed, PatientClient
 from tadscale.runtime.tracking.redact import redact_text
+from tadscale.runtime.tracking.store_lock import database_file
 from tadscale.runtime.tracking.track import find_experiment
 
-SQLITE = "sqlite:///"
 NOTE_TAG = "tadscale.preflight"
 DEFAULT_EXPERIMENT = "0"  # MLflow makes it with every store
 
@@ -35,7 +34,8 @@ def note_and_read(uri: str, experiment: str | None) -> None:
         TrackingAway: nobody answers.
         StorageError: the database's folder cannot be written to.
     """
-    if uri.startswith(SQLITE) and not (database := Path(uri.removeprefix(SQLITE))).exists():
+    database = database_file(uri)
+    if database is not None and not database.exists():
         write_and_read(str(database.parent), PROBE)
         return
     where = redact_text(uri)

@@ -65,6 +65,8 @@ def test_a_champion_of_other_classes(own, reigns):
     reigns(own(), classes=("jump", "run"))
     [says] = faults(own())
     assert "tadscale-detector version 1, knows 2 classes" in says and "not in both: jump" in says
+    uri = resolve_tracking_uri(own().tracking, own().storage)
+    assert faults(own(tracking__tracking_uri=f"{uri}?timeout=60")) == [says]
     assert faults(own(gate=None)) == []
     assert faults(own(tracking__registered_model="another")) == []
 

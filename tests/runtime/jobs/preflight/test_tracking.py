@@ -38,6 +38,11 @@ def test_a_note_goes_to_an_experiment_that_is_there(uri, of_a_user):
     assert NOTE_TAG in of_a_user.client.get_experiment(own).tags
 
 
+def test_a_database_that_is_there_is_asked_whatever_its_address_says_besides(uri):
+    note_and_read(f"{uri}?timeout=60", None)
+    assert NOTE_TAG in make_client(uri).get_experiment("0").tags
+
+
 def test_another_s_experiment_is_refused_by_name(uri, of_a_user):
     of_a_user.client.create_experiment("theirs")
     with pytest.raises(NotAllowed, match=r"does not allow this \(Permission denied\)"):
