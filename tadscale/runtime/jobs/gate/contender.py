@@ -53,23 +53,23 @@ def lay_out(registry: Registry, version: ModelVersion, storage: str, timed: Mani
 
 
 def _seconds_per_video_second(folder: Path, videos: Manifest) -> float:
-    """Over a few videos, of which the first is seen once before: what comes only once is not its pace."""
+    """Over the first few videos that can be decoded, which are at hand by then: a detector's pace is not the storage's. The
+    first of them is seen once before, for what comes only once is not its pace either."""
     predictor = Predictor.from_directory(folder)
-    took_s = duration_s = 0.0
-    timed = -1
-    for index in (0, *range(len(videos))):
-        row = videos.row(index)
-        begun_s = time.perf_counter()
+    times: list[tuple[float, float]] = []  # that a video took, and that it lasts
+    for row in map(videos.row, range(len(videos))):
         try:
-            seconds, _ = predictor.detect(read_video(row), row.key)
+            video = read_video(row)
+            if not times:
+                predictor.detect(video, row.key)
+            begun_s = time.perf_counter()
+            duration_s, _ = predictor.detect(video, row.key)
         except DataError:
             continue
-        timed += 1
-        if timed > 0:
-            took_s += time.perf_counter() - begun_s
-            duration_s += seconds
-        if timed == TIMED_VIDEOS:
+        times.append((time.perf_counter() - begun_s, duration_s))
+        if len(times) == TIMED_VIDEOS:
             break
-    if timed < 1:
+    if not times:
         raise UserError(f"no video of {videos.url} can be decoded, so there is nothing to measure a detector's time on")
-    return took_s / duration_s
+    took_s, lasts_s = map(sum, zip(*times, strict=True))
+    return took_s / lasts_s
