@@ -9,24 +9,29 @@ from tadscale.models.pretext import PretextNetwork
 from tadscale.network import NetworkSpec
 from tadscale.runtime.pipeline.fetch import fetch_packet
 from tadscale.runtime.pipeline.packets import PacketLayout
-from tadscale.runtime.stage.plan_spec import open_plan
+from tadscale.runtime.stage.plan_spec import ReadSources, open_plan
 from tadscale.runtime.stage.spec import Stage
 
 MEASURED_WINDOWS = 32  # of 32 frames: 1,000 pictures, whose deviation is known to 2 or 3 percent
 
 
-def measure_target_scale(stage: Stage, network: NetworkSpec) -> TargetScale:
+def measure_target_scale(stage: Stage, network: NetworkSpec, read: ReadSources) -> TargetScale:
     """Decode a few windows and compute their motion, on the CPU.
+
+    Args:
+        stage: a pretext's.
+        network: what it trains.
+        read: what the driver found in the manifests of the stage's sources.
 
     Raises:
         UserError: none of them can be read.
         StorageError: the storage cannot be reached.
     """
     spec = stage.plan.model_copy(update={"global_batch": 1})  # its first windows, whatever the batch
-    _, plan = open_plan(spec)
+    _, plan = open_plan(spec, read)
     measured = min(MEASURED_WINDOWS, plan.total_steps)
     layout = PacketLayout(first_step=0, total_steps=measured, global_batch=1, world_size=1, windows=measured)
-    columns = fetch_packet(0, spec, layout, stage.flow_url)
+    columns = fetch_packet(0, spec, layout, stage.flow_url, read=read)
     whole = columns["mask"].all(axis=1)
     if not whole.any():
         raise UserError(

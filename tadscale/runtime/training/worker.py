@@ -197,7 +197,7 @@ class _Rank:
         job = self._stage.job
         if self._stage.mode == "pretrain":
             assert job.pretrain is not None
-            scale = measure_target_scale(self._stage, self._network)
+            scale = measure_target_scale(self._stage, self._network, self._config.read)
             return partial(pretrain_step, job.pretrain, scale)
         objective = build_objective(self._network.model.head, len(self._network.classes))
         lesson = Lesson(
