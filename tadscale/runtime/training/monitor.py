@@ -59,7 +59,8 @@ class Monitor:
         self._check(videos)  # what is known already is refused by no `add`
         self._quarantined = gauge("tadscale_quarantined_videos", run=run, stage=stage)
         self._write_ledger()
-        self._records: list[Record] = []
+        self._records: list[Record] = []  # that nobody said to have yet
+        self._taken = 0
         self._starts: list[PacketLayout] = []
         self._stop = False
         self._outcome: Outcome | None = None
@@ -103,10 +104,12 @@ class Monitor:
         """Ask training to stop after the current step, with a checkpoint."""
         self._stop = True
 
-    def drain(self) -> list[Record]:
-        """The records since the last call."""
-        records, self._records = self._records, []
-        return records
+    def since(self, taken: int) -> list[Record]:
+        """The records after the first `taken` ones, which the caller has: they are given up here, and no others, for an
+        answer may be lost."""
+        del self._records[: taken - self._taken]
+        self._taken = taken
+        return self._records
 
     def summary(self) -> Summary:
         """What is known now."""

@@ -43,6 +43,7 @@ def watching(monitor: Any, stop: StopToken, on_record: OnRecord | None) -> Itera
 
 def _watch(monitor: Any, stop: StopToken, records: "SimpleQueue[StepRecord | None]", over: threading.Event) -> None:
     asked_at: float | None = None
+    taken = 0
     last = False
     while not last:
         last = over.wait(POLL_S)
@@ -55,8 +56,9 @@ def _watch(monitor: Any, stop: StopToken, records: "SimpleQueue[StepRecord | Non
             stop.insist()
             asked_at = float("inf")
         try:
-            for record in ray.get(monitor.drain.remote(), timeout=POLL_S + LAST_RECORDS_S):
+            for record in ray.get(monitor.since.remote(taken), timeout=POLL_S + LAST_RECORDS_S):
                 records.put(StepRecord(**record))
+                taken += 1
         except ray.exceptions.RayError as error:  # the workers talk to the same actor, and fail with a better message
             log.warning("no records of this training for now: %s", str(error).splitlines()[0])
     records.put(None)

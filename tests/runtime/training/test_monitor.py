@@ -67,8 +67,19 @@ def test_a_record_is_told_how_many_videos_are_bad(tmp_path):
     assert not monitor.record(asdict(RECORD))
     monitor.quarantine([bad("a"), bad("b")])
     monitor.record(asdict(replace(RECORD, data={"retries": 4.0})))
-    told = [StepRecord(**record).data for record in monitor.drain()]
+    told = [StepRecord(**record).data for record in monitor.since(0)]
     assert told == [{"quarantined_videos": 0.0}, {"retries": 4.0, "quarantined_videos": 2.0}]
+
+
+def test_records_stay_until_they_are_said_to_have_come(tmp_path):
+    monitor = Monitor(str(tmp_path / "q"), QuarantineBudget(), videos=1)
+    for step in range(3):
+        monitor.record(asdict(replace(RECORD, step=step)))
+    assert [record["step"] for record in monitor.since(0)] == [0, 1, 2]  # an answer that is lost
+    assert [record["step"] for record in monitor.since(0)] == [0, 1, 2]
+    monitor.record(asdict(replace(RECORD, step=3)))
+    assert [record["step"] for record in monitor.since(2)] == [2, 3]
+    assert monitor.since(4) == []
 
 
 def test_worker_groups_are_counted_and_the_latest_layout_holds(tmp_path):

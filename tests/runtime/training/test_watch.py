@@ -10,7 +10,7 @@ import pytest
 from tadscale.data.quarantine import QuarantineBudget
 from tadscale.engine.loop import StepRecord
 from tadscale.runtime.cluster.stopping import Preempted, StopToken
-from tadscale.runtime.training.monitor import start_monitor
+from tadscale.runtime.training.monitor import Monitor, Record, start_monitor
 from tadscale.runtime.training.watch import watching
 from tests.runtime.training.test_monitor import RECORD
 
@@ -64,6 +64,32 @@ def test_a_record_that_cannot_be_kept_neither_ends_training_nor_delays_its_stop(
         os.kill(os.getpid(), signal.SIGTERM)
         assert until_asked_to_stop(monitor)
     assert caplog.text.count("could not be kept") == 1
+
+
+def test_records_whose_answer_came_too_late_are_asked_for_again(tmp_path, monkeypatch):
+    import ray
+
+    class Slow(Monitor):
+        late = False
+
+        def since(self, taken: int) -> list[Record]:
+            records = list(super().since(taken))
+            if records and not self.late:
+                self.late = True
+                time.sleep(2.5)
+            return records
+
+    monkeypatch.setattr("tadscale.runtime.training.watch.LAST_RECORDS_S", 0.5)
+    monitor = ray.remote(num_cpus=0)(Slow).remote(str(tmp_path / "q"), QuarantineBudget(), 1)
+    steps: list[int] = []
+    with watching(monitor, StopToken(), lambda record: steps.append(record.step)):
+        for step in (1, 2):
+            ray.get(monitor.record.remote(asdict(replace(RECORD, step=step))))
+        deadline = time.monotonic() + 30
+        while len(steps) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    ray.kill(monitor)
+    assert steps == [1, 2]
 
 
 def test_training_that_does_not_answer_is_left(monitor, monkeypatch):
