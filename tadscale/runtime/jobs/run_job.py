@@ -113,6 +113,8 @@ def _run(job: JobConfig, run: Run, console: Console, stop: StopToken) -> JobSumm
     job = with_named_models_at_hand(job)
     if job.kind == "evaluate":
         stages = finished_stages(job.run_url)
+        if job.teacher.url is not None:
+            stages.pop("teacher", None)  # who is named stands in its place, as where the job trains
     else:
         _record_previews(job, run)
         stages = _train_stages(job, run, console, stop)

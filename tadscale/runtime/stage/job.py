@@ -26,7 +26,7 @@ class TeacherConfig(Config):
 
     url: str | None = None
     """A trained teacher's weights (`RUN/teacher/weights`, a path or URL) or a registered one (`models:/NAME@alias`). By
-    default the run trains one."""
+    default the run trains one. A job of kind evaluate scores it in place of the run's own."""
     lr: float | None = Field(default=None, gt=0, le=1)
     """Peak learning rate of the teacher that the run trains; by default `optim.lr`. It begins with nothing where the RGB
     backbones have a start, and does not bear the rates that they do: docs/results.md."""

@@ -23,8 +23,9 @@ from tests.runtime.tracking.mlflow_store import empty_database, storage  # noqa:
 from tests.runtime.training.test_monitor import RECORD
 
 
-def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, monkeypatch):
-    """Also evaluation, and whoever records and leases it: on a cluster they run in other folders."""
+@pytest.fixture
+def seen(tmp_path, monkeypatch) -> dict[str, Any]:
+    """What the parts of a job are given, by their names; none of them does anything, and all stages are finished."""
     seen: dict[str, Any] = {}
 
     def part(name: str, result: Any) -> Any:
@@ -38,19 +39,35 @@ def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, 
     part("leased", nullcontext())
     part("track_job", nullcontext(run))
     part("_open_data", SimpleNamespace(digest=""))
-    part("finished_stages", {})
+    part("finished_stages", {mode: result_of(f"runs/x/{mode}", steps=4) for mode in ("teacher", "baseline")})
     part("evaluate_models", {})
     part("preflight", [])
     for name in ("connect", "_publish", "_conclude"):
         part(name, None)
     monkeypatch.chdir(tmp_path)
-    job = JobConfig.model_validate({"kind": "evaluate", "name": "x", "storage": "runs", "data": {"url": "shards"}})
+    return seen
+
+
+EVALUATE = {"kind": "evaluate", "name": "x", "storage": "runs", "data": {"url": "shards"}}
+
+
+def test_every_part_of_a_job_sees_its_paths_from_where_it_was_started(tmp_path, seen):
+    """Also evaluation, and whoever records and leases it: on a cluster they run in other folders."""
+    job = JobConfig.model_validate(EVALUATE)
     module.run_job(job, Console(), StopToken())
     assert seen["preflight"] == (job,)  # as it was written: it tells of relative paths
     assert seen["leased"][0] == f"{tmp_path}/runs/x"
     assert f"{tmp_path}/runs" in seen["track_job"]
     for name in ("_open_data", "evaluate_models", "_publish"):
         assert seen[name][0].data.url == f"{tmp_path}/shards"
+
+
+@pytest.mark.parametrize(("named", "evaluated"), [({}, {"teacher", "baseline"}), ({"url": "elsewhere"}, {"baseline"})])
+def test_a_teacher_that_is_named_is_evaluated_in_place_of_the_run_s_own(named, evaluated, tmp_path, seen):
+    module.run_job(JobConfig.model_validate(EVALUATE | {"teacher": named}), Console(), StopToken())
+    job, _, stages, choices, _ = seen["evaluate_models"]
+    assert stages.keys() == choices.keys() == evaluated
+    assert job.teacher.url == (f"{tmp_path}/elsewhere" if named else None)
 
 
 def test_previews_are_of_what_is_trained_on(stored, tmp_path):  # noqa: F811
