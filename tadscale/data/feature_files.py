@@ -94,7 +94,7 @@ def file_of(key: str) -> str:
 
 def write_annotations(videos: Manifest, url: str) -> None:
     """The videos' annotations as ActivityNet JSON, for `tadscale data features`. Raises `StorageError`."""
-    database = {row.key: annotation_of(row) for row in videos.rows}
+    database = {row.key: annotation_of(row) for row in videos.facts()}
     write_bytes(url, json.dumps({"database": database}, ensure_ascii=False).encode())
 
 

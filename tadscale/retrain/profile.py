@@ -97,7 +97,7 @@ def profile_of(training: Manifest, test: Sequence[VideoRow], look: Look, confide
         look: decodes a video; asked of the first `LOOKED_AT` of the sample.
         confidence: of the network in each test video, see `confidences`.
     """
-    rows = training.rows
+    rows = list(training.facts())
     labels = Counter(label for row in rows for label in row.labels)
     kept = np.random.default_rng(0).permutation(np.asarray(confidence, np.float64))[:SAMPLE]
     return DataProfile(

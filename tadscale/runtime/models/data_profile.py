@@ -30,7 +30,8 @@ def write_profile(job: JobConfig, run: Run, name: str) -> DataProfile:
         StorageError: the storage cannot be reached.
     """
     training = open_sources(job.data.training_sources)
-    rows = read_manifest(job.data.url).subset(job.data.test_subset).rows if job.kind != "pretrain" else ()
+    scored = read_manifest(job.data.url).subset(job.data.test_subset) if job.kind != "pretrain" else None
+    rows = list(scored.facts()) if scored is not None else []
     confidence: list[float] = []
     where = join(job.run_url, EVALUATION, f"{name}.json")
     if found := read_text(where):

@@ -89,7 +89,7 @@ def _data(job: JobConfig) -> dict[str, str]:
 
 def _amount(videos: Manifest) -> str:
     seconds = float(np.sum(videos.duration_s))
-    segments = sum(len(row.labels) for row in videos.rows)
+    segments = sum(len(row.labels) for row in videos.facts())
     return f"{len(videos)} videos, {seconds / 3600:.2f} hours, {segments} segments"
 
 

@@ -108,7 +108,7 @@ class Derived:
         seen = own or champions
         if seen is None:
             return "nothing says what the champion's has seen"
-        unseen = sampled(change_since(seen, self.training.rows).new, self.look)
+        unseen = sampled(change_since(seen, self.training.facts()).new, self.look)
         config = self.config.when.drift.model_copy(update={"distance": self.config.teacher.motion_distance})
         before, now = ([one.look.speed for one in side if one.look] for side in (seen.sample, unseen))
         shift = distance_shift(MOTION, before, now, config)

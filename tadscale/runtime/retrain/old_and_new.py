@@ -33,7 +33,7 @@ def score_by_age(
     """
     known = set(before.test_digests) if before else set()
     test = manifest.subset(job.data.test_subset)
-    old = {row.key for row in test.rows if video_digest(row) in known}
+    old = {row.key for row in test.facts() if video_digest(row) in known}
     segments = TestVideos.of(manifest, job.data.test_subset).segments
     challenger = _detections(join(job.run_url, EVALUATION, f"{job.student.mode}.json"))
     reigned = None if champion is None else _detections(join(job.run_url, GATE_FOLDER, detections_name(champion)))

@@ -189,7 +189,7 @@ class _Tick:
         latest, when = incumbent.latest, self.config.when
         if latest is None:
             return _without_profile(incumbent, training)
-        change = change_since(latest, training.rows)
+        change = change_since(latest, training.facts())
         if len(change.new) < when.drift.min_videos:
             return decide(change, (), when)
         shifts = shifts_between(latest.sample, sampled(change.new, look_of(self.job)), when.drift)
