@@ -182,13 +182,13 @@ def _step(job: JobConfig, mode: Mode, rates: Rates, cpus: int, made: _Made, plan
     return {
         "training": share * train_s,
         "motion": batch * made.motion_s / makers,
-        "decoding": batch * made.fetch_s / _fetching(cluster, cpus, plane, motion=made.motion_s > 0),
+        "decoding": batch * made.fetch_s / _fetching(cluster, cpus, plane, motion=mode != "baseline"),
         "CPUs": batch * on_cpu / cpus,
     }
 
 
 def _fetching(cluster: ClusterConfig, cpus: int, plane: DataPlane, *, motion: bool) -> int:
-    """Windows that are fetched at a time."""
+    """Windows that are fetched at a time. Actors for `motion` keep their CPUs to the stage's end."""
     if plane == "embedded":
         return cluster.workers * cluster.fetches_per_worker(cpus)
     reserved = cluster.workers * cluster.cpus_per_worker + cluster.motion_actors * cluster.cpus_per_motion * motion

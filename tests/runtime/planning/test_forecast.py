@@ -76,6 +76,15 @@ def test_what_is_remembered_costs_motion_in_the_first_epoch_only():
     assert by_mode(job(**none))["decomposed"].seconds == pytest.approx(STAGE_START_S + 3 * epoch_s)
 
 
+def test_motion_actors_with_nothing_left_to_do_keep_their_cpus():
+    """All is remembered after the first epoch, and still no more than one window is fetched at a time."""
+    slow, cluster = RATES._replace(fetch_s=100.0), GPUS | {"motion_actors": 1, "cpus_per_motion": 3}
+    held = {"data": {"url": "nowhere"}, "cluster": cluster | {"cpus_per_worker": 1, "cpus_per_fetch": 1}}
+    stages = {stage.mode: stage for stage in forecast(job(**held), TEN, slow, 6).stages}
+    assert stages["teacher"].seconds == pytest.approx(STAGE_START_S + 9 * 4 * 100.0)
+    assert stages["baseline"].seconds == pytest.approx(STAGE_START_S + 9 * 4 * 100.0 / 4)
+
+
 def test_a_filled_cache_saves_the_motion_that_would_be_waited_for():
     """One epoch: 3 steps of 4 windows of 4 s by two actors, or what training and reading take instead."""
     once = {"data": {"url": "nowhere"}, "optim": {"epochs": 1, "global_batch": 4}}
