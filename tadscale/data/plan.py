@@ -170,7 +170,8 @@ class Plan:
             return PlanRow(position, step, epoch, EMPTY, EMPTY, 0, 0, 0, labelled=True)
         table = self.windows
         where = int(table.video[window]), int(table.start_frames[window]), int(table.valid_frames[window])
-        # With a share it may come more than once an epoch: the step tells the times apart.
+        # With a share it may come more than once an epoch: the step tells the times apart, but for those of one step, where
+        # a source has fewer windows than slots.
         time = epoch if self.shares[int(table.source[window])] is None else step
         draw = draw_seed(self.seed, time, window)
         return PlanRow(position, step, epoch, window, *where, draw, labelled=bool(table.labelled[window]))

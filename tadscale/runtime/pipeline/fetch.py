@@ -57,7 +57,9 @@ def fetch_packet(
         StorageError: the storage cannot be reached: a fault of the system, which no window is blamed for.
     """
     manifest, plan = open_plan(spec, read)
-    rows = [plan.row(step, slot, int(plan.batch(step)[slot])) for step, slot in layout.slots(packet)]
+    slots = layout.slots(packet)
+    batches = {step: plan.batch(step) for step in {step for step, _ in slots}}
+    rows = [plan.row(step, slot, int(batches[step][slot])) for step, slot in slots]
     fetchers = [WindowFetcher(open_cache(cache) if cache else None) for _ in rows]
     loaded = [
         _load(row, manifest, spec.window, flow_url, fetcher, memo) for row, fetcher in zip(rows, fetchers, strict=True)
