@@ -1,5 +1,6 @@
 """The networks that a job trains, and what its settings say of each: its schedule, its windows, its architecture."""
 
+from tadscale.data.source import Source
 from tadscale.engine.optim import OptimConfig
 from tadscale.flow.motion import motion_channels
 from tadscale.models.config import ModelConfig
@@ -22,6 +23,16 @@ def settings_of(job: JobConfig, mode: Mode) -> JobConfig:
     window = window.model_copy(update={"frames": job.pretrain.frames, "stride_frames": job.pretrain.frames})
     data = job.data.model_copy(update={"window": window})
     return job.model_copy(update={"optim": job.pretrain.optim, "data": data})
+
+
+def learns_from_unlabelled(mode: Mode) -> bool:
+    """Whether something is learned of windows without ground truth: of a teacher, or of the videos themselves."""
+    return mode in DISTILLING or mode == "pretrain"
+
+
+def sources_of(job: JobConfig, mode: Mode) -> tuple[Source, ...]:
+    """What a mode is trained on: what has no labels is for those alone who need none."""
+    return tuple(one for one in job.data.training_sources if one.labelled or learns_from_unlabelled(mode))
 
 
 def kept_epochs_of(job: JobConfig, mode: Mode) -> tuple[int, ...]:

@@ -17,7 +17,15 @@ from tadscale.engine.steps import StudentConfig, delayed
 from tadscale.network import Mode, NetworkSpec, read_spec
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
-from tadscale.runtime.stage.modes import DISTILLING, architecture, kept_epochs_of, network_of, settings_of, stage_modes
+from tadscale.runtime.stage.modes import (
+    DISTILLING,
+    architecture,
+    kept_epochs_of,
+    network_of,
+    settings_of,
+    sources_of,
+    stage_modes,
+)
 from tadscale.runtime.stage.plan_spec import PlanSpec
 from tadscale.runtime.stage.result import StageFiles
 
@@ -78,13 +86,11 @@ class Stage(StageFiles, Config):
 
     @property
     def plan(self) -> PlanSpec:
-        """The part that decides the plan. What has no labels is for those alone who learn from a teacher, too."""
-        job = self.job
-        sources = job.data.training_sources
+        """The part that decides the plan."""
         return PlanSpec(
-            sources=tuple(source for source in sources if source.labelled or self.needs_no_labels),
+            sources=sources_of(self.job, self.mode),
             window=self.window,
-            seed=job.seed,
+            seed=self.job.seed,
             epochs=self.optim.epochs,
             global_batch=self.optim.global_batch,
         )
@@ -98,11 +104,6 @@ class Stage(StageFiles, Config):
     def distils(self) -> bool:
         """Whether a teacher is needed."""
         return self.mode in DISTILLING
-
-    @property
-    def needs_no_labels(self) -> bool:
-        """Whether something is learned of windows without ground truth."""
-        return self.distils or self.mode == "pretrain"
 
     @property
     def needs_frames(self) -> bool:

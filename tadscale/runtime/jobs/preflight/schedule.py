@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tadscale.data.plan import Plan
 from tadscale.data.source import training_windows
 from tadscale.runtime.jobs.preflight.facts import Facts
-from tadscale.runtime.stage.modes import settings_of
+from tadscale.runtime.stage.modes import learns_from_unlabelled, settings_of, sources_of
 
 
 def shares(facts: Facts) -> Iterator[str]:
@@ -32,9 +32,7 @@ def plan(facts: Facts) -> Iterator[str]:
     """Windows and the sources' shares make up global batches."""
     for mode in facts.modes:
         settings = settings_of(facts.job, mode)
-        alike = mode in ("pretrain", facts.job.student.mode)
-        sources = [source for source in facts.job.data.training_sources if source.labelled or alike]
-        manifest = facts.training if alike else facts.labelled_training
+        manifest = facts.training if learns_from_unlabelled(mode) else facts.labelled_training
         Plan(
             windows=training_windows(manifest, settings.data.window, settings.seed),
             seed=settings.seed,
@@ -42,6 +40,6 @@ def plan(facts: Facts) -> Iterator[str]:
             epochs=settings.optim.epochs,
             manifest_digest="",
             settings_digest="",
-            shares=tuple(source.share for source in sources),
+            shares=tuple(source.share for source in sources_of(facts.job, mode)),
         )
     yield from ()
