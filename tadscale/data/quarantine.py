@@ -138,6 +138,14 @@ class QuarantineLedger:
                 self.add(QuarantineEntry(**json.loads(line)))
 
 
+def check_within_budget(bad: Iterable[QuarantineEntry], max_fraction: float, total_videos: int) -> None:
+    """Raise `QuarantineExceeded` if more of so many videos are bad than that share, or all are."""
+    ledger = QuarantineLedger(QuarantineBudget(max_fraction=max_fraction))
+    for entry in bad:
+        ledger.add(entry)
+    ledger.check(total_videos)
+
+
 def _place(entry: QuarantineEntry) -> str:
     """Which video; a shard is known only where there are shards already."""
     return f"{entry.shard}: {entry.key}" if entry.shard else entry.key

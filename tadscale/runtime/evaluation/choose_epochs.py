@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from tadscale.data.manifest import Manifest
-from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+from tadscale.data.quarantine import check_within_budget
 from tadscale.data.storage import join, write_bytes
 from tadscale.errors import UserError
 from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
@@ -104,10 +104,7 @@ def _on_validation(job: JobConfig, videos: TestVideos, kept: Mapping[int, Choice
         inference=job.evaluate.inference,
         motion=here.motion,
     )
-    bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
-    for failure in detected.failures:
-        bad.add(failure)
-    bad.check(len(videos.segments))
+    check_within_budget(detected.failures, job.data.quarantine_budget, len(videos.segments))
     truth = GroundTruth.from_segments(videos.segments)
     return {
         int(epoch): evaluate_detections(

@@ -8,7 +8,7 @@ import numpy as np
 
 from tadscale.data.annotations import AnnotatedVideo, detections_document, ground_truth_document
 from tadscale.data.manifest import Manifest
-from tadscale.data.quarantine import QuarantineBudget, QuarantineLedger
+from tadscale.data.quarantine import check_within_budget
 from tadscale.data.storage import join, write_bytes
 from tadscale.metrics.average_precision import MeanAveragePrecision, evaluate_detections
 from tadscale.metrics.tables import DetectionTable, GroundTruth
@@ -95,10 +95,7 @@ def evaluate_models(
     chosen = {name: table for name, table in tables.items() if not name.endswith(LAST)}
     _diagnose(job, run, videos, truth, chosen)
     _picture(job, run, stages, manifest, videos, chosen)
-    bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
-    for failure in detected.failures:
-        bad.add(failure)
-    bad.check(len(videos.segments))
+    check_within_budget(detected.failures, job.data.quarantine_budget, len(videos.segments))
     return scores
 
 

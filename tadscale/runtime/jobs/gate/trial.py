@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tadscale.data.manifest import Manifest
-from tadscale.data.quarantine import QuarantineBudget, QuarantineEntry, QuarantineLedger
+from tadscale.data.quarantine import QuarantineEntry, check_within_budget
 from tadscale.metrics.tables import DetectionTable, GroundTruth
 from tadscale.runtime.evaluation.detect_videos import detect_videos
 from tadscale.runtime.evaluation.score_models import TestVideos
@@ -33,13 +33,12 @@ def hold_trial(job: JobConfig, manifest: Manifest, contenders: Sequence[Contende
     """
     videos = TestVideos.of(manifest, job.data.test_subset)
     detections: dict[str, list[Detection]] = {}
-    bad = QuarantineLedger(QuarantineBudget(max_fraction=job.data.quarantine_budget))
+    bad: list[QuarantineEntry] = []
     for members in _passes(contenders):
         found, failures = _detect(job, members)
         detections |= found
-        for failure in failures:
-            bad.add(failure)
-    bad.check(len(videos.segments))
+        bad += failures
+    check_within_budget(bad, job.data.quarantine_budget, len(videos.segments))
     lost = {entry.key for entry in bad}
     tables = [
         DetectionTable.from_detections(row for row in detections[one.url] if row.video not in lost)
