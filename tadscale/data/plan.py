@@ -6,7 +6,7 @@ and whatever the number of workers, the remaining global batches hold exactly th
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,12 +156,6 @@ class Plan:
         assert 0 <= rank < world_size
         share = self.global_batch // world_size
         return self.batch(step)[rank * share : (rank + 1) * share]
-
-    def rows(self, first_step: int = 0) -> Iterator[PlanRow]:
-        """Every slot from a step to the end of the run, empty ones included, in order of position."""
-        for step in range(first_step, self.total_steps):
-            for slot, window in enumerate(self.batch(step).tolist()):
-                yield self.row(step, slot, window)
 
     def row(self, step: int, slot: int, window: int) -> PlanRow:
         """What the pipeline needs to know to fill one slot."""

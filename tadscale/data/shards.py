@@ -20,6 +20,8 @@ from tadscale.data.storage import join, list_names, remove, upload
 from tadscale.data.survey import survey_video
 from tadscale.errors import UserError
 
+SHARD_BYTES = 256 << 20
+"""A shard is closed before it would grow beyond this; one video alone may."""
 OWN_SHARD = re.compile(r"shard-\d{6}\.tar")
 
 log = logging.getLogger(__name__)
@@ -49,7 +51,6 @@ def write_shards(
     samples: Iterable[VideoSample],
     url: str,
     *,
-    shard_bytes: int = 256 * 2**20,
     videos_per_shard: int | None = None,
     classes: Iterable[str] | None = None,
     ledger: QuarantineLedger | None = None,
@@ -65,8 +66,7 @@ def write_shards(
     Args:
         samples: the videos, in the order that the manifest will keep.
         url: a folder: a local path or `s3://bucket/prefix`.
-        shard_bytes: a shard is closed before it would grow beyond this (one video alone may).
-        videos_per_shard: a shard is also closed at this many videos.
+        videos_per_shard: a shard is closed at this many videos, too.
         classes: the labels that may occur; by default those that do.
         ledger: takes unusable videos; without one they are errors.
         overwrite: replace a set of shards that is already there.
@@ -80,7 +80,7 @@ def write_shards(
     """
     _claim(url, overwrite)
     rows: list[VideoRow] = []
-    with TemporaryDirectory() as scratch, _ShardWriter(url, Path(scratch), shard_bytes, videos_per_shard) as writer:
+    with TemporaryDirectory() as scratch, _ShardWriter(url, Path(scratch), videos_per_shard) as writer:
         for sample in samples:
             try:
                 rows.append(writer.add(sample))
@@ -123,8 +123,8 @@ def _claim(url: str, overwrite: bool) -> None:
 class _ShardWriter:
     """Appends samples to the current shard, and uploads it when it is full."""
 
-    def __init__(self, url: str, scratch: Path, max_bytes: int, max_videos: int | None) -> None:
-        self.url, self.scratch, self.max_bytes, self.max_videos = url, scratch, max_bytes, max_videos
+    def __init__(self, url: str, scratch: Path, max_videos: int | None) -> None:
+        self.url, self.scratch, self.max_videos = url, scratch, max_videos
         self.shards = self.videos = 0
         self.keys: set[str] = set()
         self.tar: Any = None
@@ -177,7 +177,7 @@ class _ShardWriter:
     def _make_room(self, size: int) -> None:
         if self.tar is not None:
             end = self.tar.tarstream.offset + size + 2 * tarfile.BLOCKSIZE  # the end mark
-            full = -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE > self.max_bytes  # tars end with a whole record
+            full = -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE > SHARD_BYTES  # tars end with a whole record
             if full or self.videos == self.max_videos:
                 self._close()
                 self._upload()

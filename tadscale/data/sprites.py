@@ -20,8 +20,6 @@ from tadscale.data.shards import VideoSample
 from tadscale.data.sprites_render import SceneStyle, Sprite, render
 from tadscale.segments import Segment
 
-MOTIONS = ("left", "right", "clockwise", "anticlockwise", "expand", "contract", "up", "down")
-APPEARANCES = ("red", "green", "blue", "violet")
 SUBSETS = ("train", "validation", "test")
 
 Movement = Literal["left", "right", "clockwise", "anticlockwise", "expand", "contract", "up", "down"]

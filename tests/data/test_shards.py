@@ -73,13 +73,15 @@ def test_resharding_keeps_the_digest(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
-def test_a_shard_is_closed_before_it_grows_beyond_its_size(tmp_path: Path) -> None:
+def test_a_shard_is_closed_before_it_grows_beyond_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 16 * 1024
-    write_shards(SAMPLES, str(tmp_path / "a"), shard_bytes=largest)
+    monkeypatch.setattr(shards_module, "SHARD_BYTES", largest)
+    write_shards(SAMPLES, str(tmp_path / "a"))
     tars = [p for p in (tmp_path / "a").iterdir() if p.suffix == ".tar"]
     assert 2 <= len(tars) < len(SAMPLES)
     assert all(p.stat().st_size <= largest for p in tars)
-    write_shards(SAMPLES, str(tmp_path / "b"), shard_bytes=1)
+    monkeypatch.setattr(shards_module, "SHARD_BYTES", 1)
+    write_shards(SAMPLES, str(tmp_path / "b"))
     assert len(list_names(str(tmp_path / "b"))) == len(SAMPLES) + 1  # each alone, none refused
 
 

@@ -12,6 +12,7 @@ from tadscale.data.manifest import VideoRow, make_manifest, read_manifest, write
 from tadscale.data.plan import EMPTY, Plan
 from tadscale.data.source import Source, open_sources, tile_sources, training_windows
 from tadscale.data.windows import WindowConfig
+from tests.data.test_plan import rows_of
 
 WINDOW = WindowConfig(frames=16, stride_frames=8)
 
@@ -104,7 +105,7 @@ def test_videos_without_annotations_are_never_taken_for_background(tmp_path: Pat
     with pytest.raises(ValueError, match="6 videos of subset 'train' were indexed without annotations"):
         open_sources((Source(url=url),))
     plan = plan_of(Source(url=url, labelled=False))
-    assert not any(row.labelled for row in plan.rows() if row.window != EMPTY)
+    assert not any(row.labelled for row in rows_of(plan) if row.window != EMPTY)
 
 
 def test_that_labels_are_not_read_is_part_of_the_digests(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ def test_every_worker_gets_about_the_same_mixture(mixed: tuple[Source, ...]) -> 
 def test_a_window_that_comes_again_within_an_epoch_is_augmented_anew(mixed: tuple[Source, ...]) -> None:
     plan = plan_of(*mixed, global_batch=8, epochs=1)
     draws: dict[int, list[int]] = {}
-    for row in plan.rows():
+    for row in rows_of(plan):
         draws.setdefault(row.window, []).append(row.draw_seed)
     again = [seeds for window, seeds in draws.items() if window != EMPTY and len(seeds) > 1]
     assert again

@@ -1,31 +1,12 @@
-"""Inflation and other input channels: against slow loops, and by what they promise of the network's answer."""
+"""Other input channels: against slow loops, and by what they promise of the network's answer."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tadscale.models.backbones.published.adapt import adapt_input_channels, inflate
+from tadscale.models.backbones.published.adapt import adapt_input_channels
 
 WEIGHT = torch.randn(4, 3, 5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("frames", [1, 3])
-def test_inflation_against_loops(frames):
-    expected = torch.empty(4, 3, frames, 5, 2, dtype=torch.float64)
-    for out in range(4):
-        for channel in range(3):
-            for t in range(frames):
-                for y in range(5):
-                    for x in range(2):
-                        expected[out, channel, t, y, x] = WEIGHT[out, channel, y, x] / frames
-    torch.testing.assert_close(inflate(WEIGHT, frames), expected)
-
-
-def test_a_still_video_is_answered_as_its_picture():
-    picture = torch.randn(1, 3, 8, 7, dtype=torch.float64)
-    video = picture[:, :, None].expand(-1, -1, 5, -1, -1)
-    answer = F.conv3d(video, inflate(WEIGHT, 3))  # [1, 4, 3, 4, 6]
-    torch.testing.assert_close(answer, F.conv2d(picture, WEIGHT)[:, :, None].expand_as(answer))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
@@ -51,25 +32,16 @@ def test_as_many_channels_keep_what_each_has_learned():
     assert torch.equal(adapt_input_channels(WEIGHT, 3), WEIGHT)
 
 
-def test_channels_and_frames_may_be_changed_in_either_order():
-    torch.testing.assert_close(adapt_input_channels(inflate(WEIGHT, 3), 2), inflate(adapt_input_channels(WEIGHT, 2), 3))
-
-
 def test_the_result_may_be_written_to():
-    inflate(WEIGHT, 3).add_(1)  # fails on an expanded view
-    adapt_input_channels(WEIGHT, 2).add_(1)
+    adapt_input_channels(WEIGHT, 2).add_(1)  # fails on an expanded view
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (4, 3, 1, 5, 2, 2)])
 def test_what_is_no_convolution_is_refused(shape):
-    with pytest.raises(ValueError, match="weight of 4 dimensions is wanted"):
-        inflate(torch.zeros(shape), 3)
     with pytest.raises(ValueError, match="weight of 4 or 5 dimensions is wanted"):
         adapt_input_channels(torch.zeros(shape), 2)
 
 
-def test_no_frames_and_no_channels_are_refused():
-    with pytest.raises(ValueError, match="at least one frame"):
-        inflate(WEIGHT, 0)
+def test_no_channels_are_refused():
     with pytest.raises(ValueError, match="at least one channel"):
         adapt_input_channels(WEIGHT, 0)
