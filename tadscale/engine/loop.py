@@ -1,5 +1,6 @@
 """The one training loop, for every mode."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -163,5 +164,5 @@ def check_positions(batch: WindowBatch | None, expected: Tensor, step: int) -> N
 
 def check_finite(losses: dict[str, float], step: int) -> None:
     """Stop at the first loss that is not a number: what follows it would only bury the cause."""
-    if not all(map(torch.isfinite, map(torch.tensor, losses.values()))):
+    if not all(map(math.isfinite, losses.values())):
         raise Diverged(f"step {step}: a loss is not finite: {losses}. Lower optim.lr or raise optim.warmup_epochs.")
