@@ -1,4 +1,4 @@
-"""RAFT's encoders: frames to maps of 1/8 of their size (Teed and Deng, ECCV 2020, section 3.1; see `raft_network`)."""
+"""RAFT's encoders: frames to maps of 1/8 of their size (Teed and Deng, ECCV 2020, section 3.1; see `network`)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

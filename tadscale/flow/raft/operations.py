@@ -1,6 +1,6 @@
 """What RAFT does without parameters: correlate all positions, look correlations up, bring a flow to full size.
 
-Sections and equations are those of Teed and Deng, ECCV 2020 (see `raft_network`).
+Sections and equations are those of Teed and Deng, ECCV 2020 (see `network`).
 """
 
 import math

@@ -65,7 +65,7 @@ class RankBatches(Iterator[WindowBatch]):
         self.teacher_cache = CacheCount()
         """What became of its windows in the cache of what the teacher says, where there is one."""
         self.over_budget = False
-        """Whether this rank's latest bad video was one too many."""
+        """Whether a bad video of this rank was one too many."""
 
     def __next__(self) -> WindowBatch:
         asked, asked_unix_s = time.monotonic(), time.time()
