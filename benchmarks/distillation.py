@@ -45,9 +45,10 @@ from tadscale.data.shards import write_shards
 from tadscale.data.sprites import SUBSETS as SPRITE_SUBSETS
 from tadscale.data.sprites import class_names, draw_video
 from tadscale.engine.optim import without_start
-from tadscale.engine.start import BACKBONE, is_published, load_start
+from tadscale.engine.start import is_published, load_start
 from tadscale.engine.steps import delayed
 from tadscale.flow.motion import build_motion
+from tadscale.models.backbones.base import BACKBONE
 from tadscale.models.detector import DetectorOutput
 from tadscale.models.heads.objective import build_objective
 from tadscale.network import Mode, load_network, save_network, spec_digest

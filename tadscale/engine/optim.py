@@ -8,9 +8,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from tadscale.config import Config
-
-BACKBONE = "backbone."
-"""Prefix of the backbone's parameters in every network."""
+from tadscale.models.backbones.base import BACKBONE
 
 
 class OptimConfig(Config):

@@ -8,11 +8,10 @@ from torch import Tensor
 from tadscale import weights
 from tadscale.data.storage import read_bytes
 from tadscale.errors import UserError
-from tadscale.models.backbones.base import Backbone
+from tadscale.models.backbones.base import BACKBONE, Backbone
 from tadscale.models.backbones.published.loading import COLOURS
 from tadscale.network import NetworkSpec, read_spec, read_weights
 
-BACKBONE = "backbone."
 FILES = (*weights.PICKLES, weights.SAFETENSORS)
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadscale.models.backbones.base import BackboneSettings
+from tadscale.models.backbones.base import BACKBONE, BackboneSettings
 from tadscale.models.detector import as_input
 
 COLOUR_CHANNELS = 3
@@ -63,7 +63,7 @@ class PretextNetwork(nn.Module):
 
 def backbone_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A trained pretext network's tensors without its readings: what is kept as a start."""
-    return {name: value for name, value in state.items() if name.startswith("backbone.")}
+    return {name: value for name, value in state.items() if name.startswith(BACKBONE)}
 
 
 def luma_and_chroma(pictures: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from tadscale.config import Config
 from tadscale.errors import UserError
 from tadscale.weights import Match
 
+BACKBONE = "backbone."
+"""Prefix of the backbone's parameters in every network."""
+
 
 class Backbone(nn.Module):
     """Video or motion `[B, C_in, T, H, W]` to features `[B, out_channels, ceil(T / stride)]`, pooled over space.
