@@ -11,6 +11,7 @@ from tadscale.runtime.models.open_model import MODELS, parse_model
 from tadscale.runtime.models.registry import Registry
 from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.local_paths import with_absolute_paths
+from tadscale.runtime.stage.places import NETWORKS, places
 from tadscale.runtime.tracking.track import resolve_tracking_uri
 
 
@@ -34,9 +35,8 @@ class Contents:
         """
         job = with_absolute_paths(job)
         found = {url: self._at(url, _data_digest) for url in (job.data.url, *_sources(job))}
-        appearance = job.student.appearance_teacher
-        for url in (job.model.backbone.weights, job.teacher.url, appearance and appearance.url):
-            if url and not url.startswith(self._inside):
+        for url in places(job, NETWORKS).values():
+            if not url.startswith(self._inside):
                 found[url] = self._at(url, lambda url: _network_digest(job, url))
         if job.motion.flow_url:
             found[job.motion.flow_url] = self._at(job.motion.flow_url, lambda _: motion_fingerprint(job.motion))

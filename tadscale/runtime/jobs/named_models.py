@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import PurePath
 
 from tadscale.data.storage import join, read_bytes, write_bytes
@@ -9,11 +10,13 @@ from tadscale.engine.start import is_published
 from tadscale.network import NetworkSpec, read_spec, read_weights, save_network
 from tadscale.runtime.models.open_model import MODELS, open_model
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.places import NETWORKS, with_places
 from tadscale.runtime.tracking.track import resolve_tracking_uri
 from tadscale.serving.predictor import detector_folder
 
 LAID_TEACHER = "named-teacher"
 """Folder of a run that holds the registered teacher which its job names."""
+LAID = dict(zip(NETWORKS, (LAID_TEACHER, "named-appearance-teacher", "named-start"), strict=True))
 
 
 def with_named_models_at_hand(job: JobConfig) -> JobConfig:
@@ -24,16 +27,7 @@ def with_named_models_at_hand(job: JobConfig) -> JobConfig:
         ValueError: there is no such model, or it is damaged.
         StorageError: the storage cannot be reached.
     """
-    teacher = job.teacher.model_copy(update={"url": _at_hand(job, job.teacher.url, LAID_TEACHER)})
-    student = job.student
-    if student.appearance_teacher is not None:
-        url = _at_hand(job, student.appearance_teacher.url, "named-appearance-teacher")
-        appearance = student.appearance_teacher.model_copy(update={"url": url})
-        student = student.model_copy(update={"appearance_teacher": appearance})
-    start = _at_hand(job, job.model.backbone.weights, "named-start")
-    backbone = job.model.backbone.model_copy(update={"weights": start})
-    model = job.model.model_copy(update={"backbone": backbone})
-    return job.model_copy(update={"teacher": teacher, "student": student, "model": model})
+    return with_places(job, LAID, partial(_at_hand, job))
 
 
 @contextmanager
@@ -59,17 +53,10 @@ def opened_models(job: JobConfig) -> Iterator[JobConfig]:
     """
     with ExitStack() as stack:
 
-        def here(url: str | None) -> str | None:
-            return url and stack.enter_context(opened(url, resolve_tracking_uri(job.tracking, job.storage)))
+        def here(_: str, url: str) -> str:
+            return stack.enter_context(opened(url, resolve_tracking_uri(job.tracking, job.storage)))
 
-        teacher = job.teacher.model_copy(update={"url": here(job.teacher.url)})
-        student = job.student
-        if student.appearance_teacher is not None:
-            appearance = student.appearance_teacher.model_copy(update={"url": here(student.appearance_teacher.url)})
-            student = student.model_copy(update={"appearance_teacher": appearance})
-        backbone = job.model.backbone.model_copy(update={"weights": here(job.model.backbone.weights)})
-        model = job.model.model_copy(update={"backbone": backbone})
-        yield job.model_copy(update={"teacher": teacher, "student": student, "model": model})
+        yield with_places(job, NETWORKS, here)
 
 
 def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:
@@ -86,13 +73,11 @@ def named_appearance_teacher(job: JobConfig) -> NetworkSpec | None:
         return read_spec(url)
 
 
-def _at_hand(job: JobConfig, url: str | None, folder: str) -> str | None:
+def _at_hand(job: JobConfig, setting: str, url: str) -> str:
     """Where the network of `models:/NAME@alias` was laid, or a local one that other nodes do not see; else the URL."""
-    if url is None:
-        return None
+    here = join(job.run_url, LAID[setting])
     if not url.startswith(MODELS):
-        return _laid(url, join(job.run_url, folder)) if "://" not in url and "://" in job.storage else url
-    here = join(job.run_url, folder)
+        return _laid(url, here) if "://" not in url and "://" in job.storage else url
     with opened(url, resolve_tracking_uri(job.tracking, job.storage)) as source:
         return _laid(source, here)
 

@@ -1,12 +1,12 @@
 """Local paths as seen from where a job was started: its processes run in other folders."""
 
 from pathlib import Path
-from typing import Any
 
-from tadscale.config import Config
-from tadscale.engine.steps import StudentConfig
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.runtime.stage.places import PLACES, with_places
 
+FILES = ("data.cache.path", "motion.raft.weights", "cluster.deepspeed_preset")
+"""Settings that name what is on a machine, besides those that name places."""
 UPLOADED = "working_dir_files"
 """Folder under which Ray lays what `ray job submit --working-dir` uploads; it is removed when no job uses it any more."""
 
@@ -28,30 +28,6 @@ def uploaded_folder(folder: Path) -> Path | None:
 
 def with_absolute_paths(job: JobConfig) -> JobConfig:
     """The same job, every local path in it absolute."""
-    cache = job.data.cache and _updated(job.data.cache, path=job.data.cache.path)
-    taught = job.teacher.cache and _updated(job.teacher.cache, url=job.teacher.cache.url)
-    sources = tuple(_updated(source, url=source.url) for source in job.data.sources)
-    backbone = _updated(job.model.backbone, weights=job.model.backbone.weights)
-    raft = _updated(job.motion.raft, weights=job.motion.raft.weights)
-    return job.model_copy(
-        update={
-            "storage": absolute(job.storage),
-            "data": _updated(job.data, url=job.data.url).model_copy(update={"sources": sources, "cache": cache}),
-            "motion": _updated(job.motion, flow_url=job.motion.flow_url).model_copy(update={"raft": raft}),
-            "teacher": _updated(job.teacher, url=job.teacher.url).model_copy(update={"cache": taught}),
-            "student": _with_absolute_teacher(job.student),
-            "model": job.model.model_copy(update={"backbone": backbone}),
-            "cluster": _updated(job.cluster, deepspeed_preset=job.cluster.deepspeed_preset),
-        }
-    )
-
-
-def _with_absolute_teacher(student: StudentConfig) -> StudentConfig:
-    if student.appearance_teacher is None:
-        return student
-    teacher = _updated(student.appearance_teacher, url=student.appearance_teacher.url)
-    return student.model_copy(update={"appearance_teacher": teacher})
-
-
-def _updated(settings: Config, **paths: str | None) -> Any:
-    return settings.model_copy(update={name: path and absolute(path) for name, path in paths.items()})
+    job = with_places(job, (*PLACES, *FILES), lambda _, place: absolute(place))
+    sources = tuple(source.model_copy(update={"url": absolute(source.url)}) for source in job.data.sources)
+    return job.model_copy(update={"data": job.data.model_copy(update={"sources": sources})})

@@ -8,6 +8,7 @@ from tadscale.data.storage import open_filesystem
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.models.open_model import MODELS, parse_model
 from tadscale.runtime.stage.local_paths import is_relative, uploaded_folder
+from tadscale.runtime.stage.places import PLACES, places
 
 NEEDED = (
     "torch",
@@ -60,15 +61,5 @@ def lasting(facts: Facts) -> Iterator[str]:
 
 def _named(facts: Facts) -> dict[str, str]:
     """Every place by its setting."""
-    job = facts.job
-    named = {
-        "storage": job.storage,
-        "data.url": job.data.url,
-        "motion.flow_url": job.motion.flow_url,
-        "teacher.url": job.teacher.url,
-        "teacher.cache.url": job.teacher.cache and job.teacher.cache.url,
-        "student.appearance_teacher.url": job.student.appearance_teacher and job.student.appearance_teacher.url,
-        "model.backbone.weights": job.model.backbone.weights,
-    }
-    named |= {f"data.sources[{index}].url": source.url for index, source in enumerate(job.data.sources)}
-    return {name: url for name, url in named.items() if url}
+    sources = {f"data.sources[{index}].url": source.url for index, source in enumerate(facts.job.data.sources)}
+    return places(facts.job, PLACES) | sources
