@@ -1,7 +1,7 @@
 """A folder of `.npy` files, one for each video, written as their features are computed: what is there is not done again."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,17 @@ DIGESTS_NAME = "computed_of.json"
 Compute = Callable[[bytes, float], NDArray[np.float32]]
 """Features `[T, C]` of an encoded video and its length in seconds."""
 
+NOTHING: Mapping[str, bytes] = {}
+
 
 def write_feature_files(
-    videos: Manifest, url: str, compute: Compute, identity: str, ledger: QuarantineLedger, watch: Watch = unwatched
+    videos: Manifest,
+    url: str,
+    compute: Compute,
+    identity: str,
+    ledger: QuarantineLedger,
+    watch: Watch = unwatched,
+    beside: Mapping[str, bytes] = NOTHING,
 ) -> int:
     """Write `URL/KEY.npy` for every video that has none yet. A file appears when it is whole, so a run may be interrupted.
 
@@ -39,6 +47,7 @@ def write_feature_files(
         identity: what makes them, in words: files of another make are not mixed with these.
         ledger: takes videos that cannot be decoded.
         watch: told after each of the missing videos how many are done.
+        beside: files by name that say how features are made, written before the first is.
 
     Returns:
         How many were computed now.
@@ -53,6 +62,8 @@ def write_feature_files(
     if earlier not in ("", identity):
         raise UserError(f"{url} holds features of {earlier}, and these are of {identity}: write to another folder")
     write_bytes(note, identity.encode())
+    for name, data in beside.items():
+        write_bytes(join(url, name), data)
     missing, computed = _missing(videos, url), 0
     for index in watched(missing, watch):
         row = videos.row(index)

@@ -12,13 +12,20 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from tadscale.config import Config
 from tadscale.data.annotations import read_database
 from tadscale.data.decode import VideoInfo
+from tadscale.data.extractor_spec import (
+    EXTRACTOR_NAME,
+    EXTRACTOR_WEIGHTS_NAME,
+    ExtractorSpec,
+    read_extractor_spec,
+    read_extractor_weights,
+)
 from tadscale.data.features import RGB_SUFFIX, FeatureRows, npy_bytes, parse_rows
 from tadscale.data.folder import list_folder
 from tadscale.data.matching import match_files
 from tadscale.data.pack import Packed, with_subsets, write_packed
 from tadscale.data.quarantine import DataError, QuarantineEntry, QuarantineLedger, reason_of
 from tadscale.data.shards import VideoSample
-from tadscale.data.storage import join, read_bytes
+from tadscale.data.storage import join, read_bytes, write_bytes
 from tadscale.data.suspicions import Suspicions
 from tadscale.data.watched import Watch, unwatched, watched
 from tadscale.errors import UserError
@@ -66,7 +73,8 @@ def pack_features(
     """Write shards of the features in a folder and below, as far as an annotation file knows their videos.
 
     Files are matched with videos as `tadscale.data.pack.pack` does it. Where the annotations do not say how long a video is,
-    it lasts to the end of the last row's clip.
+    it lasts to the end of the last row's clip. What says in the folder how its features were made (`data extract` does) goes
+    into the manifest, and its weights beside the shards.
 
     Args:
         directory: path or URL of the folder, with a file `KEY.npy` for each video: rows `[T, C]`.
@@ -80,7 +88,8 @@ def pack_features(
         watch: told after each video how many are done.
 
     Raises:
-        UserError: no file matches, none holds features, flow is said to be in two places, or see `pack`.
+        UserError: no file matches, none holds features, flow is said to be in two places, the folder says that its features
+            are others, or see `pack`.
         QuarantineExceeded: too many videos have no features, or unusable ones.
         StorageError: the storage cannot be reached or refuses.
     """
@@ -97,6 +106,8 @@ def pack_features(
     ledger = QuarantineLedger() if ledger is None else ledger
     reader = _Reader(directory, flow_directory, flow, files, entries, ledger, Suspicions())
     features, flow_channels = reader.describe(matches.files)
+    extractor = read_extractor_spec(directory)
+    weights = b"" if extractor is None else _weights(directory, extractor, features, files)
     samples = reader.samples(matches.files, features, flow_channels, watch)
     packed = write_packed(
         samples,
@@ -107,11 +118,29 @@ def pack_features(
         overwrite=overwrite,
         features=features,
         flow_channels=flow_channels,
+        extractor=extractor,
     )
+    if extractor is not None:
+        write_bytes(join(url, EXTRACTOR_WEIGHTS_NAME), weights)
     stated = any(_stated(entries[key]) is not None for key in matches.files)
     return packed._replace(
         warnings=(*packed.warnings, *_doubts(files, features.channels, flow_channels, stated=stated))
     )
+
+
+def _weights(directory: str, extractor: ExtractorSpec, features: FeatureRows, files: FeatureFiles) -> bytes:
+    """Those of what made the features of a folder, where they are packed as what they are. Raises `UserError` where not."""
+    where = join(directory, EXTRACTOR_NAME)
+    if features != extractor.rows:
+        raise UserError(
+            f"{where} says that rows are {extractor.rows}, and these are packed as {features}: leave that out"
+        )
+    if files.stated_fps == "follow":
+        raise UserError(
+            f"{where} says that all videos were sampled at {extractor.rows.video_fps:g} frames a second: "
+            "--stated-fps follow would move their rows; say ignore"
+        )
+    return read_extractor_weights(directory, extractor)
 
 
 def _doubts(files: FeatureFiles, rgb: int, flow: int, *, stated: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tadscale.data.extractor_spec import ExtractorSpec
 from tadscale.data.features import FeatureRows
 from tadscale.data.manifest_file import INDEX, MAX_ROWS, ManifestFile, open_manifest_file
 from tadscale.data.manifest_writer import write_manifest_file
@@ -43,6 +44,7 @@ class Manifest:
         features: what a row of features is, in shards that hold them in place of videos.
         flow_channels: channels of the flow features beside them; 0 where there are none.
         stated: digests of all that the files hold from which the rows come; empty if they come from none.
+        extractor: what made the features of videos, where it is known, for one set of shards; no part of the digest.
     """
 
     url: str
@@ -51,6 +53,7 @@ class Manifest:
     features: FeatureRows | None = None
     flow_channels: int = 0
     stated: tuple[str, ...] = ()
+    extractor: ExtractorSpec | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -227,6 +230,7 @@ def _open(url: str) -> Manifest:
 
 def _stored(url: str, file: ManifestFile) -> Manifest:
     features = json.loads(file.notes.get("tadscale.features", "{}"))
+    extractor = file.notes.get("tadscale.extractor")
     classes = tuple(json.loads(file.notes["tadscale.classes"]))
     return Manifest(
         url=url.rstrip("/"),
@@ -235,6 +239,7 @@ def _stored(url: str, file: ManifestFile) -> Manifest:
         features=FeatureRows.model_validate(features["rows"]) if features else None,
         flow_channels=int(features.get("flow_channels", 0)),
         stated=(file.notes["tadscale.digest"],),
+        extractor=ExtractorSpec.model_validate_json(extractor) if extractor else None,
     )
 
 
@@ -292,6 +297,8 @@ def write_manifest(manifest: Manifest) -> None:
     notes = {"tadscale.digest": manifest.digest, "tadscale.classes": json.dumps(manifest.classes)}
     if manifest.features is not None:
         notes["tadscale.features"] = json.dumps(_features_note(manifest))
+    if manifest.extractor is not None:
+        notes["tadscale.extractor"] = manifest.extractor.model_dump_json()
     write_manifest_file(join(manifest.url, MANIFEST_NAME), manifest.rows, notes)
 
 

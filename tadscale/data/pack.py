@@ -98,7 +98,7 @@ def write_packed(
         ledger: takes the videos without a file, too.
         suspicions: of what is read.
         overwrite: replace shards that are already there.
-        content: what the shards hold, if not videos: `features` and `flow_channels` of `write_shards`.
+        content: what the shards hold, if not videos: `features`, `flow_channels` and `extractor` of `write_shards`.
 
     Raises:
         QuarantineExceeded: too many videos are missing, before anything was read or removed; or too many are unusable.

@@ -6,12 +6,14 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
 from tadscale.data.decode import VideoInfo
 from tadscale.data.describe import describe
+from tadscale.data.extractor_spec import ExtractorSpec
 from tadscale.data.features import FLOW_SUFFIX, RGB_SUFFIX, FeatureRows
 from tadscale.data.keys import VIDEO_SUFFIXES, member_name
 from tadscale.data.manifest import MANIFEST_NAME, Manifest, VideoRow, make_manifest, write_manifest
@@ -57,6 +59,7 @@ def write_shards(
     overwrite: bool = False,
     features: FeatureRows | None = None,
     flow_channels: int = 0,
+    extractor: ExtractorSpec | None = None,
 ) -> Manifest:
     """Write videos as `URL/shard-000000.tar`, ..., and `URL/manifest.parquet` last of all.
 
@@ -72,6 +75,7 @@ def write_shards(
         overwrite: replace a set of shards that is already there.
         features: what a row is, where the samples are features; see `Manifest`.
         flow_channels: of the flow features beside them.
+        extractor: what made the features, where it is known.
 
     Raises:
         UserError: the folder already holds shards, a key occurs twice, a label is unknown, or a video is unusable.
@@ -91,6 +95,7 @@ def write_shards(
     if ledger is not None:
         ledger.check(len(rows) + len(ledger))
     manifest = make_manifest(url, rows, classes, features=features, flow_channels=flow_channels)
+    manifest = replace(manifest, extractor=extractor)
     write_manifest(manifest)
     return manifest
 

@@ -133,7 +133,7 @@ def _joined(parts: Sequence[Manifest], classes: Sequence[str]) -> Manifest:
     if len(stored) == len(parts):
         ids = {label: index for index, label in enumerate(classes)}
         rows = StoredRows.joined([some.with_parts(ids=ids) for some in stored])
-        return replace(first, url=url, classes=tuple(classes), rows=rows, stated=stated)
+        return replace(first, url=url, classes=tuple(classes), rows=rows, stated=stated, extractor=None)
     every = (row for part in parts for row in part.rows)
     joined = make_manifest(url, every, classes, features=first.features, flow_channels=first.flow_channels)
     return replace(joined, stated=stated)

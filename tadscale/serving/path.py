@@ -4,7 +4,7 @@ Evaluation, `tadscale detect` and the registered model all go it, so that what i
 it in pieces, on several processes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -62,15 +62,17 @@ class DetectionPath:
         Raises:
             DataError: the video cannot be decoded to its end.
         """
+        times_s = np.arange((table.start_frames + table.valid_frames).max()) / self.window.fps
+        return self.windows(stream_frames(video, times_s, self.window.size, self.window.crop()), table, batch)
+
+    def windows(
+        self, frames: Iterator[NDArray[Any]], table: WindowTable, batch: int
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+        """The same out of a video's frames (or rows of its features), which come one after the other."""
         starts, ends = table.start_frames, table.start_frames + table.valid_frames  # [W]
-        times_s = np.arange(ends.max()) / self.window.fps
-        pictures = stream_frames(video, times_s, self.window.size, self.window.crop())
-        held, first = self.window.blank(0), 0  # [U, H, W, 3], of which the first is sampled frame `first`
-        for begin in range(0, len(table), batch):
-            part = slice(begin, begin + batch)
-            missing = int(ends[part].max()) - first - len(held)
-            held = np.stack([*held[starts[begin] - first :], *islice(pictures, missing)])
-            first = int(starts[begin])
+        parts = [slice(begin, begin + batch) for begin in range(0, len(table), batch)]
+        spans = [(int(starts[part][0]), int(ends[part].max())) for part in parts]
+        for part, held in zip(parts, spans_of(frames, spans), strict=True):
             yield self.cut(held, starts[part], table.valid_frames[part])
 
     def cut(
@@ -131,3 +133,18 @@ class DetectionPath:
             Detection(video=video, label=self.classes[label], start_s=start_s, end_s=end_s, score=score)
             for (start_s, end_s), score, label in rows
         ]
+
+
+def spans_of(frames: Iterator[NDArray[Any]], spans: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+    """Overlapping spans of a stream, `[end - start, ...]` each; what lies before the last one is let go.
+
+    Args:
+        frames: one after the other.
+        spans: first frame and end of each, neither of them decreasing, none behind the end of the one before.
+    """
+    held: Sequence[NDArray[Any]] | NDArray[Any] = []
+    first = 0  # number of the first that is held
+    for start, end in spans:
+        held = np.stack([*held[start - first :], *islice(frames, end - first - len(held))])
+        first = start
+        yield held

@@ -1,9 +1,13 @@
 """Snippet features that a test draws: noise, and in an action's clips the direction of its class, in RGB and in flow."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+
+from tadscale.data.extractor_spec import EXTRACTOR_NAME, EXTRACTOR_WEIGHTS_NAME, ExtractorSpec
+from tadscale.data.features import FeatureRows
 
 CHANNELS, FLOW_CHANNELS = 12, 8
 STRIDE, OFFSET, FPS = 4, 8, 30
@@ -38,3 +42,21 @@ def draw_features(folder: Path, train: int, test: int, seed: int = 0) -> tuple[P
     path = folder / "annotations.json"
     path.write_text(json.dumps({"database": database}))
     return files, path
+
+
+def extractor_of(rows: FeatureRows, folder: Path, weights: bytes = b"weights") -> ExtractorSpec:
+    """Say in a folder that a backbone made its features; nobody builds it of these weights."""
+    spec = ExtractorSpec(
+        rows=rows,
+        frames=16,
+        height=32,
+        width=32,
+        resize="stretch",
+        backbone={"name": "small3d", "width": 4},
+        weights_url="s3://somewhere/start",
+        weights_sha256="ab" * 32,
+        sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    (folder / EXTRACTOR_NAME).write_text(spec.model_dump_json())
+    (folder / EXTRACTOR_WEIGHTS_NAME).write_bytes(weights)
+    return spec

@@ -45,6 +45,20 @@ def test_what_is_there_is_not_computed_again(tmp_path: Path) -> None:
     assert computed(videos, tmp_path / "out") == 1
 
 
+def test_what_makes_them_is_said_before_the_first_is_made(tmp_path: Path) -> None:
+    videos = packed(tmp_path / "data", a=10)
+
+    def seen(video: bytes, duration_s: float) -> NDArray[np.float32]:
+        assert (tmp_path / "out" / "how.json").read_bytes() == b"{}"
+        return length_of(video, duration_s)
+
+    ledger, out = QuarantineLedger(), str(tmp_path / "out")
+    assert write_feature_files(videos, out, seen, "a network", ledger, beside={"how.json": b"{}"}) == 1
+    with pytest.raises(UserError, match="write to another folder"):
+        write_feature_files(videos, out, length_of, "another", ledger, beside={"how.json": b"other"})
+    assert (tmp_path / "out" / "how.json").read_bytes() == b"{}"
+
+
 def test_a_video_that_was_replaced_is_computed_anew(tmp_path: Path) -> None:
     computed(packed(tmp_path / "data", a=10, b=20), tmp_path / "out")
     videos = packed(tmp_path / "data", a=30, b=20)

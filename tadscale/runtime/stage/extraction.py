@@ -1,22 +1,24 @@
 """A job's trained backbones as makers of features: the RGB start, and the backbone of the motion teacher."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tadscale.data.feature_files import Compute
+from tadscale.data.extractor_spec import EXTRACTOR_NAME, EXTRACTOR_WEIGHTS_NAME
+from tadscale.data.feature_files import NOTHING, Compute
 from tadscale.data.motion_identity import motion_fingerprint
 from tadscale.data.windows import WindowConfig
-from tadscale.engine.extract import extract_rows
 from tadscale.engine.start import load_start, start_digest
 from tadscale.errors import UserError
-from tadscale.flow.motion import build_motion
+from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.backbones.base import Backbone, BackboneSettings
 from tadscale.network import load_network, spec_digest
 from tadscale.runtime.stage.job import JobConfig
+from tadscale.serving.extract import Motion, extract_rows
+from tadscale.serving.feature_extractor import NOT_ITS_MAKE, describe_extractor
 
 
 class Extractor(NamedTuple):
@@ -29,10 +31,16 @@ class Extractor(NamedTuple):
     """Sampled frame at the middle of row 0."""
     identity: str
     """Network, weights and sampling, by content."""
+    beside: Mapping[str, bytes]
+    """Files by which it can be built again, where somebody will: what makes RGB features is needed at use, flow is not."""
 
 
-def extractors(job: JobConfig) -> dict[str, Extractor]:
+def extractors(job: JobConfig, given: str | None = None) -> dict[str, Extractor]:
     """`rgb`, from model.backbone.weights, and where teacher.url names a teacher `flow`, from its backbone.
+
+    Args:
+        job: with weights that are at hand.
+        given: where its file names those of RGB, to be told to people.
 
     Raises:
         UserError: no weights are named or they do not fit; the teacher reads other motion than the job's, was trained on
@@ -44,7 +52,12 @@ def extractors(job: JobConfig) -> dict[str, Extractor]:
         raise UserError("features come from a trained backbone: name its weights in model.backbone.weights")
     backbone = job.model.backbone.build(3)
     load_start(backbone, url)
-    rgb = _extractor(backbone, job.data.window, device, f"{_described(job.model.backbone)} {start_digest(url)}")
+    weights_sha256, window = start_digest(url), job.data.window
+    spec, weights = describe_extractor(
+        job.model.backbone, backbone, window, weights_url=given or url, weights_sha256=weights_sha256
+    )
+    beside = {EXTRACTOR_WEIGHTS_NAME: weights, EXTRACTOR_NAME: (spec.model_dump_json(indent=1) + "\n").encode()}
+    rgb = _extractor(backbone, window, device, f"{_described(job.model.backbone)} {weights_sha256}", beside=beside)
     return (
         {"rgb": rgb} if job.teacher.url is None else {"rgb": rgb, "flow": _of_teacher(job, job.teacher.url, rgb.stride)}
     )
@@ -67,24 +80,29 @@ def _of_teacher(job: JobConfig, url: str, stride: int) -> Extractor:
             f"teacher.url: {url} has a row every {backbone.stride} frames, and model.backbone one every {stride}: flow lies "
             "beside RGB row by row; use backbones of one stride"
         )
-    made = partial(extract_rows, motion=build_motion(job.motion))
-    return _extractor(backbone, window, job.cluster.motion_device, f"{fingerprint} {spec_digest(url)}", made)
+    made_by, motion = f"{fingerprint} {spec_digest(url)}", partial(window_motion, build_motion(job.motion))
+    return _extractor(backbone, window, job.cluster.motion_device, made_by, motion=motion)
 
 
 def _extractor(
-    backbone: Backbone, window: WindowConfig, device: str, made_by: str, extract: Callable[..., Any] = extract_rows
+    backbone: Backbone,
+    window: WindowConfig,
+    device: str,
+    made_by: str,
+    *,
+    motion: Motion | None = None,
+    beside: Mapping[str, bytes] = NOTHING,
 ) -> Extractor:
     backbone.to(device).eval().requires_grad_(False)
 
     def compute(video: bytes, duration_s: float) -> NDArray[np.float32]:
-        rows: NDArray[np.float32] = extract(backbone, video, duration_s, window, device=device)
-        return rows
+        return extract_rows(backbone, video, duration_s, window, device=device, motion=motion)
 
     identity = f"{made_by}, {window.frames} frames of {window.height}x{window.width} at {window.fps:g} fps"
     identity += ", cropped" if window.resize == "crop" else ""
-    return Extractor(compute, backbone.stride, backbone.offset, identity)
+    return Extractor(compute, backbone.stride, backbone.offset, identity, beside)
 
 
 def _described(settings: BackboneSettings) -> str:
     """All that decides what a backbone computes besides its weights: a temporal shift shows in none of them."""
-    return settings.model_dump_json(exclude={"weights", "checkpoint"})
+    return settings.model_dump_json(exclude=NOT_ITS_MAKE)

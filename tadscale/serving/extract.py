@@ -1,33 +1,51 @@
 """Features of videos from a trained backbone: one row for every step, wherever a video is cut into chunks."""
 
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tadscale.data.windows import WindowConfig, read_frames, video_frames
+from tadscale.data.decode import stream_frames
+from tadscale.data.stored import EncodedVideo
+from tadscale.data.windows import WindowConfig, video_frames
 from tadscale.errors import UserError
-from tadscale.flow.motion import Motion, window_motion
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.detector import as_input
+from tadscale.serving.path import spans_of
 
 CONTEXT = 4  # a quarter of a chunk is seen on either side of what is kept of it
+Motion = Callable[[Tensor, Sequence[int]], Tensor]
+"""Frames `[1, T, H, W, 3]`, and how many of them exist, to motion `[1, C, T, H, W]`."""
 
 
-@torch.inference_mode()
 def extract_rows(
     backbone: Backbone,
-    video: bytes,
+    video: EncodedVideo,
     duration_s: float,
     window: WindowConfig,
     *,
     device: str,
     motion: Motion | None = None,
 ) -> NDArray[np.float32]:
+    """The features of a video, `[ceil(frames / stride), out_channels]`; see `stream_rows`."""
+    return np.concatenate(list(stream_rows(backbone, video, duration_s, window, device=device, motion=motion)))
+
+
+def stream_rows(
+    backbone: Backbone,
+    video: EncodedVideo,
+    duration_s: float,
+    window: WindowConfig,
+    *,
+    device: str,
+    motion: Motion | None = None,
+) -> Iterator[NDArray[np.float32]]:
     """The features of a video, row `r` at its sampled frame `r * backbone.stride + backbone.offset`.
 
     The backbone sees chunks of a window's length and keeps the middle half of each, so that no row but the video's first and
-    last ones is next to padding.
+    last ones is next to padding. Pictures are decoded once, and those of a chunk are in memory.
 
     Args:
         backbone: in eval mode, on the device.
@@ -37,8 +55,8 @@ def extract_rows(
         device: where it is computed.
         motion: what the backbone reads in place of pictures.
 
-    Returns:
-        `[ceil(frames / stride), out_channels]`.
+    Yields:
+        The rows of each chunk, `[n, out_channels]`.
 
     Raises:
         UserError: the window is too short to be cut into chunks.
@@ -50,15 +68,16 @@ def extract_rows(
         raise UserError(
             f"data.window.frames = {window.frames} is too short for features: {CONTEXT} steps of {stride} frames at least"
         )
-    total, kept, parts = int(video_frames(duration_s, window.fps)), 2 * context, []
-    for first in range(0, total, kept):
-        start, last = max(0, first - context), min(total, first + kept)
-        count = min(total, last + context) - start
-        frames = _whole_steps(torch.from_numpy(read_frames(video, start, count, window))[None].to(device), stride)
-        seen = frames if motion is None else window_motion(motion, frames, [count])
-        steps = backbone(as_input(backbone, seen))[0].float().cpu().numpy().T  # [L, C]
-        parts.append(steps[(first - start) // stride : -(-(last - start) // stride)])
-    return np.concatenate(parts).astype(np.float32)
+    total, kept = int(video_frames(duration_s, window.fps)), 2 * context
+    pictures = stream_frames(video, np.arange(total) / window.fps, window.size, window.crop())
+    firsts = range(0, total, kept)
+    spans = [(max(0, first - context), min(total, first + kept + context)) for first in firsts]
+    for first, (start, end), chunk in zip(firsts, spans, spans_of(pictures, spans), strict=True):
+        with torch.inference_mode():
+            frames = _whole_steps(torch.from_numpy(chunk)[None].to(device), stride)
+            seen = frames if motion is None else motion(frames, [end - start])
+            steps = backbone(as_input(backbone, seen))[0].float().cpu().numpy().T  # [L, C]
+        yield steps[(first - start) // stride : -(-(min(total, first + kept) - start) // stride)].astype(np.float32)
 
 
 def _whole_steps(frames: Tensor, stride: int) -> Tensor:

@@ -1,15 +1,17 @@
 """Features from a backbone: chunk by chunk what a whole video gives, at the rows' own frames."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from tadscale.data.sprites import SpritesConfig, draw_video
 from tadscale.data.windows import WindowConfig, read_frames
-from tadscale.engine.extract import extract_rows
-from tadscale.flow.motion import MotionConfig, build_motion
+from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.i3d import I3dConfig
+from tadscale.serving.extract import extract_rows
 
 LENGTH_S = 9.5
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
@@ -39,7 +41,8 @@ def video() -> bytes:
 def test_chunks_give_what_the_whole_video_gives(video: bytes, stride: int, motion: str | None) -> None:
     backbone, total = Local(stride), 48  # ceil(9.5 s * 5)
     made = None if motion is None else build_motion(MotionConfig(name=motion))
-    rows = extract_rows(backbone, video, LENGTH_S, WINDOW, device="cpu", motion=made)
+    motion_of = None if made is None else partial(window_motion, made)
+    rows = extract_rows(backbone, video, LENGTH_S, WINDOW, device="cpu", motion=motion_of)
     frames = torch.from_numpy(read_frames(video, 0, total, WINDOW))[None]
     whole = backbone(backbone.normalise(frames) if made is None else made(frames))[0].numpy().T
     assert rows.shape == (-(-total // stride), 2)
