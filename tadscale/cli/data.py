@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tadscale.cli.common import EXIT_FAILED, EXIT_OK, Commands, counting
+from tadscale.cli.data_extract import add_extract
 from tadscale.cli.data_features import add_features
 from tadscale.cli.data_import import add_import
 from tadscale.cli.data_index import add_index, add_reading, reading_of
@@ -27,6 +28,7 @@ def add_to(commands: Commands) -> None:
     add_pack(data)
     add_import(data)
     add_features(data)
+    add_extract(data)
     lint = data.add_parser("lint", help="check shards and their manifest")
     lint.add_argument("url", metavar="URL", help="folder, or a brace list: s3://bucket/name-{000..127}.tar")
     lint.add_argument("--decode", action="store_true", help="decode every picture of every video")

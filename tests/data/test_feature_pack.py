@@ -11,6 +11,7 @@ import webdataset as wds
 
 from tadscale.cli import main
 from tadscale.data.augment import Augment
+from tadscale.data.extractor_spec import read_extractor_weights
 from tadscale.data.feature_pack import FeatureFiles, interpolated, pack_features
 from tadscale.data.features import FeatureRows, parse_rows
 from tadscale.data.flow_windows import blank_flow, check_flow, load_flow
@@ -22,6 +23,7 @@ from tadscale.data.source import Source, open_sources
 from tadscale.data.windows import WindowConfig, load_window, tile
 from tadscale.flow.motion import MotionConfig
 from tadscale.runtime.jobs.job_file import load_job
+from tests.data.snippets import extractor_of
 
 FILES = FeatureFiles(stride=4, offset=8, video_fps=30)
 ROWS = FeatureRows(channels=6, stride=4, offset=8, video_fps=30)
@@ -83,6 +85,53 @@ def test_the_manifest_says_what_a_row_is(shards: str):
     assert manifest.digest == read_manifest(shards).digest
     other = make_manifest(shards, manifest.rows, features=ROWS.model_copy(update={"offset": 4.0}), flow_channels=4)
     assert other.digest != manifest.digest
+
+
+def test_what_made_them_goes_into_the_manifest_and_changes_no_digest(tmp_path: Path, annotations: str):
+    rgb = write_features(tmp_path / "rgb", 6)
+    bare = pack_features(str(rgb), annotations, str(tmp_path / "bare"), FILES).manifest
+    assert bare.extractor is None and read_manifest(bare.url).extractor is None
+    spec = extractor_of(ROWS, rgb)
+    url = str(tmp_path / "shards")
+    packed = pack_features(str(rgb), annotations, url, FILES).manifest
+    read = read_manifest(url)
+    assert read.extractor == packed.extractor == spec == read.subset("test").extractor
+    assert read.digest == packed.digest == bare.digest == read_manifest(bare.url).digest
+    assert read_extractor_weights(url, spec) == b"weights"
+    joined = open_sources([Source(url=url, subset="validation"), Source(url=bare.url, subset="test")])
+    assert joined.extractor is None  # of two sets nothing is said
+
+
+def test_features_that_are_packed_as_others_than_they_were_made_are_refused(tmp_path: Path, annotations: str):
+    rgb, url = write_features(tmp_path / "rgb", 6), str(tmp_path / "shards")
+    extractor_of(ROWS, rgb)
+    for changes, says in (
+        ({"offset": 6}, r"extractor\.json says that rows are .*offset=8.* packed as .*offset=6"),
+        ({"stated_fps": "follow"}, r"--stated-fps follow would move their rows"),
+        ({"rgb_channels": 4}, r"says that rows are channels=6 .* packed as channels=4"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            pack_features(str(rgb), annotations, url, FILES.model_copy(update=changes))
+    (rgb / "extractor.safetensors").write_bytes(b"others")
+    with pytest.raises(ValueError, match=r"extractor\.safetensors has digest"):
+        pack_features(str(rgb), annotations, url, FILES)
+    assert not Path(url).exists()
+
+
+def test_the_command_asks_for_nothing_that_is_said_beside_the_files(
+    tmp_path: Path, annotations: str, capsys: pytest.CaptureFixture[str]
+):
+    rgb = write_features(tmp_path / "rgb", 6)
+    command = ["data", "features", str(rgb), annotations, str(tmp_path / "shards")]
+    assert main([*command, "--offset", "8"]) == 1
+    assert "--stride, --video-fps: not given" in " ".join(capsys.readouterr().err.split())
+    spec = extractor_of(ROWS, rgb)
+    assert main(command) == 0
+    manifest = read_manifest(str(tmp_path / "shards"))
+    assert manifest.features == ROWS and manifest.extractor == spec
+    assert main([*command, "--overwrite", "--stride", "5"]) == 1
+    assert main([*command, "--overwrite", "--set", "seed=1"]) == 1
+    assert "--set overrides a setting of a job" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_shards_are_plain_webdataset(shards: str, tmp_path: Path):

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from tadscale.cli import main
-from tadscale.data.features import FeatureRows
-from tadscale.data.manifest import read_manifest
+from tadscale.data.features import FeatureRows, parse_rows
+from tadscale.data.manifest import Manifest, read_manifest
+from tadscale.data.windows import read_video
+from tadscale.network import read_spec
 from tadscale.runtime.stage.extraction import extractors
 from tadscale.runtime.stage.spec import Stage
+from tadscale.serving.feature_extractor import load_extractor
 from tests.runtime.conftest import save_untrained
 
 
@@ -46,6 +49,12 @@ def test_from_a_job_to_shards_of_features(trained, tmp_path: Path, capsys: pytes
     manifest, videos = read_manifest(str(tmp_path / "shards")), read_manifest(stage.job.data.url)
     assert manifest.features == FeatureRows(channels=16, stride=2, offset=0, video_fps=5)
     assert manifest.flow_channels == 16
+    made_by = manifest.extractor
+    assert made_by is not None and made_by.weights_url == urls["baseline"]
+    assert made_by.weights_sha256 == read_spec(urls["baseline"]).weights_sha256
+    assert (made_by.frames, made_by.height, made_by.width, made_by.resize) == (16, 32, 32, "stretch")
+    assert not (out / "flow" / "extractor.json").exists()  # no flow is computed at use
+    _makes_the_same(str(tmp_path / "shards"), manifest, videos)
     of = {row.key: row for row in videos.rows}
     for row in manifest.rows:
         assert row.frames == 15  # 6 s, 5 frames a second, every second one
@@ -55,6 +64,62 @@ def test_from_a_job_to_shards_of_features(trained, tmp_path: Path, capsys: pytes
             of[row.key].duration_s,
         )
         assert np.allclose(row.segments_s, of[row.key].segments_s)
+
+
+def _makes_the_same(url: str, manifest: Manifest, videos: Manifest) -> None:
+    """From what lies beside the shards, row by row."""
+    assert manifest.extractor is not None
+    extractor = load_extractor(url, manifest.extractor)
+    stored, video = manifest.row(4), videos.row(videos.column("key").tolist().index(manifest.row(4).key))
+    rows = np.stack(list(extractor.stream(read_video(video), video.duration_s)))
+    np.testing.assert_array_equal(parse_rows(read_video(stored)), rows)
+
+
+def test_one_command_extracts_and_packs_and_goes_on(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    stage, urls = trained
+    job = stage.job.model_dump(mode="json")
+    job["model"]["backbone"]["weights"], job["teacher"] = urls["baseline"], {"url": urls["teacher"]}
+    path, shards = tmp_path / "job.yaml", tmp_path / "shards"
+    path.write_text(json.dumps(job))
+    command = ["data", "features", str(path), str(shards)]
+    assert main([*command, "--set", "data.quarantine_budget=0.0"]) == 0
+    said = capsys.readouterr().out
+    assert f"{shards}/extracted/rgb: 13 computed" in said
+    assert "features: {channels: 16, stride: 2" in said.replace("data.window.features='", "features: ")
+    assert f"flow_url: {shards}, feature_channels: 16" in said
+    first = read_manifest(str(shards))
+    assert first.extractor is not None
+    (shards / "manifest.parquet").unlink()  # as it was interrupted, while shards were written
+    (shards / "extracted" / "rgb" / "train-00003.npy").unlink()
+    assert main(command) == 0
+    assert f"{shards}/extracted/rgb: 1 computed" in capsys.readouterr().out
+    assert read_manifest(str(shards)).digest == first.digest
+    other = save_untrained(stage, tmp_path / "other", 9)
+    assert main([*command, "--set", f"model.backbone.weights={other}"]) == 1
+    assert "write to another folder" in " ".join(capsys.readouterr().err.split())
+    assert read_manifest(str(shards)).digest == first.digest
+
+
+def test_shards_of_something_else_are_not_replaced_by_features(
+    trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    stage, urls = trained
+    job = stage.job.model_dump(mode="json")
+    job["model"]["backbone"]["weights"] = urls["baseline"]
+    path, shards = tmp_path / "job.yaml", tmp_path / "shards"
+    path.write_text(json.dumps(job))
+    for changes, says in (
+        ([stage.job.data.url, "--overwrite"], "holds the videos: write their features to another folder"),
+        ([str(shards)], "already holds shards"),
+        ([str(shards), "--stride", "4"], "--stride is said of files"),
+    ):
+        shards.mkdir(exist_ok=True)
+        (shards / "shard-000000.tar").write_bytes(b"")
+        assert main(["data", "features", str(path), *changes]) == 1
+        assert says in " ".join(capsys.readouterr().err.split())
+    assert [one.name for one in shards.iterdir()] == ["shard-000000.tar"]
+    assert main(["data", "features", str(tmp_path), str(tmp_path / "annotations.json")]) == 1
+    assert "is a folder: name its annotations and the shards' URL" in " ".join(capsys.readouterr().err.split())
 
 
 def test_features_of_two_backbones_are_not_mixed(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
