@@ -14,6 +14,7 @@ from pydantic import PositiveInt, ValidationError
 from torch import Tensor, nn
 
 from tadscale.config import Config, choices
+from tadscale.data.extractor_spec import ExtractorSpec
 from tadscale.data.storage import StorageError, join, read_bytes, read_range, write_bytes
 from tadscale.data.windows import WindowConfig
 from tadscale.errors import UserError
@@ -84,6 +85,8 @@ class NetworkSpec(Config):
     """The tadscale that trained it."""
     weights_sha256: str = ""
     """Digest of the weights' file; filled in when they are written."""
+    extractor: ExtractorSpec | None = None
+    """Of a registered network on features: what makes them of a video, where that is known. Its weights lie beside."""
 
     @property
     def reads_motion(self) -> bool:
@@ -126,7 +129,8 @@ def save_network(url: str, spec: NetworkSpec, tensors: Mapping[str, Tensor]) -> 
     data = save(kept)
     written = spec.model_copy(update={"weights_sha256": digest(data)})
     write_bytes(join(url, WEIGHTS_NAME), data)
-    write_bytes(join(url, SPEC_NAME), (written.model_dump_json(indent=1) + "\n").encode())
+    unsaid = {"extractor"} if spec.extractor is None else None  # so that earlier versions read what they can
+    write_bytes(join(url, SPEC_NAME), (written.model_dump_json(indent=1, exclude=unsaid) + "\n").encode())
     return written
 
 

@@ -168,5 +168,8 @@ class _Found:
 
 def _pictures_only(window: WindowConfig) -> WindowConfig:
     if window.features is not None:
-        raise UserError("the model reads features and computes none: it can look at no stream of pictures")
+        raise UserError(
+            "the model reads features, and live detection looks at pictures: detect in recorded videos, if it carries what "
+            "makes its features, or train a model on videos"
+        )
     return window

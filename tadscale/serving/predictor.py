@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,13 @@ from tadscale.data.decode import VideoInfo, probe_video
 from tadscale.data.quarantine import DataError
 from tadscale.data.stored import EncodedVideo
 from tadscale.data.watched import Watch, unwatched, watched
-from tadscale.data.windows import tile
+from tadscale.data.windows import WindowTable, tile
 from tadscale.errors import UserError
 from tadscale.models.heads.base import WindowDetections
 from tadscale.network import FORMAT_1_NAME, SPEC_NAME, NetworkSpec, load_network
 from tadscale.segments import Detection
 from tadscale.serving.access import Access
+from tadscale.serving.feature_extractor import FeatureExtractor, load_extractor
 from tadscale.serving.path import DetectionPath
 from tadscale.serving.sources import VideoSource, fetch_video, source_name
 
@@ -56,21 +57,37 @@ class Prediction:
 
 
 class Predictor:
-    """An exported detector in memory. Detections are those of the evaluation stage of the run that trained it."""
+    """An exported detector in memory. Detections are those of the evaluation stage of the run that trained it.
 
-    def __init__(self, spec: NetworkSpec, network: nn.Module, device: str = "cpu") -> None:
+    Args:
+        spec: what it is.
+        network: with its weights.
+        device: where it is computed.
+        extractor: what makes its features of a video, where it reads features.
+
+    Raises:
+        UserError: it detects nothing in videos, for it reads flow, or features of which nothing here says how they are made.
+    """
+
+    def __init__(
+        self, spec: NetworkSpec, network: nn.Module, device: str = "cpu", extractor: FeatureExtractor | None = None
+    ) -> None:
         if spec.mode in ("teacher", "pretrain"):
             reads = "a motion teacher: it reads optical flow" if spec.reads_motion else "a backbone's start"
             raise UserError(
                 f"this network is {reads}, and detects nothing in videos. Detect with the student that came of it"
             )
-        if spec.window.features is not None:
+        if spec.window.features != (None if extractor is None else extractor.rows):
             raise UserError(
                 f"this network reads features ({spec.window.features}), and what computes them of a video is not part of "
-                "it: it detects nothing in raw video. Compute the features of your videos, make shards of them "
-                "(`tadscale data features`), and run the job that trained it as kind: evaluate on those; or train on videos"
+                "it: it detects nothing in raw video. They were not made by `tadscale data extract`, as published ones are "
+                "not, or the weights that made them were gone when it was registered. Compute the features of your videos "
+                "as those were, make shards of them (`tadscale data features`), and run the job that trained it as kind: "
+                "evaluate on those; or train on features of a backbone here (`tadscale data features JOB.yaml URL`), or on "
+                "videos"
             )
         self.spec = spec
+        self._extractor = extractor
         self._path = DetectionPath.of(spec)
         self._device = device
         self._network = network.to(device).eval()
@@ -86,8 +103,11 @@ class Predictor:
         Raises:
             UserError: the directory is no exported detector, or is damaged.
         """
-        network, spec = load_network(str(detector_folder(Path(directory))))
-        return cls(spec, network, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        folder = str(detector_folder(Path(directory)))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        network, spec = load_network(folder)
+        extractor = None if spec.extractor is None else load_extractor(folder, spec.extractor, device)
+        return cls(spec, network, device, extractor)
 
     def predict(
         self,
@@ -156,17 +176,29 @@ class Predictor:
         path = self._path if top_k is None else _keeping(self._path, top_k)
         info = probe_video(video)
         duration_s = info.duration_s
-        table = tile(_OneVideo(np.array([duration_s])), self.spec.window)
+        table, batches = self._cut(video, duration_s)
         by_window: list[WindowDetections] = []
-        for windows, mask in self._path.stream(video, table, BATCH_WINDOWS):
+        for windows, mask in batches:
             if time.monotonic() > until:
                 raise DataError(f"there was time for {len(by_window)} of its {len(table)} windows ({duration_s:.3g} s)")
             by_window += self.detect_windows(windows, mask)
         by_start = list(zip(table.start_frames.tolist(), by_window, strict=True))
         return info, path.merge(by_start, video=name, duration_s=duration_s)
 
+    def _cut(
+        self, video: EncodedVideo, duration_s: float
+    ) -> tuple[WindowTable, Iterator[tuple[NDArray, NDArray[np.bool_]]]]:
+        """A video's windows, as a table and as they are cut: of its pictures, or of the features that are made of them."""
+        window = self.spec.window
+        if self._extractor is None:
+            table = tile(_OneVideo(np.array([duration_s])), window)
+            return table, self._path.stream(video, table, BATCH_WINDOWS)
+        table = tile(_OneVideo(np.array([self._extractor.count(duration_s) / window.fps])), window)
+        return table, self._path.windows(self._extractor.stream(video, duration_s), table, BATCH_WINDOWS)
+
     def detect_windows(self, windows: NDArray, mask: NDArray[np.bool_]) -> list[WindowDetections]:
-        """Detections of windows `[n, T, H, W, 3]` of which the frames `[n, T]` exist, before anything is merged."""
+        """Detections of windows `[n, T, H, W, 3]` (or of features `[n, T, C]`) of which the frames `[n, T]` exist, before
+        anything is merged."""
         return self._path.detect(self._network, self._put(windows), self._put(mask))
 
     def _put(self, array: NDArray) -> Tensor:

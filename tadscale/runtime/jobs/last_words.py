@@ -30,7 +30,7 @@ def hints(tracking_uri: str, model: ModelVersion | None, *, watches: bool = True
     Args:
         tracking_uri: of the store.
         model: what was registered.
-        watches: whether that looks at videos; a network of features detects nothing in them.
+        watches: whether that looks at videos; a network on features of unknown make detects nothing in them.
     """
     hidden = has_credentials(tracking_uri)
     if hidden and os.environ.get(STORE) != tracking_uri:

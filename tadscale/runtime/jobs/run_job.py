@@ -33,6 +33,7 @@ from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.data_profile import write_profile
 from tadscale.runtime.models.publish import publish
+from tadscale.runtime.models.raw_video import raw_video
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
@@ -237,7 +238,7 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
         _say(console, "model", f"{version.name} version {version.version} ({aliases})")
-    for hint in hints(summary.tracking_uri, summary.model, watches=job.data.window.features is None):
+    for hint in hints(summary.tracking_uri, summary.model, watches=not raw_video(job).lacks):
         _say(console, hint.what, hint.command)
 
 

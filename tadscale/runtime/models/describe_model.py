@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import yaml
 
+from tadscale.data.extractor_spec import ExtractorSpec
 from tadscale.data.manifest import Manifest, read_manifest
 from tadscale.data.windows import WindowConfig
 from tadscale.metrics.average_precision import MeanAveragePrecision
@@ -21,6 +22,7 @@ SUMMARY = {
     "pretrain": "The start of an RGB backbone: it learned, without labels, to predict its clip's own motion and colour.",
     "teacher": "Finds actions in motion computed from untrimmed video; it is there to teach detectors that see RGB alone.",
 }
+RESIZED = {"stretch": "resized", "crop": "scaled until it covers them, the middle cut out"}
 LICENCE = (
     "The code in the package is under Apache-2.0. The weights were made from the videos and annotations named above: what "
     "their licences say of models trained on them holds, and is not known to the job."
@@ -59,7 +61,7 @@ def describe_model(
             "weights": network.weights_sha256,
         },
         data=_data(job) | {f"test: {ground_truth}": _amount(test)},
-        windows=_windows(network.window),
+        windows=_windows(network.window) | _extractor(network.extractor),
         motion=network.motion_fingerprint or "none",
         classes=network.classes,
         evaluations=[
@@ -73,7 +75,7 @@ def describe_model(
             "Detection of the classes below in videos like those it was trained on: such scenes, cameras, rates.",
             "Not for decisions about people without a person who looks at the video.",
         ],
-        limits=_limits(network.window, job.evaluate.inference),
+        limits=_limits(network, job.evaluate.inference),
     )
 
 
@@ -95,13 +97,26 @@ def _amount(videos: Manifest) -> str:
 
 def _windows(window: WindowConfig) -> dict[str, str]:
     rows = window.features
-    resized = {"stretch": "resized", "crop": "scaled until it covers them, the middle cut out"}[window.resize]
+    resized = RESIZED[window.resize]
     seen = f"{window.height}x{window.width} pixels, RGB, {resized}" if rows is None else f"{rows.channels} features"
     return {
         "length": f"{window.frames} frames, {window.frames / window.fps:g} s",
         "one every": f"{window.stride_frames} frames, {window.stride_frames / window.fps:g} s; the last ends with the video",
         "sampled": f"{window.fps:g} frames a second, by time of display",
         "a frame": seen,
+    }
+
+
+def _extractor(made_by: ExtractorSpec | None) -> dict[str, str]:
+    """What makes features of videos, which the package holds."""
+    if made_by is None:
+        return {}
+    made_of = (
+        f"{made_by.height}x{made_by.width} pixels, RGB, {RESIZED[made_by.resize]}, {made_by.rows.video_fps:g} a second"
+    )
+    return {
+        "features made by": f"{made_by.backbone['name']}, weights {made_by.sha256}, in chunks of {made_by.frames} frames",
+        "features made of": made_of,
     }
 
 
@@ -122,7 +137,7 @@ def _loading(name: str, network: NetworkSpec) -> str:
         return f'# No consumer loads a teacher. A job takes it:  --set teacher.url="{uri}"'
     if network.mode == "pretrain":
         return f'# No consumer loads a start. A job takes it:  --set model.backbone.weights="{uri}"'
-    if network.window.features is not None:
+    if network.window.features is not None and network.extractor is None:
         return "# It reads features, and detects in no video by itself: see Limits."
     return f"""import mlflow
 
@@ -130,9 +145,12 @@ model = mlflow.pyfunc.load_model("{uri}")
 model.predict(["clip.mp4"])  # paths, URLs or bytes, to a table of video, label, start_s, end_s, score"""
 
 
-def _limits(window: WindowConfig, inference: InferenceConfig) -> list[str]:
-    rows = window.features
-    outside = [] if rows is None else [f"It reads features ({rows}) and computes none: it serves no raw video."]
+def _limits(network: NetworkSpec, inference: InferenceConfig) -> list[str]:
+    window = network.window
+    computes_none = window.features is not None and network.extractor is None
+    outside = (
+        [f"It reads features ({window.features}) and computes none: it serves no raw video."] if computes_none else []
+    )
     return [
         *outside,
         "Scores are not calibrated probabilities.",

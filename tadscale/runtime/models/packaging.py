@@ -4,6 +4,7 @@
 - `pyfunc.py`: what MLflow runs to load the model (models from code);
 - `code/tadscale/`: the files of tadscale that detection imports;
 - `artifacts/detector/`: `network.json` says what the detector is, `weights.safetensors` holds its weights;
+  `extractor.safetensors` those of the backbone that makes its features of videos, where it reads features of a known make;
 - `model_card.md`: what to know before using it.
 """
 
@@ -19,6 +20,7 @@ import yaml
 from torch import Tensor
 
 from tadscale.data.encode import encode_h264
+from tadscale.data.extractor_spec import EXTRACTOR_WEIGHTS_NAME
 from tadscale.network import NetworkSpec, save_network
 from tadscale.runtime.models.shipped_code import ROOT, copy_shipped_files
 from tadscale.runtime.tracking.client import prepare_environment
@@ -30,7 +32,9 @@ CARD_NAME = "model_card.md"
 PYFUNC = ROOT / "serving" / "pyfunc.py"
 
 
-def package_model(directory: Path, spec: NetworkSpec, weights: Mapping[str, Tensor], *, card: str = "") -> NetworkSpec:
+def package_model(
+    directory: Path, spec: NetworkSpec, weights: Mapping[str, Tensor], *, card: str = "", extractor: bytes = b""
+) -> NetworkSpec:
     """Write an exported detector as a folder that `mlflow.pyfunc.load_model` and `Predictor.from_directory` load.
 
     Args:
@@ -38,6 +42,7 @@ def package_model(directory: Path, spec: NetworkSpec, weights: Mapping[str, Tens
         spec: what the detector is; its `weights_sha256` is filled in here.
         weights: the trained network's tensors (the averaged ones, as evaluated); a student's branch detector is left out.
         card: the model card, in Markdown.
+        extractor: the file of the weights that `spec.extractor` names, where it names some.
 
     Returns:
         The spec as written.
@@ -48,6 +53,8 @@ def package_model(directory: Path, spec: NetworkSpec, weights: Mapping[str, Tens
     with TemporaryDirectory() as folder:
         detector = Path(folder, PACKAGED_AT.name)
         written = save_network(str(detector), spec, weights)
+        if spec.extractor is not None:
+            (detector / EXTRACTOR_WEIGHTS_NAME).write_bytes(extractor)
         _save_pyfunc(directory, detector, copy_shipped_files(Path(folder)), spec.inference.nms.top_k)
     _forget_paths(directory / "MLmodel")
     if card:

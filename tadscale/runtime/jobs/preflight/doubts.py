@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from tadscale.runtime.jobs.begun import check_begun
 from tadscale.runtime.jobs.preflight.facts import Facts
 from tadscale.runtime.jobs.preflight.subsets import labels_in
+from tadscale.runtime.models.raw_video import raw_video
+from tadscale.runtime.stage.job import JobConfig
 from tadscale.runtime.stage.spec import planned_stages
 
 NAMED = 5
@@ -17,8 +19,15 @@ def doubts(facts: Facts, *, of_stages: bool) -> Iterator[str]:
         yield from _seen_in_training(facts)
     if facts.evaluates and facts.learns_from_truth:
         yield from _never_taught(facts)
+    if facts.job.kind == "distill" and facts.job.tracking.registered_model:
+        yield from _sees_no_video(facts.job)
     if of_stages:
         yield from check_begun(planned_stages(facts.given))
+
+
+def _sees_no_video(job: JobConfig) -> Iterator[str]:
+    if lacks := raw_video(job).lacks:
+        yield f"the model that is registered will not run on raw video, on features alone: {lacks}"
 
 
 def _seen_in_training(facts: Facts) -> Iterator[str]:
