@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,6 +99,15 @@ def test_detections_in_video_are_those_in_its_features(
         [(one.start_s, one.end_s, one.score) for one in expected],
         atol=1e-4,
     )
+
+
+def test_windows_end_with_the_last_row(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that rounding lets begin before the end has its row, which its length in seconds alone has not."""
+    monkeypatch.setattr("tadscale.serving.predictor.probe_video", lambda video: SimpleNamespace(duration_s=0.60000015))
+    seen, detect = [], predictor.detect_windows
+    monkeypatch.setattr(predictor, "detect_windows", lambda windows, mask: seen.append(mask) or detect(windows, mask))
+    predictor.detect(clip(2.95), "clip")
+    assert [mask.sum() for mask in seen] == [4]
 
 
 def test_paths_and_bytes_and_a_bad_video(predictor: Predictor, tmp_path: Path) -> None:
