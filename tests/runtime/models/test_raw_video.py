@@ -143,3 +143,8 @@ def test_weights_that_are_gone_after_training_cost_no_registration(
     assert "it serves no raw video" in (tmp_path / "card.md").read_text()
     with pytest.raises(ValueError, match="detects nothing in raw video"):
         Predictor.from_directory(package, "cpu")
+    before = spec_digest(str(detector_folder(package)))
+    (tmp_path / "one" / EXTRACTOR_WEIGHTS_NAME).write_bytes(WEIGHTS)
+    package.rename(tmp_path / "before")
+    again = detector_folder(published(job, tmp_path, monkeypatch))
+    assert spec_digest(str(again)) != before  # and so another version of the model

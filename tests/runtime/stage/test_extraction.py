@@ -38,6 +38,7 @@ def test_from_a_job_to_shards_of_features(trained, tmp_path: Path, capsys: pytes
     assert f"{out}/rgb: 13 computed, 0 left out" in said
     assert f"{out}/flow: 13 computed" in said
     (out / "rgb" / "train-00003.npy").unlink()
+    (out / "rgb" / "extractor.json").unlink()  # as earlier versions left it
     first = (out / "rgb" / "train-00000.npy").stat().st_mtime_ns
     assert main(["data", "extract", str(path), str(out)]) == 0
     said = capsys.readouterr().out
