@@ -124,7 +124,10 @@ def pack_features(
         write_bytes(join(url, EXTRACTOR_WEIGHTS_NAME), weights)
     stated = any(_stated(entries[key]) is not None for key in matches.files)
     return packed._replace(
-        warnings=(*packed.warnings, *_doubts(files, features.channels, flow_channels, stated=stated))
+        warnings=(
+            *packed.warnings,
+            *(_doubts(files, features.channels, flow_channels, stated=stated) if extractor is None else ()),
+        )
     )
 
 

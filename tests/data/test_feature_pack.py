@@ -102,6 +102,16 @@ def test_what_made_them_goes_into_the_manifest_and_changes_no_digest(tmp_path: P
     assert joined.extractor is None  # of two sets nothing is said
 
 
+def test_nothing_is_doubted_of_features_whose_make_is_known(
+    tmp_path: Path, annotations: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tadscale.data.feature_pack.SIDE_BY_SIDE", 6)
+    rgb = write_features(tmp_path / "rgb", 6)
+    assert "taken as RGB alone" in pack_features(str(rgb), annotations, str(tmp_path / "bare"), FILES).warnings[-1]
+    extractor_of(ROWS, rgb)
+    assert not pack_features(str(rgb), annotations, str(tmp_path / "shards"), FILES).warnings
+
+
 def test_features_that_are_packed_as_others_than_they_were_made_are_refused(tmp_path: Path, annotations: str):
     rgb, url = write_features(tmp_path / "rgb", 6), str(tmp_path / "shards")
     extractor_of(ROWS, rgb)
