@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ def test_workers_that_read_for_themselves_train_the_same_bit_for_bit(
 
     result = train(stage, TWO_WORKERS.model_copy(update={"data_plane": "embedded"}), on_record)
     assert result.restarts == 1
-    assert min(seen[seen.index(11) + 1 :]) == 8
+    again = [step for before, step in pairwise(seen) if step <= before]
+    assert again in ([8], [16], [])  # on a busy machine the signal may come when the next epoch has begun
     assert (result.data_plane, student[1].data_plane) == ("embedded", "ray")
     for name in ("positions", "valid", "losses", "grad_norm"):
         assert [line[name] for line in lines_of(result)] == [line[name] for line in lines_of(student[1])]
