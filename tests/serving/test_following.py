@@ -75,14 +75,14 @@ def test_a_request_ends_with_the_version_that_it_began_with(
     folders: dict[str, Path], expected: dict[str, Prediction], video: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, begun, go_on = Folders(folders, "1"), threading.Event(), threading.Event()
-    plain = Predictor.detect
+    plain = Predictor.detect_windows
 
     def slowly(self: Predictor, *arguments, **options):
         begun.set()
         assert go_on.wait(20)
         return plain(self, *arguments, **options)
 
-    monkeypatch.setattr(Predictor, "detect", slowly)
+    monkeypatch.setattr(Predictor, "detect_windows", slowly)
     with FollowingPredictor(source, interval_s=QUICK_S, device="cpu") as detector:
         answers: list = []
         request = threading.Thread(target=lambda: answers.append(detector.predict([video])))
