@@ -12,7 +12,7 @@ from torch import Tensor, nn
 PICTURES = 16
 """From so many pictures on, torch computes convolutions of width 1 by oneDNN on one thread, too."""
 MANY_PRODUCTS = 2**23
-"""From so many multiplications on, `linear` by oneDNN pays: 1152 steps of 64 to 128 channels."""
+"""From so many multiplications on, a layout for oneDNN pays: 1152 steps of 64 to 128 channels."""
 
 
 class TimeConv(nn.Conv1d):
@@ -20,13 +20,13 @@ class TimeConv(nn.Conv1d):
 
     A depth-wise one is computed as a convolution over pictures of one row, for which torch has a memory format with the
     channels last: 1152 steps of 512 channels take 4.9 ms of a CPU, forward and backward, over the transposed view 23 ms.
-    A full one is only where nothing is learned (2 x 2304 steps from 2048 to 512 channels: 144 ms in place of 226): the
-    gradient of the weights takes 200 ms in that format where it takes 30 over the view.
+    A full one is only where it is large and nothing is learned (2 x 2304 steps from 2048 to 512 channels: 144 ms in place of
+    226): the gradient of the weights takes 200 ms in that format where it takes 30 over the view.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, L, D_in]` to `[B, L', D_out]`."""
-        if self.groups == 1 and (torch.is_grad_enabled() or x.device.type != "cpu"):
+        if self.groups == 1 and (torch.is_grad_enabled() or not _is_large(x, self.weight)):
             return super().forward(x.transpose(1, 2)).transpose(1, 2)
         row = x.transpose(1, 2).unsqueeze(2)  # [B, D_in, 1, L], a view with the channels last
         stride, padding = (1, self.stride[0]), (0, int(self.padding[0]))
@@ -73,23 +73,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Intel's MKL leaves AVX-512 aside: 4608 steps of 512 channels take 26 ms of an AMD EPYC's core by MKL, 10 ms by oneDNN,
     with both gradients 73 ms and 42 ms.
     """
-    if torch.compiler.is_exporting() or not _multiplies_by_mkl(x):
-        return F.linear(x, weight, bias)
-    steps = x.numel() // x.shape[-1]
-    if steps * weight.numel() < MANY_PRODUCTS or steps % PICTURES:
+    if not _is_large(x, weight) or not _multiplies_by_mkl(x) or x.numel() // x.shape[-1] % PICTURES:
         return F.linear(x, weight, bias)
     pictures = x.reshape(PICTURES, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # [16, D_in, 1, steps / 16], channels last
     out = F.conv2d(pictures, weight[:, :, None, None], bias)
     return out.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    """Whether a CPU has much to multiply in a map of the steps of `[..., D_in]`. An exported graph is of any size."""
+    if torch.compiler.is_exporting() or x.device.type != "cpu":
+        return False
+    return x.numel() // x.shape[-1] * weight.numel() >= MANY_PRODUCTS
+
+
 def _multiplies_by_mkl(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and torch.backends.mkl.is_available()
-    )
+    return x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu") and torch.backends.mkl.is_available()
 
 
 def max_pool(x: Tensor, width: int, stride: int) -> Tensor:
