@@ -20,19 +20,6 @@ Motion = Callable[[Tensor, Sequence[int]], Tensor]
 """Frames `[1, T, H, W, 3]`, and how many of them exist, to motion `[1, C, T, H, W]`."""
 
 
-def extract_rows(
-    backbone: Backbone,
-    video: EncodedVideo,
-    duration_s: float,
-    window: WindowConfig,
-    *,
-    device: str,
-    motion: Motion | None = None,
-) -> NDArray[np.float32]:
-    """The features of a video, `[ceil(frames / stride), out_channels]`; see `stream_rows`."""
-    return np.concatenate(list(stream_rows(backbone, video, duration_s, window, device=device, motion=motion)))
-
-
 def stream_rows(
     backbone: Backbone,
     video: EncodedVideo,

@@ -11,7 +11,7 @@ from tadscale.data.windows import WindowConfig, read_frames
 from tadscale.flow.motion import MotionConfig, build_motion, window_motion
 from tadscale.models.backbones.base import Backbone
 from tadscale.models.backbones.i3d import I3dConfig
-from tadscale.serving.extract import extract_rows
+from tadscale.serving.extract import stream_rows
 
 LENGTH_S = 9.5
 WINDOW = WindowConfig(frames=16, stride_frames=8, fps=5.0, height=32, width=32)
@@ -42,7 +42,7 @@ def test_chunks_give_what_the_whole_video_gives(video: bytes, stride: int, motio
     backbone, total = Local(stride), 48  # ceil(9.5 s * 5)
     made = None if motion is None else build_motion(MotionConfig(name=motion))
     motion_of = None if made is None else partial(window_motion, made)
-    rows = extract_rows(backbone, video, LENGTH_S, WINDOW, device="cpu", motion=motion_of)
+    rows = np.concatenate(list(stream_rows(backbone, video, LENGTH_S, WINDOW, device="cpu", motion=motion_of)))
     frames = torch.from_numpy(read_frames(video, 0, total, WINDOW))[None]
     whole = backbone(backbone.normalise(frames) if made is None else made(frames))[0].numpy().T
     assert rows.shape == (-(-total // stride), 2)
@@ -54,11 +54,13 @@ def test_an_end_of_odd_length_does_not_move_rows(video: bytes) -> None:
     torch.manual_seed(0)
     backbone = I3dConfig(width=8).build(3).eval()
     window = WINDOW.model_copy(update={"frames": 64})
-    rows, longer = (extract_rows(backbone, video, length, window, device="cpu") for length in (9.0, 9.5))
+    rows, longer = (
+        np.concatenate(list(stream_rows(backbone, video, length, window, device="cpu"))) for length in (9.0, 9.5)
+    )
     assert (len(rows), len(longer)) == (6, 6)
     assert np.abs(rows[:2] - longer[:2]).mean() < 0.02 * np.abs(np.diff(longer, axis=0)).mean()
 
 
 def test_a_window_without_room_for_context_is_refused(video: bytes) -> None:
     with pytest.raises(ValueError, match=r"frames = 16 is too short for features: 4 steps of 5 frames"):
-        extract_rows(Local(5), video, LENGTH_S, WINDOW, device="cpu")
+        next(stream_rows(Local(5), video, LENGTH_S, WINDOW, device="cpu"))

@@ -10,7 +10,7 @@ from tadscale.data.features import FeatureRows
 from tadscale.errors import UserError
 from tadscale.models.backbones.i3d import I3dConfig
 from tadscale.models.backbones.small3d import Small3dConfig
-from tadscale.serving.extract import extract_rows
+from tadscale.serving.extract import stream_rows
 from tadscale.serving.feature_extractor import load_extractor
 from tests.serving.tiny import clip
 from tests.serving.tiny_features import PICTURES, laid, made
@@ -25,7 +25,7 @@ def test_from_its_files_it_makes_the_same_rows(settings, resize: str, tmp_path: 
     spec, weights = made(settings, window)  # the same seed, the same weights
     extractor = load_extractor(str(laid(tmp_path, spec, weights)), spec)
     video, duration_s = clip(7.3), 7.3
-    wanted = extract_rows(backbone, video, duration_s, window, device="cpu")
+    wanted = np.concatenate(list(stream_rows(backbone, video, duration_s, window, device="cpu")))
     rows = np.stack(list(extractor.stream(video, duration_s)))
     assert len(rows) == extractor.count(duration_s) == -(-73 // backbone.stride)
     np.testing.assert_array_equal(rows, wanted)

@@ -16,7 +16,12 @@ from tadscale.serving.predictor import detector_folder
 
 LAID_TEACHER = "named-teacher"
 """Folder of a run that holds the registered teacher which its job names."""
-LAID = dict(zip(NETWORKS, (LAID_TEACHER, "named-appearance-teacher", "named-start"), strict=True))
+LAID = {
+    "teacher.url": LAID_TEACHER,
+    "student.appearance_teacher.url": "named-appearance-teacher",
+    "model.backbone.weights": "named-start",
+}
+"""Where the networks that a job names are laid, by their settings."""
 
 
 def with_named_models_at_hand(job: JobConfig) -> JobConfig:

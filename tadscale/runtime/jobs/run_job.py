@@ -33,7 +33,6 @@ from tadscale.runtime.jobs.preflight.checks import preflight
 from tadscale.runtime.jobs.sprites import ensure_sprites
 from tadscale.runtime.models.data_profile import write_profile
 from tadscale.runtime.models.publish import publish
-from tadscale.runtime.models.raw_video import raw_video
 from tadscale.runtime.models.registry import ModelVersion, Registry
 from tadscale.runtime.stage.choice import Choice, choice_line
 from tadscale.runtime.stage.job import JobConfig
@@ -238,8 +237,16 @@ def _conclude(job: JobConfig, summary: JobSummary, console: Console) -> None:
     if version := summary.model:
         aliases = ", ".join(version.aliases) or "no alias"
         _say(console, "model", f"{version.name} version {version.version} ({aliases})")
-    for hint in hints(summary.tracking_uri, summary.model, watches=not raw_video(job).lacks):
+    for hint in hints(summary.tracking_uri, summary.model, watches=_watches(job, summary)):
         _say(console, hint.what, hint.command)
+
+
+def _watches(job: JobConfig, summary: JobSummary) -> bool:
+    """Whether what was registered looks at videos: on features it does where it carries what makes them."""
+    if job.data.window.features is None or summary.model is None:
+        return True
+    registered = Registry(summary.tracking_uri).describe(summary.model.name, summary.model.version)
+    return registered.extractor is not None
 
 
 def _say(console: Console, what: str, words: str) -> None:

@@ -17,7 +17,7 @@ from tadscale.flow.motion import build_motion, window_motion
 from tadscale.models.backbones.base import Backbone, BackboneSettings
 from tadscale.network import load_network, spec_digest
 from tadscale.runtime.stage.job import JobConfig
-from tadscale.serving.extract import Motion, extract_rows
+from tadscale.serving.extract import Motion, stream_rows
 from tadscale.serving.feature_extractor import NOT_ITS_MAKE, describe_extractor
 
 
@@ -96,7 +96,7 @@ def _extractor(
     backbone.to(device).eval().requires_grad_(False)
 
     def compute(video: bytes, duration_s: float) -> NDArray[np.float32]:
-        return extract_rows(backbone, video, duration_s, window, device=device, motion=motion)
+        return np.concatenate(list(stream_rows(backbone, video, duration_s, window, device=device, motion=motion)))
 
     identity = f"{made_by}, {window.frames} frames of {window.height}x{window.width} at {window.fps:g} fps"
     identity += ", cropped" if window.resize == "crop" else ""

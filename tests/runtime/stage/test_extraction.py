@@ -27,12 +27,19 @@ def trained(make_stage, tmp_path: Path) -> tuple[Stage, dict[str, str]]:
     return stage, urls
 
 
-def test_from_a_job_to_shards_of_features(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def job_file(trained: tuple[Stage, dict[str, str]], folder: Path) -> Path:
+    """A job on videos that names both networks."""
     stage, urls = trained
     job = stage.job.model_dump(mode="json")
     job["model"]["backbone"]["weights"], job["teacher"] = urls["baseline"], {"url": urls["teacher"]}
-    path, out = tmp_path / "job.yaml", tmp_path / "out"
+    path = folder / "job.yaml"
     path.write_text(json.dumps(job))
+    return path
+
+
+def test_from_a_job_to_shards_of_features(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    stage, urls = trained
+    path, out = job_file(trained, tmp_path), tmp_path / "out"
     assert main(["data", "extract", str(path), str(out)]) == 0
     said = capsys.readouterr().out
     assert f"{out}/rgb: 13 computed, 0 left out" in said
@@ -77,11 +84,8 @@ def _makes_the_same(url: str, manifest: Manifest, videos: Manifest) -> None:
 
 
 def test_one_command_extracts_and_packs_and_goes_on(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    stage, urls = trained
-    job = stage.job.model_dump(mode="json")
-    job["model"]["backbone"]["weights"], job["teacher"] = urls["baseline"], {"url": urls["teacher"]}
-    path, shards = tmp_path / "job.yaml", tmp_path / "shards"
-    path.write_text(json.dumps(job))
+    stage, _ = trained
+    path, shards = job_file(trained, tmp_path), tmp_path / "shards"
     command = ["data", "features", str(path), str(shards)]
     assert main([*command, "--set", "data.quarantine_budget=0.0"]) == 0
     said = capsys.readouterr().out
